@@ -1,0 +1,16 @@
+.PHONY: demo test lint bench clean
+
+demo: ## the main job on this machine: cluster, app, gate, load, a swap there and back, the report
+	scripts/demo
+
+test: ## every test, on real servers of both kinds
+	scripts/test
+
+lint: ## formatting, clippy, documentation, dependency policy
+	scripts/lint
+
+bench: ## the figures in docs/PERFORMANCE.md
+	scripts/bench
+
+clean: ## everything a build, a test or the demo left here
+	rm -rf target .lab

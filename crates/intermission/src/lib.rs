@@ -1,0 +1,1 @@
+//! Intermission: swap a MySQL or MariaDB primary under load with no user noticing.

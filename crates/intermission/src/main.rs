@@ -1,0 +1,3 @@
+//! The `intermission` command.
+
+fn main() {}

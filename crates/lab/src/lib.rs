@@ -1,0 +1,1 @@
+//! The lab: throwaway clusters, a ledger application, load and an oracle. Not shipped.
