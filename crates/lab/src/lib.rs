@@ -1,1 +1,5 @@
 //! The lab: throwaway clusters, a ledger application, load and an oracle. Not shipped.
+
+pub mod app;
+pub mod forwarder;
+pub mod load;

@@ -1,3 +1,17 @@
 //! The lab's command line.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod command;
+
+fn main() -> ExitCode {
+    match command::Command::parse().run() {
+        Ok(code) => code,
+        Err(error) => {
+            command::complain(&error);
+            ExitCode::from(command::EXIT_USAGE)
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The ledger behind the app: a connection pool and the two statements the app needs.
+
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Opts, OptsBuilder, Pool, PoolConstraints, PoolOpts, TxOpts};
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+
+/// How long a request may wait for a connection, and a connection for its liveness check.
+const CHECKOUT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Server error of a write refused by `read_only` or `super_read_only`.
+const ER_OPTION_PREVENTS_STATEMENT: u16 = 1290;
+/// Values the driver would otherwise ask the server for on every connect (one more round trip each).
+const MAX_ALLOWED_PACKET: usize = 16 << 20;
+const WAIT_TIMEOUT_S: usize = 28_800;
+
+const INSERT: &str = "INSERT INTO entries (client, seq, token) VALUES (?, ?, ?)";
+const LATEST: &str = "SELECT client, seq, token FROM entries ORDER BY id DESC LIMIT 1";
+
+/// One row of the ledger: what a client asked to be remembered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Who wrote.
+    pub client: u32,
+    /// The client's own counter; rises by one per write.
+    pub seq: u64,
+    /// Unique among all writes of a run.
+    pub token: String,
+}
+
+/// Why the ledger could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The database URL is not one.
+    #[error("the database address is not a mysql:// URL")]
+    Url(#[source] mysql_async::UrlError),
+    /// The pool size is zero.
+    #[error("the pool must have at least one connection")]
+    PoolSize,
+    /// No live connection within the bound.
+    #[error("no database connection within {} s", CHECKOUT_TIMEOUT.as_secs())]
+    NoConnection(#[source] Option<mysql_async::Error>),
+    /// The server refuses writes.
+    #[error("the database is read-only")]
+    ReadOnly(#[source] mysql_async::Error),
+    /// A statement failed. It may have run, so nobody repeats it.
+    #[error("the statement failed")]
+    Statement(#[source] mysql_async::Error),
+}
+
+/// A pool of connections to the ledger's database.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    pool: Pool,
+    size: usize,
+}
+
+impl Ledger {
+    /// A pool of `size` connections to `url` (without its password); nothing is connected yet.
+    pub fn new(url: &str, password: Option<String>, size: usize) -> Result<Self, LedgerError> {
+        let opts = Opts::from_url(url).map_err(LedgerError::Url)?;
+        let constraints = PoolConstraints::new(size, size).ok_or(LedgerError::PoolSize)?;
+        let pool_opts = PoolOpts::new().with_constraints(constraints).with_reset_connection(false);
+        let opts = OptsBuilder::from_opts(opts)
+            // The driver prefers the server's unix socket on loopback: it would go around the floating address.
+            .prefer_socket(false)
+            .tcp_nodelay(true)
+            .max_allowed_packet(Some(MAX_ALLOWED_PACKET))
+            .wait_timeout(Some(WAIT_TIMEOUT_S))
+            .pass(password)
+            .pool_opts(pool_opts);
+        Ok(Self { pool: Pool::new(opts), size })
+    }
+
+    /// Inserts one row; `Ok` only after its COMMIT was answered.
+    pub async fn insert(&self, entry: &Entry) -> Result<(), LedgerError> {
+        let mut conn = self.checkout().await?;
+        match Self::insert_on(&mut conn, entry).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                discard(conn);
+                Err(classify(error))
+            }
+        }
+    }
+
+    async fn insert_on(conn: &mut Conn, entry: &Entry) -> mysql_async::Result<()> {
+        let mut transaction = conn.start_transaction(TxOpts::default()).await?;
+        transaction.exec_drop(INSERT, (entry.client, entry.seq, &entry.token)).await?;
+        transaction.commit().await
+    }
+
+    /// The newest row, if any.
+    pub async fn latest(&self) -> Result<Option<Entry>, LedgerError> {
+        let mut conn = self.checkout().await?;
+        let row: mysql_async::Result<Option<(u32, u64, String)>> = conn.query_first(LATEST).await;
+        match row {
+            Ok(row) => Ok(row.map(|(client, seq, token)| Entry { client, seq, token })),
+            Err(error) => {
+                discard(conn);
+                Err(classify(error))
+            }
+        }
+    }
+
+    /// A connection that answered a ping just now. A dead one (killed while idle) is replaced, as any production pool
+    /// does; every pooled one may be dead at once, hence one attempt more than there are connections.
+    async fn checkout(&self) -> Result<Conn, LedgerError> {
+        let mut last = None;
+        let attempts = async {
+            for _ in 0..=self.size {
+                match self.pool.get_conn().await {
+                    Ok(mut conn) => match conn.ping().await {
+                        Ok(()) => return Some(conn),
+                        Err(error) => {
+                            discard(conn);
+                            last = Some(error);
+                        }
+                    },
+                    Err(error) => {
+                        last = Some(error);
+                        return None;
+                    }
+                }
+            }
+            None
+        };
+        match timeout(CHECKOUT_TIMEOUT, attempts).await {
+            Ok(Some(conn)) => Ok(conn),
+            Ok(None) | Err(_) => Err(LedgerError::NoConnection(last)),
+        }
+    }
+}
+
+/// Throws a connection away instead of pooling it: after an error its state is not known.
+fn discard(conn: Conn) {
+    tokio::spawn(async move {
+        if let Err(error) = timeout(CHECKOUT_TIMEOUT, conn.disconnect()).await {
+            tracing::debug!(%error, "a discarded connection did not close in time");
+        }
+    });
+}
+
+fn classify(error: mysql_async::Error) -> LedgerError {
+    match &error {
+        mysql_async::Error::Server(server) if server.code == ER_OPTION_PREVENTS_STATEMENT => {
+            LedgerError::ReadOnly(error)
+        }
+        mysql_async::Error::Server(_)
+        | mysql_async::Error::Driver(_)
+        | mysql_async::Error::Io(_)
+        | mysql_async::Error::Other(_)
+        | mysql_async::Error::Url(_) => LedgerError::Statement(error),
+    }
+}

@@ -1,0 +1,137 @@
+//! The lab's subcommands: arguments in, exit code out.
+
+use std::future::Future;
+use std::io::Write;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use lab::app::{App, Ledger};
+use lab::forwarder::{self, Forwarder};
+use tracing_subscriber::EnvFilter;
+
+/// Something did not start or was misused.
+pub(crate) const EXIT_USAGE: u8 = 2;
+/// Runtime workers of the forwarder and the app: the machine's cores are shared with two database servers.
+const WORKERS: usize = 2;
+
+/// Throwaway clusters, a ledger application, load and an oracle.
+#[derive(Debug, clap::Parser)]
+#[command(name = "lab", version)]
+pub(crate) enum Command {
+    /// Run the floating address: a TCP forwarder in front of the database.
+    Forwarder(ForwarderArgs),
+    /// Point a running forwarder at another target.
+    Repoint(RepointArgs),
+    /// Run the ledger application.
+    App(AppArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ForwarderArgs {
+    /// Address to listen on; port 0 takes a free one. The bound address is printed on stdout.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Where connections go at first.
+    #[arg(long, value_name = "HOST:PORT", value_parser = resolve)]
+    to: SocketAddr,
+    /// Unix socket to make for `lab repoint`.
+    #[arg(long, value_name = "PATH")]
+    control: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RepointArgs {
+    /// The forwarder's control socket.
+    #[arg(long, value_name = "PATH")]
+    control: PathBuf,
+    /// Where new connections shall go.
+    #[arg(long, value_name = "HOST:PORT", env = "INTERMISSION_NEW_PRIMARY", value_parser = resolve)]
+    to: SocketAddr,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct AppArgs {
+    /// Address to listen on; port 0 takes a free one. The bound address is printed on stdout.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// The database, without its password: `mysql://USER@HOST:PORT/NAME`.
+    #[arg(long, value_name = "URL")]
+    database: String,
+    /// The environment variable that holds the password; unset means none.
+    #[arg(long, value_name = "NAME", default_value = "DATABASE_PASSWORD")]
+    password_env: String,
+    /// Connections to the database.
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pool: usize,
+}
+
+impl Command {
+    /// Runs the command to its end.
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Forwarder(args) => {
+                log_to_stderr();
+                serve(run_forwarder(args))
+            }
+            // No runtime and no log: this one runs inside the write pause.
+            Self::Repoint(args) => {
+                forwarder::repoint(&args.control, args.to)?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Self::App(args) => {
+                log_to_stderr();
+                serve(run_app(args))
+            }
+        }
+    }
+}
+
+async fn run_forwarder(args: ForwarderArgs) -> anyhow::Result<ExitCode> {
+    let forwarder = Forwarder::bind(args.listen, args.to, &args.control).await?;
+    announce(forwarder.address())?;
+    forwarder.run().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run_app(args: AppArgs) -> anyhow::Result<ExitCode> {
+    let password = std::env::var(&args.password_env).ok();
+    let ledger = Ledger::new(&args.database, password, args.pool)?;
+    let app = App::bind(args.listen, ledger).await?;
+    announce(app.address())?;
+    app.run().await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the bound address, the one line a starter waits for.
+fn announce(address: SocketAddr) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{address}").context("cannot print the bound address")
+}
+
+fn serve(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+        .context("cannot start a runtime")?
+        .block_on(work)
+}
+
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("LAB_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+/// One line on stderr with the whole chain of causes.
+pub(crate) fn complain(error: &anyhow::Error) {
+    // A closed stderr leaves nobody to tell.
+    writeln!(std::io::stderr(), "lab: {error:#}").ok();
+}
+
+fn resolve(text: &str) -> Result<SocketAddr, String> {
+    text.to_socket_addrs()
+        .map_err(|error| error.to_string())?
+        .next()
+        .ok_or_else(|| "the name has no address".to_owned())
+}
