@@ -1,5 +1,7 @@
 //! The lab: throwaway clusters, a ledger application, load and an oracle. Not shipped.
 
 pub mod app;
+pub mod cluster;
 pub mod forwarder;
 pub mod load;
+pub mod server;
