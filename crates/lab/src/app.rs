@@ -64,3 +64,6 @@ impl App {
         axum::serve(listener, routes::router(self.ledger)).await.map_err(AppError::Serve)
     }
 }
+
+#[cfg(test)]
+mod tests;

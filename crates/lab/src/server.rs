@@ -3,9 +3,9 @@
 
 mod config;
 mod flavor;
-mod folder;
-mod port;
-mod supervisor;
+pub(crate) mod folder;
+pub(crate) mod port;
+pub(crate) mod supervisor;
 mod template;
 
 use std::fs::File;
@@ -157,7 +157,7 @@ impl Server {
         ];
         // From here on the folder goes even if this process is killed.
         let mut supervisor =
-            Supervisor::new(folder.path(), &command.each_ref().map(String::as_str))
+            Supervisor::new(folder.path(), &command.each_ref().map(String::as_str), &[])
                 .map_err(|source| ServerError::io("cannot start /bin/sh", source))?;
         template::copy_template(&template, &folder.path().join("data"))?;
         let port = port::free_port().ok_or(ServerError::NoPort)?;

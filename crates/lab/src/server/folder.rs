@@ -15,7 +15,7 @@ pub fn lab_dir() -> PathBuf {
 }
 
 /// The lab folder as an absolute path without links, made when it is missing.
-pub(super) fn ensure_lab_dir() -> io::Result<PathBuf> {
+pub(crate) fn ensure_lab_dir() -> io::Result<PathBuf> {
     let folder = lab_dir();
     std::fs::create_dir_all(&folder)?;
     folder.canonicalize()

@@ -10,7 +10,7 @@ const PORTS: Range<u16> = 12_000..32_000;
 const TRIES: u32 = 200;
 
 /// A port that was free a moment ago. Another process may still take it first: the caller tries again.
-pub(super) fn free_port() -> Option<u16> {
+pub(crate) fn free_port() -> Option<u16> {
     (0..TRIES)
         .map(|_| fastrand::u16(PORTS))
         .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())

@@ -35,19 +35,24 @@ const END_POLL: Duration = Duration::from_millis(2);
 
 /// The shell, alive as long as the server's owner wants the server and its folder.
 #[derive(Debug)]
-pub(super) struct Supervisor {
+pub(crate) struct Supervisor {
     shell: Child,
     orders: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
 }
 
 impl Supervisor {
-    /// Starts no server yet.
-    pub(super) fn new(folder: &Path, command: &[&str]) -> io::Result<Self> {
+    /// Starts no server yet. `environment` is for what must not stand on a command line.
+    pub(crate) fn new(
+        folder: &Path,
+        command: &[&str],
+        environment: &[(&str, &str)],
+    ) -> io::Result<Self> {
         let mut shell = Command::new("/bin/sh")
             .args(["-c", SCRIPT, "lab-supervisor"])
             .arg(folder)
             .args(command)
+            .envs(environment.iter().copied())
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -61,7 +66,7 @@ impl Supervisor {
     }
 
     /// Starts the server. An earlier one must have ended.
-    pub(super) fn start(&mut self) -> io::Result<Process> {
+    pub(crate) fn start(&mut self) -> io::Result<Process> {
         let orders = self.orders.as_mut().expect("orders are closed only in drop");
         orders.write_all(b"start\n")?;
         let mut line = String::new();
@@ -87,18 +92,18 @@ impl Drop for Supervisor {
 
 /// One run of a server, by a handle that never means another process.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(crate) struct Process {
     pid: Pid,
     handle: OwnedFd,
 }
 
 impl Process {
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         u32::try_from(self.pid.as_raw_nonzero().get()).expect("process ids are positive")
     }
 
     /// A process that has ended already is no error.
-    pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
+    pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
         match pidfd_send_signal(&self.handle, signal) {
             Err(rustix::io::Errno::SRCH) | Ok(()) => Ok(()),
             Err(errno) => Err(errno.into()),
@@ -106,13 +111,13 @@ impl Process {
     }
 
     /// Whether the process has ended, without waiting.
-    pub(super) fn has_ended(&self) -> io::Result<bool> {
+    pub(crate) fn has_ended(&self) -> io::Result<bool> {
         let mut polled = [PollFd::new(&self.handle, PollFlags::IN)];
         Ok(poll(&mut polled, Some(&Timespec::default()))? > 0)
     }
 
     /// Whether the process ended within `deadline`.
-    pub(super) async fn wait_ended(&self, deadline: Duration) -> io::Result<bool> {
+    pub(crate) async fn wait_ended(&self, deadline: Duration) -> io::Result<bool> {
         let deadline = tokio::time::Instant::now() + deadline;
         while !self.has_ended()? {
             if tokio::time::Instant::now() >= deadline {
