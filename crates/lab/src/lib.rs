@@ -5,3 +5,4 @@ pub mod cluster;
 pub mod forwarder;
 pub mod load;
 pub mod server;
+pub mod stage;

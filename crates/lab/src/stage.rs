@@ -1,0 +1,297 @@
+//! The whole stage as real processes: a pair, the floating address, the app and the gate in front of it.
+//!
+//! Everything runs as it would in production, in processes of its own, so that any of them can be killed; all of them
+//! end with their owner.
+
+mod configuration;
+mod part;
+mod program;
+mod swap;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+use crate::cluster::{APP, ClusterError, OPERATOR, Pair, PairOptions, REPLICATION};
+use crate::load::LoadOptions;
+use crate::server::Flavor;
+use crate::server::port::free_port;
+
+use configuration::Configuration;
+pub use part::Part;
+pub use program::Programs;
+pub use swap::{StepTime, SwapRecord, SwapRun};
+
+/// The one app of the stage, as the gate's configuration names it.
+pub const APP_NAME: &str = "shop";
+/// The app's host name.
+pub const HOST: &str = "shop.example.com";
+/// Environment variables the configuration names for its passwords.
+pub const OPERATOR_PASSWORD_VARIABLE: &str = "LAB_OPERATOR_PASSWORD";
+/// As [`OPERATOR_PASSWORD_VARIABLE`], for the replica's login.
+pub const REPLICATION_PASSWORD_VARIABLE: &str = "LAB_REPLICATION_PASSWORD";
+/// The app's own password variable.
+const APP_PASSWORD_VARIABLE: &str = "DATABASE_PASSWORD";
+
+/// How long a part may take to answer.
+const READY_DEADLINE: Duration = Duration::from_secs(30);
+const READY_POLL: Duration = Duration::from_millis(5);
+/// Longest answer to a readiness request, bytes.
+const ANSWER_MAX: u64 = 4096;
+/// How often another port is tried when somebody else took the one found free.
+const PORT_TRIES: u32 = 5;
+
+/// How a stage differs from the usual.
+#[derive(Debug, Clone)]
+pub struct StageOptions {
+    /// Which servers.
+    pub flavor: Flavor,
+    /// How the pair differs from the usual.
+    pub pair: PairOptions,
+    /// The app's database connections.
+    pub pool: usize,
+}
+
+impl StageOptions {
+    /// A GTID pair and a pool of 16.
+    #[must_use]
+    pub fn new(flavor: Flavor) -> Self {
+        Self { flavor, pair: PairOptions::default(), pool: 16 }
+    }
+}
+
+/// Why there is no stage, or a swap on it could not even be tried.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// The database servers.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// A program is not built.
+    #[error("{} is not there: run `cargo build --bins` (with --release if lab was built so)", path.display())]
+    NoProgram {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// Building the programs failed.
+    #[error("`{command}` failed: {status}")]
+    Build {
+        /// The command.
+        command: String,
+        /// How it ended.
+        status: std::process::ExitStatus,
+    },
+    /// A part did not come up.
+    #[error("the {part} did not get ready: {problem}; its output ends with:\n{log}")]
+    NotReady {
+        /// Which one.
+        part: &'static str,
+        /// What was waited for.
+        problem: String,
+        /// The end of its output.
+        log: String,
+    },
+    /// No port for the gate.
+    #[error("no free TCP port was found on 127.0.0.1")]
+    NoPort,
+    /// `intermission` printed something that is not what it is asked for.
+    #[error("cannot read what `intermission {command}` printed: {text:?}")]
+    Output {
+        /// The subcommand.
+        command: &'static str,
+        /// The beginning of what it printed.
+        text: String,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The machine.
+    #[error("{what}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl StageError {
+    pub(crate) fn io(what: impl Into<String>, source: io::Error) -> Self {
+        Self::Io { what: what.into(), source }
+    }
+}
+
+/// Everything that runs. Dropping it ends all of it.
+#[derive(Debug)]
+pub struct Stage {
+    /// In the order requests travel, so that a dropped stage ends from the outside in.
+    pub gate: Part,
+    /// The ledger application.
+    pub app: Part,
+    /// The floating address.
+    pub forwarder: Part,
+    /// The two servers.
+    pub pair: Pair,
+    programs: Programs,
+    entry: SocketAddr,
+    configuration: PathBuf,
+}
+
+// === impl Stage ===
+
+impl Stage {
+    /// Ready for requests when this returns.
+    pub async fn start(options: &StageOptions) -> Result<Self, StageError> {
+        let programs = Programs::find_or_build().await?;
+        Self::start_with(options, programs).await
+    }
+
+    /// As [`Stage::start`], with programs already found.
+    pub async fn start_with(
+        options: &StageOptions,
+        programs: Programs,
+    ) -> Result<Self, StageError> {
+        let pair = Pair::start(options.flavor, &options.pair).await?;
+        let (forwarder, floating) = start_forwarder(&programs, &pair).await?;
+        let (app, app_address) = start_app(&programs, floating, options.pool).await?;
+        wait_for_answer(&app, app_address, "/entries/latest").await?;
+        let (gate, entry) = start_gate(&programs, &pair, &forwarder, app_address).await?;
+        let configuration = gate.folder().join(configuration::FILE);
+        Ok(Self { gate, app, forwarder, pair, programs, entry, configuration })
+    }
+
+    /// Where users come in: the gate.
+    #[must_use]
+    pub const fn entry(&self) -> SocketAddr {
+        self.entry
+    }
+
+    /// The configuration file of the gate and the swap.
+    #[must_use]
+    pub fn configuration(&self) -> &Path {
+        &self.configuration
+    }
+
+    /// The usual load on this stage.
+    #[must_use]
+    pub fn load_options(&self) -> LoadOptions {
+        LoadOptions::new(self.entry, HOST)
+    }
+
+    /// `intermission -c FILE` with the environment its configuration needs, to be given a subcommand.
+    #[must_use]
+    pub fn intermission(&self) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(&self.programs.intermission);
+        command.envs(secrets()).arg("-c").arg(&self.configuration).kill_on_drop(true);
+        command
+    }
+
+    /// Kills the gate and starts it again on the same port, with the same state.
+    pub async fn crash_gate(&mut self) -> Result<(), StageError> {
+        self.gate.kill().await?;
+        self.gate.start_again()?;
+        wait_for_answer(&self.gate, self.entry, "/up").await
+    }
+}
+
+fn secrets() -> [(&'static str, &'static str); 2] {
+    [
+        (OPERATOR_PASSWORD_VARIABLE, OPERATOR.password),
+        (REPLICATION_PASSWORD_VARIABLE, REPLICATION.password),
+    ]
+}
+
+async fn start_forwarder(
+    programs: &Programs,
+    pair: &Pair,
+) -> Result<(Part, SocketAddr), StageError> {
+    let folder = Part::folder_for("forwarder")?;
+    let control = configuration::control_socket(folder.path());
+    let lab = programs.lab.display().to_string();
+    let to = pair.server(0).address().to_string();
+    let command = [&lab, "forwarder", "--to", &to, "--control", &control.display().to_string()];
+    let part = Part::start("forwarder", folder, &command, &[])?;
+    let address = part.wait_address().await?;
+    Ok((part, address))
+}
+
+async fn start_app(
+    programs: &Programs,
+    floating: SocketAddr,
+    pool: usize,
+) -> Result<(Part, SocketAddr), StageError> {
+    let folder = Part::folder_for("app")?;
+    let lab = programs.lab.display().to_string();
+    let url = format!("mysql://{}@{floating}/ledger", APP.user);
+    let command = [&lab, "app", "--database", &url, "--pool", &pool.to_string()];
+    let part = Part::start("app", folder, &command, &[(APP_PASSWORD_VARIABLE, APP.password)])?;
+    let address = part.wait_address().await?;
+    Ok((part, address))
+}
+
+/// The gate's port is chosen here, because a gate that crashed must come back on the same one.
+async fn start_gate(
+    programs: &Programs,
+    pair: &Pair,
+    forwarder: &Part,
+    app: SocketAddr,
+) -> Result<(Part, SocketAddr), StageError> {
+    let mut tries = 1;
+    loop {
+        let port = free_port().ok_or(StageError::NoPort)?;
+        let entry = SocketAddr::from(([127, 0, 0, 1], port));
+        let folder = Part::folder_for("gate")?;
+        let configuration = Configuration {
+            entry,
+            app,
+            servers: [pair.server(0).address(), pair.server(1).address()],
+            lab: &programs.lab,
+            control: configuration::control_socket(forwarder.folder()),
+        };
+        let path = configuration.write_to(folder.path())?;
+        let program = programs.intermission.display().to_string();
+        let command = [&program, "-c", &path.display().to_string(), "serve"];
+        let part = Part::start("gate", folder, &command, &secrets())?;
+        match wait_for_answer(&part, entry, "/up").await {
+            Ok(()) => return Ok((part, entry)),
+            Err(StageError::NotReady { log, .. })
+                if log.contains("ddress already in use") && tries < PORT_TRIES =>
+            {
+                tries += 1;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Waits until a GET through a part is answered 200.
+async fn wait_for_answer(part: &Part, at: SocketAddr, path: &str) -> Result<(), StageError> {
+    let deadline = Instant::now() + READY_DEADLINE;
+    loop {
+        let answer = match timeout(READY_DEADLINE, get(at, path)).await {
+            Ok(Ok(answer)) if answer.starts_with("HTTP/1.1 200 ") => return Ok(()),
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer".to_owned(),
+        };
+        if part.has_ended()? || Instant::now() > deadline {
+            let first = answer.lines().next().unwrap_or_default().to_owned();
+            return Err(part.not_ready(format!("GET {path}: {first}")));
+        }
+        tokio::time::sleep(READY_POLL).await;
+    }
+}
+
+async fn get(at: SocketAddr, path: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(at).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {HOST}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER_MAX).read_to_end(&mut answer).await?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}

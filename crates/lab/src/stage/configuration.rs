@@ -1,0 +1,106 @@
+//! The configuration file of the stage's gate and swap.
+
+use std::fs::File;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::{
+    APP_NAME, HOST, OPERATOR_PASSWORD_VARIABLE, REPLICATION_PASSWORD_VARIABLE, StageError,
+};
+use crate::cluster::{OPERATOR, REPLICATION};
+
+/// The file's name in the gate's folder.
+pub(super) const FILE: &str = "intermission.toml";
+
+/// The forwarder's control socket in the forwarder's folder.
+pub(super) fn control_socket(folder: &Path) -> PathBuf {
+    folder.join("control.sock")
+}
+
+/// What the file says.
+#[derive(Debug)]
+pub(super) struct Configuration<'a> {
+    /// The gate's own address.
+    pub(super) entry: SocketAddr,
+    pub(super) app: SocketAddr,
+    pub(super) servers: [SocketAddr; 2],
+    /// The `lab` program, for the endpoint hook.
+    pub(super) lab: &'a Path,
+    /// The forwarder's control socket.
+    pub(super) control: PathBuf,
+}
+
+impl Configuration<'_> {
+    /// Writes the file into a folder that also holds the gate's socket and state; returns its path.
+    pub(super) fn write_to(&self, folder: &Path) -> Result<PathBuf, StageError> {
+        let path = folder.join(FILE);
+        File::create(&path)
+            .and_then(|mut file| file.write_all(self.render(folder).as_bytes()))
+            .map_err(|source| StageError::io(format!("cannot write {}", path.display()), source))?;
+        Ok(path)
+    }
+
+    fn render(&self, folder: &Path) -> String {
+        let text = |path: &Path| quoted(&path.display().to_string());
+        let [first, second] = self.servers;
+        let (entry, app) = (self.entry, self.app);
+        let (operator, replication) = (OPERATOR.user, REPLICATION.user);
+        let admin_socket = text(&folder.join("admin.sock"));
+        let state_dir = text(&folder.join("state"));
+        let (lab, control) = (text(self.lab), text(&self.control));
+        let (host_1, port_1, host_2, port_2) =
+            (first.ip(), first.port(), second.ip(), second.port());
+        format!(
+            r#"[gate]
+listen = ["{entry}"]
+admin_socket = {admin_socket}
+state_dir = {state_dir}
+
+[[app]]
+name = "{APP_NAME}"
+hosts = ["{HOST}"]
+upstreams = ["{app}"]
+
+[cluster]
+servers = [
+  {{ name = "db1", host = "{host_1}", port = {port_1} }},
+  {{ name = "db2", host = "{host_2}", port = {port_2} }},
+]
+user = "{operator}"
+password_env = "{OPERATOR_PASSWORD_VARIABLE}"
+replication = {{ user = "{replication}", password_env = "{REPLICATION_PASSWORD_VARIABLE}" }}
+
+[swap]
+apps = ["{APP_NAME}"]
+endpoint = {{ command = [{lab}, "repoint", "--control", {control}], timeout = "5s" }}
+"#
+        )
+    }
+}
+
+/// A TOML basic string; the escapes of JSON are a subset of its own.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_quoted_and_no_password_is_in_the_file() {
+        let address = |text: &str| text.parse().expect("an address");
+        let configuration = Configuration {
+            entry: address("127.0.0.1:8080"),
+            app: address("127.0.0.1:3000"),
+            servers: [address("127.0.0.1:3306"), address("127.0.0.1:3307")],
+            lab: Path::new("/odd \"path\"/lab"),
+            control: PathBuf::from("/run/c.sock"),
+        };
+        let text = configuration.render(Path::new("/run/gate"));
+        let hook = r#"["/odd \"path\"/lab", "repoint", "--control", "/run/c.sock"]"#;
+        assert!(text.contains(hook), "{text}");
+        assert!(!text.contains(OPERATOR.password) && !text.contains(REPLICATION.password));
+    }
+}

@@ -1,0 +1,70 @@
+//! Finds the programs of the stage beside the running one, and builds them when that is possible.
+
+use std::path::{Path, PathBuf};
+
+use tokio::process::Command;
+
+use super::StageError;
+
+/// Marks a folder as cargo's target directory.
+const TARGET_MARK: &str = "CACHEDIR.TAG";
+
+/// Paths of the programs.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    /// `lab` itself, for the forwarder and the app.
+    pub lab: PathBuf,
+    /// The product.
+    pub intermission: PathBuf,
+}
+
+impl Programs {
+    /// The programs beside the running executable, built first if that lies in cargo's target directory: `cargo run -p
+    /// lab` does not build `intermission`, and measuring yesterday's program would be worse than waiting for cargo.
+    ///
+    /// A test executable never builds: its programs were built by who runs the tests, perhaps with other features.
+    pub async fn find_or_build() -> Result<Self, StageError> {
+        let here = std::env::current_exe()
+            .map_err(|source| StageError::io("cannot tell where this program is", source))?;
+        let folder = here.parent().unwrap_or(Path::new("."));
+        if folder.ends_with("deps") {
+            return Self::in_folder(folder.parent().unwrap_or(folder));
+        }
+        if let Some(target) = folder.parent().filter(|target| target.join(TARGET_MARK).is_file()) {
+            build(folder, target).await?;
+        }
+        Self::in_folder(folder)
+    }
+
+    fn in_folder(folder: &Path) -> Result<Self, StageError> {
+        let find = |name: &str| {
+            let path = folder.join(name);
+            if path.is_file() { Ok(path) } else { Err(StageError::NoProgram { path }) }
+        };
+        Ok(Self { lab: find("lab")?, intermission: find("intermission")? })
+    }
+}
+
+/// `cargo build` in the profile of `folder`; nothing happens when everything is fresh. Without cargo or the sources the
+/// programs are taken as they are.
+async fn build(folder: &Path, target: &Path) -> Result<(), StageError> {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.toml");
+    if !manifest.is_file() {
+        return Ok(());
+    }
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(&cargo);
+    // All programs at once, as `make demo` builds them: another selection would unify other features and compile
+    // dependencies anew.
+    command.args(["build", "--quiet", "--workspace", "--bins", "--manifest-path"]).arg(&manifest);
+    command.arg("--target-dir").arg(target);
+    if folder.ends_with("release") {
+        command.arg("--release");
+    }
+    match command.kill_on_drop(true).status().await {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(StageError::Build { command: "cargo build --bins".to_owned(), status }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(StageError::io("cannot start cargo", source)),
+    }
+}
