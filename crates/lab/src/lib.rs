@@ -1,4 +1,6 @@
 //! The lab: throwaway clusters, a ledger application, load and an oracle. Not shipped.
 
 pub mod cluster;
+pub mod oracle;
+pub mod pair;
 pub mod server;
