@@ -2,6 +2,7 @@
 
 mod account;
 mod dialect;
+mod position;
 
 use std::time::Duration;
 
@@ -145,7 +146,7 @@ impl Pair {
     pub async fn wait_caught_up(&self, from: usize, to: usize) -> Result<(), ClusterError> {
         let position = self.position(from).await?;
         let deadline = Instant::now() + CATCH_UP_DEADLINE;
-        while !self.has_applied(from, to, &position).await? {
+        while !self.has_applied(to, &position).await? {
             if Instant::now() > deadline {
                 let status = self.replica_status(to).await?;
                 return Err(ClusterError::NotReplicated { position, status });
@@ -158,35 +159,28 @@ impl Pair {
     /// GTIDs where the server has them, otherwise binary log file and position.
     async fn position(&self, index: usize) -> Result<String, ClusterError> {
         let gtid = self.ask(index, dialect::gtid_query(self.flavor())).await?;
-        match gtid.filter(|text| !text.is_empty()) {
-            Some(gtid) => Ok(gtid),
-            None => self.log_position(index).await,
+        if let Some(gtid) = gtid.filter(|text| !text.is_empty()) {
+            return Ok(gtid);
         }
-    }
-
-    async fn log_position(&self, index: usize) -> Result<String, ClusterError> {
         let row = self.row(index, dialect::log_position_query(self.flavor())).await?;
         Ok(row.map(|row| dialect::columns(&row, &["File", "Position"])).unwrap_or_default())
     }
 
-    async fn has_applied(
-        &self,
-        from: usize,
-        to: usize,
-        position: &str,
-    ) -> Result<bool, ClusterError> {
-        if position.contains("binlog.") {
-            let row = self.row(to, dialect::replica_status_query(self.flavor())).await?;
-            let applied =
-                row.map(|row| dialect::columns(&row, dialect::applied_columns(self.flavor())));
-            return Ok(applied.as_deref() == Some(position));
+    async fn has_applied(&self, index: usize, target: &str) -> Result<bool, ClusterError> {
+        let flavor = self.flavor();
+        if position::is_log_position(target) {
+            let row = self.row(index, dialect::replica_status_query(flavor)).await?;
+            let applied = row.map(|row| dialect::columns(&row, dialect::applied_columns(flavor)));
+            return Ok(applied.is_some_and(|applied| position::reaches_log(&applied, target)));
         }
-        match self.flavor() {
-            // One writer per position and one domain: equal positions are equal histories.
-            Flavor::MariaDb => Ok(self.position(to).await? == self.position(from).await?),
+        match flavor {
+            Flavor::MariaDb => {
+                let applied = self.ask(index, dialect::gtid_query(flavor)).await?;
+                Ok(applied.is_some_and(|applied| position::reaches_mariadb(&applied, target)))
+            }
             Flavor::MySql => {
-                let sql = format!("SELECT GTID_SUBSET('{position}', @@global.gtid_executed)");
-                Ok(self.ask(to, &sql).await?.is_some_and(|value| value == "1"))
+                let sql = format!("SELECT GTID_SUBSET('{target}', @@global.gtid_executed)");
+                Ok(self.ask(index, &sql).await?.is_some_and(|value| value == "1"))
             }
         }
     }

@@ -4,5 +4,7 @@ pub mod app;
 pub mod cluster;
 pub mod forwarder;
 pub mod load;
+pub mod oracle;
+pub mod pair;
 pub mod server;
 pub mod stage;

@@ -19,7 +19,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-pub use flavor::{Flavor, UnknownFlavor};
+pub use flavor::{Flavor, FlavorChoice, UnknownFlavor};
 pub use folder::{LAB_DIR_VARIABLE, lab_dir};
 
 use config::Config;

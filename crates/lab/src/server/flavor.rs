@@ -59,6 +59,27 @@ impl fmt::Display for Flavor {
     }
 }
 
+/// Which servers a command is to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum FlavorChoice {
+    #[value(name = "mariadb")]
+    MariaDb,
+    #[value(name = "mysql")]
+    MySql,
+    Both,
+}
+
+impl FlavorChoice {
+    #[must_use]
+    pub fn flavors(self) -> &'static [Flavor] {
+        match self {
+            Self::MariaDb => &[Flavor::MariaDb],
+            Self::MySql => &[Flavor::MySql],
+            Self::Both => &Flavor::ALL,
+        }
+    }
+}
+
 /// A word that names no server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no server: say mariadb or mysql")]

@@ -1,5 +1,4 @@
 //! Throwaway servers: ready, restartable, and gone with their owner.
-#![allow(clippy::expect_used, clippy::panic, reason = "a failed expectation fails the test")]
 
 use lab::server::{Flavor, Server, ServerOptions};
 use mysql_async::prelude::Queryable;
@@ -45,4 +44,24 @@ async fn a_mariadb_survives_its_crash_and_is_gone_when_dropped() {
 #[tokio::test]
 async fn a_mysql_survives_its_crash_and_is_gone_when_dropped() {
     stays_usable(Flavor::MySql).await;
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_start_says_why() {
+    for flavor in Flavor::ALL {
+        let options = ServerOptions::new(1).with("no-such-option=1");
+        let error = Server::start(flavor, &options).await.expect_err("it cannot start");
+        assert!(error.to_string().contains("no-such-option"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_stays_taken_is_an_error_that_says_so() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+    let port = taken.local_addr().expect("is bound").port();
+    for flavor in Flavor::ALL {
+        let options = ServerOptions::new(1).with(&format!("port={port}"));
+        let error = Server::start(flavor, &options).await.expect_err("it cannot start");
+        assert!(error.to_string().contains("ddress already in use"), "{error}");
+    }
 }
