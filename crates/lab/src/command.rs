@@ -8,7 +8,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use lab::app::{App, Ledger};
+use lab::demo::DemoArgs;
 use lab::forwarder::{self, Forwarder};
+use lab::pair::PairArgs;
+use lab::swaps::SwapsArgs;
 use tracing_subscriber::EnvFilter;
 
 /// Something did not start or was misused.
@@ -26,6 +29,12 @@ pub(crate) enum Command {
     Repoint(RepointArgs),
     /// Run the ledger application.
     App(AppArgs),
+    /// Show the main job: a swap there and one back under load, and what users saw.
+    Demo(DemoArgs),
+    /// Start a pair of servers to play with until Ctrl-C.
+    Pair(PairArgs),
+    /// Measure many swaps in a row under continuous load.
+    Swaps(SwapsArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -84,6 +93,18 @@ impl Command {
                 log_to_stderr();
                 serve(run_app(args))
             }
+            Self::Demo(args) => {
+                log_to_stderr();
+                serve(async move { Ok(verdict(lab::demo::run(&args).await?)) })
+            }
+            Self::Pair(args) => {
+                log_to_stderr();
+                serve(async move { lab::pair::run(&args).await.map(|()| ExitCode::SUCCESS) })
+            }
+            Self::Swaps(args) => {
+                log_to_stderr();
+                serve(async move { Ok(verdict(lab::swaps::run(&args).await?)) })
+            }
         }
     }
 }
@@ -102,6 +123,11 @@ async fn run_app(args: AppArgs) -> anyhow::Result<ExitCode> {
     announce(app.address())?;
     app.run().await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// 0 when all is well, 1 when a request failed, a swap was not done or a write was lost.
+fn verdict(clean: bool) -> ExitCode {
+    if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Prints the bound address, the one line a starter waits for.

@@ -2,9 +2,14 @@
 
 pub mod app;
 pub mod cluster;
+pub mod demo;
+pub mod display;
 pub mod forwarder;
 pub mod load;
 pub mod oracle;
 pub mod pair;
+pub mod report;
 pub mod server;
 pub mod stage;
+pub mod swaps;
+pub mod trial;

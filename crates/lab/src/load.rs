@@ -115,6 +115,12 @@ impl Load {
         self.recorder.progress()
     }
 
+    /// The counts for somebody who watches the load from elsewhere.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        Watch { recorder: Arc::clone(&self.recorder) }
+    }
+
     /// Sends no more, waits for what is outstanding (bounded by the request timeout) and returns everything. Blocking.
     pub fn stop(mut self) -> Result<Recording, LoadError> {
         self.stop.cancel();
@@ -122,6 +128,20 @@ impl Load {
             thread.join().map_err(|_| LoadError::Panicked)?;
         }
         Ok(self.recorder.finish())
+    }
+}
+
+/// The counts of a load, running or not.
+#[derive(Debug, Clone)]
+pub struct Watch {
+    recorder: Arc<Recorder>,
+}
+
+impl Watch {
+    /// Counts so far.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        self.recorder.progress()
     }
 }
 

@@ -25,6 +25,7 @@ use crate::server::port::free_port;
 use configuration::Configuration;
 pub use part::Part;
 pub use program::Programs;
+pub(crate) use swap::from_unix_ms;
 pub use swap::{StepTime, SwapRecord, SwapRun};
 
 /// The one app of the stage, as the gate's configuration names it.

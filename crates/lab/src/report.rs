@@ -1,0 +1,59 @@
+//! The report of a demonstration: one HTML file with nothing outside it, for a browser on any screen.
+
+mod chart;
+mod overview;
+mod page;
+mod table;
+mod timeline;
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use crate::trial::Trial;
+
+pub(crate) use page::{show_count, show_ms};
+
+/// The whole page.
+#[must_use]
+pub fn render(trials: &[Trial], generated: Timestamp) -> String {
+    let mut body = String::new();
+    body.push_str(&table::headline(trials));
+    for trial in trials {
+        body.push_str(&section(trial));
+    }
+    page::page("Intermission: what users saw of a swap", &body, generated)
+}
+
+fn section(trial: &Trial) -> String {
+    let mut html = format!("<section><h2>{}</h2>", page::escape(&trial.server));
+    html.push_str(&table::facts(trial));
+    for (number, swapped) in (1..).zip(&trial.swaps) {
+        html.push_str(&table::swap_heading(trial, swapped, number));
+        html.push_str(&timeline::draw(trial, swapped));
+        html.push_str(page::LEGEND);
+        html.push_str(&table::steps(swapped));
+    }
+    html.push_str("<h3>The whole run</h3><p>The longest latency in every 10 ms.</p>");
+    html.push_str(&overview::draw(trial));
+    html.push_str(&table::failures(trial));
+    html.push_str("</section>");
+    html
+}
+
+/// Writes the page, all or nothing.
+pub fn write(path: &Path, html: &str) -> io::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        Some(_) | None => Path::new("."),
+    };
+    std::fs::create_dir_all(folder)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(html.as_bytes())?;
+    file.persist(path)?;
+    Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,250 @@
+//! `lab swaps`: many swaps in a row under continuous load, and the figures they are judged by.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use anyhow::Context;
+use serde::Serialize;
+
+use crate::display::Display;
+use crate::load::percentile;
+use crate::report::show_ms;
+use crate::server::Flavor;
+use crate::stage::{Programs, Stage, StageOptions};
+use crate::trial::{self, Event, Trial, TrialOptions};
+
+/// Arguments of `lab swaps`.
+#[derive(Debug, clap::Args)]
+pub struct SwapsArgs {
+    /// Which server: `mariadb` or `mysql`.
+    #[arg(long, default_value_t = Flavor::MariaDb)]
+    pub server: Flavor,
+    /// Swaps in a row, there and back in turn.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub count: u32,
+    /// Requests per second, half of them writes.
+    #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=5000))]
+    pub rate: u32,
+    /// Load without a swap before each swap, ms.
+    #[arg(long, value_name = "MS", default_value_t = 400)]
+    pub quiet: u64,
+    /// Print one JSON object on stdout instead of lines.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The result. Its field names are a stable interface; new ones may be added.
+#[derive(Debug, Serialize)]
+pub struct SwapsResult {
+    server: String,
+    rate: u32,
+    /// Swaps that were done.
+    swaps: usize,
+    /// Swaps that were tried and not done; the run ends with the first.
+    failed_swaps: usize,
+    requests: usize,
+    failed_requests: usize,
+    writes_acknowledged: usize,
+    lost_writes: usize,
+    duplicated_writes: usize,
+    out_of_order: usize,
+    /// Rows the two servers did not agree on in the end.
+    differing_rows: usize,
+    write_pause_ms: Spread,
+    /// Over the swaps, of the longest added latency in each.
+    added_latency_ms: Spread,
+    /// Over the swaps, of the whole command.
+    swap_ms: Spread,
+    /// Median of every step, ms.
+    steps: BTreeMap<String, f64>,
+}
+
+/// Nearest-rank percentiles; zero without values.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+struct Spread {
+    p50: f64,
+    p99: f64,
+    max: f64,
+}
+
+impl Spread {
+    fn of(mut values: Vec<f64>) -> Self {
+        values.sort_unstable_by(f64::total_cmp);
+        let at = |permille| percentile(&values, permille).map_or(0.0, rounded);
+        Self { p50: at(500), p99: at(990), max: at(1000) }
+    }
+}
+
+/// To microseconds, which is more than the clocks tell.
+fn rounded(ms: f64) -> f64 {
+    (ms * 1000.0).round() / 1000.0
+}
+
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
+/// Runs them and prints the figures; `true` when nothing failed and nothing was lost.
+pub async fn run(args: &SwapsArgs) -> anyhow::Result<bool> {
+    let mut display = Display::new(u64::from(args.count));
+    display.now("building");
+    let programs = Programs::find_or_build().await?;
+    display.now(&format!("starting {}", args.server));
+    let stage = Stage::start_with(&StageOptions::new(args.server), programs).await?;
+    let mut load = stage.load_options();
+    load.rate = args.rate;
+    let quiet = Duration::from_millis(args.quiet);
+    let options = TrialOptions { load, swaps: args.count, quiet };
+    let trial = trial::run(&stage, options, |event| follow(&mut display, event)).await?;
+    drop(display);
+
+    let result = SwapsResult::of(&trial);
+    let mut out = io::stdout().lock();
+    print(&mut out, &result, args.json).context("cannot print the result")?;
+    let mut talk = io::stderr().lock();
+    explain(&mut talk, &trial).context("cannot print what failed")?;
+    Ok(trial.is_clean())
+}
+
+fn follow(display: &mut Display, event: Event<'_>) {
+    match event {
+        Event::Loaded(load) => {
+            display.follow(load.watch());
+            display.now("under load");
+        }
+        Event::Swapping(_) => {}
+        Event::Ended(number, swapped) => {
+            display.advance();
+            let took = show_ms(swapped.run.took);
+            if swapped.run.done() {
+                display.now(&format!("swap {number} in {took}"));
+            } else {
+                display.line(&format!("swap {number} was not done"));
+            }
+        }
+        Event::Examining => {
+            display.unfollow();
+            display.now("comparing the writes");
+        }
+    }
+}
+
+impl SwapsResult {
+    /// The figures of a trial.
+    #[must_use]
+    pub fn of(trial: &Trial) -> Self {
+        let done = || trial.swaps.iter().filter(|swapped| swapped.run.done());
+        let spread = |figure: &dyn Fn(&trial::Swapped) -> Option<Duration>| {
+            Spread::of(done().filter_map(figure).map(ms).collect())
+        };
+        Self {
+            server: trial.server.clone(),
+            rate: trial.options.load.rate,
+            swaps: trial.swaps_done(),
+            failed_swaps: trial.swaps.len() - trial.swaps_done(),
+            requests: trial.recording.samples.len(),
+            failed_requests: trial.recording.failed(),
+            writes_acknowledged: trial.verdict.acknowledged,
+            lost_writes: trial.verdict.lost.len(),
+            duplicated_writes: trial.verdict.duplicated.len(),
+            out_of_order: trial.verdict.out_of_order.len(),
+            differing_rows: trial.verdict.differing.len(),
+            write_pause_ms: spread(&|swapped| trial.write_pause(swapped)),
+            added_latency_ms: spread(&|swapped| trial.added_latency(swapped)),
+            swap_ms: spread(&|swapped| Some(swapped.run.took)),
+            steps: step_medians(trial),
+        }
+    }
+}
+
+fn step_medians(trial: &Trial) -> BTreeMap<String, f64> {
+    let mut times: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for record in trial.swaps.iter().filter_map(|swapped| swapped.run.record.as_ref()) {
+        for step in &record.steps {
+            times.entry(step.step.clone()).or_default().push(step.took_ms);
+        }
+    }
+    times.into_iter().map(|(step, times)| (step, Spread::of(times).p50)).collect()
+}
+
+fn print(out: &mut impl Write, result: &SwapsResult, json: bool) -> io::Result<()> {
+    if json {
+        serde_json::to_writer(&mut *out, result)?;
+        return writeln!(out);
+    }
+    writeln!(
+        out,
+        "{}: {} swaps ({} not done), {} requests at {}/s",
+        result.server, result.swaps, result.failed_swaps, result.requests, result.rate
+    )?;
+    writeln!(
+        out,
+        "{} failed, {} writes acknowledged, {} lost, {} duplicated, {} out of order",
+        result.failed_requests,
+        result.writes_acknowledged,
+        result.lost_writes,
+        result.duplicated_writes,
+        result.out_of_order
+    )?;
+    for (name, Spread { p50, p99, max }) in [
+        ("write pause", result.write_pause_ms),
+        ("added latency", result.added_latency_ms),
+        ("whole swap", result.swap_ms),
+    ] {
+        writeln!(out, "{name:<14} p50 {p50:>8.1}  p99 {p99:>8.1}  max {max:>8.1} ms")?;
+    }
+    for (step, median) in &result.steps {
+        writeln!(out, "step {step:<16} {median:>8.1} ms")?;
+    }
+    Ok(())
+}
+
+/// What went wrong, for a person.
+fn explain(out: &mut impl Write, trial: &Trial) -> io::Result<()> {
+    for swapped in trial.swaps.iter().filter(|swapped| !swapped.run.done()) {
+        let code = swapped.run.code.map_or_else(|| "killed".to_owned(), |code| code.to_string());
+        writeln!(out, "lab: a swap was not done (exit {code}):\n{}", swapped.run.stderr.trim())?;
+    }
+    for note in &trial.recording.notes {
+        writeln!(out, "lab: failed request: {note}")?;
+    }
+    if trial.recording.truncated {
+        writeln!(out, "lab: the load stopped early: its record was full")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::made_up_trial;
+
+    #[test]
+    fn the_result_has_its_stable_fields() {
+        let result = SwapsResult::of(&made_up_trial("mariadb 10.11.19"));
+        let mut out = Vec::new();
+        print(&mut out, &result, true).expect("printed");
+        let text = String::from_utf8(out).expect("text");
+        assert_eq!(text.lines().count(), 1);
+        let json: serde_json::Value = serde_json::from_str(&text).expect("one JSON object");
+        for field in ["swaps", "failed_requests", "lost_writes", "duplicated_writes"] {
+            assert!(json[field].is_u64(), "{field} in {text}");
+        }
+        for field in ["write_pause_ms", "added_latency_ms"] {
+            for figure in ["p50", "p99", "max"] {
+                assert!(json[field][figure].is_f64(), "{field}.{figure} in {text}");
+            }
+        }
+        assert_eq!(json["swaps"], 2);
+        assert_eq!(json["steps"]["catch_up"], 2.6);
+        // Every made-up hold lasts 24 ms.
+        let added = json["added_latency_ms"]["p50"].as_f64().expect("a number");
+        assert!((20.0..30.0).contains(&added), "{added}");
+    }
+
+    #[test]
+    fn a_spread_of_nothing_is_zero() {
+        assert_eq!(Spread::of(Vec::new()), Spread { p50: 0.0, p99: 0.0, max: 0.0 });
+    }
+}

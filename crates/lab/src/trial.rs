@@ -1,0 +1,201 @@
+//! A trial: swaps in a row under continuous load, and everything known about them afterwards.
+
+use std::time::Duration;
+
+use crate::load::{
+    Load, LoadError, LoadOptions, Recording, Sample, Window, added_latency, write_pause,
+};
+use crate::oracle::{self, Verdict, Write};
+use crate::stage::{Stage, StageError, StepTime, SwapRun};
+
+/// Load before the first swap: pools fill, caches warm up.
+const WARM_UP: Duration = Duration::from_secs(2);
+/// The part of the warm-up that is already steady: the first swap's quiet time.
+const WARM_UP_STEADY: Duration = Duration::from_secs(1);
+/// Load after the last swap, so that late failures are seen.
+const AFTERMATH: Duration = Duration::from_secs(1);
+
+/// What to run on a stage.
+#[derive(Debug, Clone)]
+pub struct TrialOptions {
+    /// The load.
+    pub load: LoadOptions,
+    /// Swaps in a row, each back from where the one before went.
+    pub swaps: u32,
+    /// Load without a swap between two swaps.
+    pub quiet: Duration,
+}
+
+/// A swap of a trial and when it was, in the load's time.
+#[derive(Debug, Clone)]
+pub struct Swapped {
+    /// From the start to the end of the command.
+    pub window: Window,
+    /// The quiet time before it, that its latencies are compared with.
+    pub quiet: Window,
+    /// How it ended.
+    pub run: SwapRun,
+}
+
+/// Everything known about a trial.
+#[derive(Debug, Clone)]
+pub struct Trial {
+    /// The server and its version.
+    pub server: String,
+    /// What was asked for.
+    pub options: TrialOptions,
+    /// Every request.
+    pub recording: Recording,
+    /// Every swap that was tried. The trial ends with the first that is not done.
+    pub swaps: Vec<Swapped>,
+    /// What became of the writes.
+    pub verdict: Verdict,
+}
+
+/// Why a trial has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum TrialError {
+    /// The stage.
+    #[error(transparent)]
+    Stage(#[from] StageError),
+    /// The load.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The servers could not be examined afterwards.
+    #[error("cannot compare the acknowledged writes with the servers")]
+    Examine(#[source] crate::cluster::ClusterError),
+}
+
+/// Where a trial is.
+#[derive(Debug, Clone, Copy)]
+pub enum Event<'a> {
+    /// The load runs.
+    Loaded(&'a Load),
+    /// A swap begins; counts from 1.
+    Swapping(u32),
+    /// It ended.
+    Ended(u32, &'a Swapped),
+    /// The load has ended; the servers are compared with what was acknowledged.
+    Examining,
+}
+
+/// Runs a trial to its end, telling `tell` where it is.
+pub async fn run(
+    stage: &Stage,
+    options: TrialOptions,
+    mut tell: impl FnMut(Event<'_>),
+) -> Result<Trial, TrialError> {
+    let server = describe_server(stage).await?;
+    let load = Load::start(options.load.clone())?;
+    tell(Event::Loaded(&load));
+    tokio::time::sleep(WARM_UP).await;
+    let mut swaps: Vec<Swapped> = Vec::new();
+    for number in 1..=options.swaps {
+        let quiet_from = match swaps.last() {
+            Some(before) => {
+                tokio::time::sleep(options.quiet).await;
+                before.window.to
+            }
+            None => WARM_UP_STEADY,
+        };
+        tell(Event::Swapping(number));
+        let from = load.now();
+        let run = stage.swap().await?;
+        let swapped = Swapped {
+            window: Window { from, to: from + run.took },
+            quiet: Window { from: quiet_from, to: from },
+            run,
+        };
+        tell(Event::Ended(number, &swapped));
+        let done = swapped.run.done();
+        swaps.push(swapped);
+        if !done {
+            break;
+        }
+    }
+    tokio::time::sleep(AFTERMATH).await;
+    let recording = stop(load).await?;
+    tell(Event::Examining);
+    let acknowledged: Vec<Write> = recording.acknowledged().map(to_write).collect();
+    let verdict = oracle::examine(&stage.pair, &acknowledged).await.map_err(TrialError::Examine)?;
+    Ok(Trial { server, options, recording, swaps, verdict })
+}
+
+async fn stop(load: Load) -> Result<Recording, LoadError> {
+    tokio::task::spawn_blocking(|| load.stop()).await.map_err(|_| LoadError::Panicked)?
+}
+
+fn to_write(sample: &Sample) -> Write {
+    Write { client: sample.client, seq: sample.seq, token: sample.token_text() }
+}
+
+async fn describe_server(stage: &Stage) -> Result<String, TrialError> {
+    let version = stage.pair.ask(0, "SELECT VERSION()").await.map_err(StageError::from)?;
+    let version = version.unwrap_or_default();
+    // Debian adds its own revision after the first dash.
+    let version = version.split('-').next().unwrap_or_default();
+    Ok(format!("{} {version}", stage.pair.flavor()))
+}
+
+// === impl Trial ===
+
+impl Trial {
+    /// Whether every swap was done, no request failed, and every acknowledged write is where it must be.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.swaps_done() == usize::try_from(self.options.swaps).unwrap_or(usize::MAX)
+            && self.recording.failed() == 0
+            && !self.recording.truncated
+            && self.verdict.is_clean()
+    }
+
+    /// Swaps that were done.
+    #[must_use]
+    pub fn swaps_done(&self) -> usize {
+        self.swaps.iter().filter(|swapped| swapped.run.done()).count()
+    }
+
+    /// The write pause of one swap.
+    #[must_use]
+    pub fn write_pause(&self, swapped: &Swapped) -> Option<Duration> {
+        write_pause(&self.recording.samples, swapped.window)
+    }
+
+    /// The longest added latency over one swap.
+    #[must_use]
+    pub fn added_latency(&self, swapped: &Swapped) -> Option<Duration> {
+        added_latency(&self.recording.samples, swapped.window, swapped.quiet)
+    }
+
+    /// Requests that were held over one swap: sent before the release began and answered after it, with the hold in
+    /// between. `None` when the journal does not tell when that was.
+    #[must_use]
+    pub fn held<'a>(&'a self, swapped: &Swapped) -> Option<Vec<&'a Sample>> {
+        let hold = self.named_step(swapped, "hold")?;
+        let release = self.named_step(swapped, "release")?;
+        let held = |sample: &&Sample| {
+            sample.finished >= release.from
+                && sample.sent < release.from
+                && sample.finished > hold.from
+        };
+        Some(self.recording.samples.iter().filter(held).collect())
+    }
+
+    /// The span of the first step of that name.
+    #[must_use]
+    pub fn named_step(&self, swapped: &Swapped, name: &str) -> Option<Window> {
+        let record = swapped.run.record.as_ref()?;
+        let step = record.steps.iter().find(|step| step.step == name)?;
+        self.step_window(step)
+    }
+
+    /// A step's span in the load's time. Its clock is the wall clock, as the load's time zero is.
+    #[must_use]
+    pub fn step_window(&self, step: &StepTime) -> Option<Window> {
+        let started = crate::stage::from_unix_ms(step.started_ms).ok()?;
+        let from = started.duration_since(self.recording.started);
+        let from = Duration::try_from(from).ok()?;
+        let took = Duration::try_from_secs_f64(step.took_ms / 1000.0).ok()?;
+        Some(Window { from, to: from + took })
+    }
+}
