@@ -1,0 +1,225 @@
+//! A throwaway pair: a primary and its replica over GTIDs, with the accounts and the ledger a swap needs.
+
+mod account;
+mod dialect;
+
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Row};
+use tokio::time::Instant;
+
+use crate::server::{Flavor, Server, ServerError, ServerOptions};
+
+pub use account::{APP, Account, LEDGER_TABLE, OPERATOR, REPLICATION};
+
+/// How long a replica may take to have everything.
+const CATCH_UP_DEADLINE: Duration = Duration::from_secs(30);
+const CATCH_UP_POLL: Duration = Duration::from_millis(5);
+
+/// How a pair differs from the usual.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PairOptions {
+    /// The primary's and the replica's.
+    pub servers: [ServerOptions; 2],
+    /// Whether the replica follows by GTID (`false`: by file and position, from the start). `MySQL` needs
+    /// `gtid-mode=OFF` besides to have no GTIDs at all.
+    pub gtid: bool,
+}
+
+impl Default for PairOptions {
+    fn default() -> Self {
+        Self { servers: [ServerOptions::new(1), ServerOptions::new(2)], gtid: true }
+    }
+}
+
+impl PairOptions {
+    /// Adds a line to the option file of both servers.
+    #[must_use]
+    pub fn with_both(self, line: &str) -> Self {
+        let [primary, replica] = self.servers;
+        Self { servers: [primary.with(line), replica.with(line)], ..self }
+    }
+
+    /// Adds a line to the option file of the replica only.
+    #[must_use]
+    pub fn with_replica(self, line: &str) -> Self {
+        let [primary, replica] = self.servers;
+        Self { servers: [primary, replica.with(line)], ..self }
+    }
+}
+
+/// Two servers; server 0 starts as the primary. Dropping the pair ends both and removes their data.
+#[derive(Debug)]
+pub struct Pair {
+    pub servers: [Server; 2],
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    #[error("server {index} refused: {sql}")]
+    Sql {
+        index: usize,
+        sql: String,
+        #[source]
+        source: mysql_async::Error,
+    },
+    #[error("server {index} takes no connection")]
+    Connect {
+        index: usize,
+        #[source]
+        source: mysql_async::Error,
+    },
+    #[error("of the two servers {writable:?} are writable: exactly one must be")]
+    NoPrimary { writable: Vec<usize> },
+    #[error("the replica had not caught up with {position} after {CATCH_UP_DEADLINE:?}: {status}")]
+    NotReplicated { position: String, status: String },
+}
+
+// === impl Pair ===
+
+impl Pair {
+    /// Replicating and caught up when this returns.
+    pub async fn start(flavor: Flavor, options: &PairOptions) -> Result<Self, ClusterError> {
+        let [primary, replica] = &options.servers;
+        let (primary, replica) =
+            tokio::try_join!(Server::start(flavor, primary), Server::start(flavor, replica))?;
+        let pair = Self { servers: [primary, replica] };
+        pair.run(0, account::set_up(flavor)).await?;
+        pair.replicate(0, 1, options.gtid).await?;
+        pair.wait_caught_up(0, 1).await?;
+        Ok(pair)
+    }
+
+    pub fn flavor(&self) -> Flavor {
+        let [first, _] = &self.servers;
+        first.flavor()
+    }
+
+    /// Makes one server the read-only replica of the other, as §6 of the facts says.
+    pub async fn replicate(&self, from: usize, to: usize, gtid: bool) -> Result<(), ClusterError> {
+        let source = self.server(from).address();
+        self.run(to, dialect::follow(self.flavor(), source, gtid)).await
+    }
+
+    /// `index` is 0 or 1.
+    pub fn server(&self, index: usize) -> &Server {
+        let [first, second] = &self.servers;
+        if index == 0 { first } else { second }
+    }
+
+    /// As root.
+    pub async fn connect(&self, index: usize) -> Result<Conn, ClusterError> {
+        let connected = self.server(index).connect_root().await;
+        connected.map_err(|source| ClusterError::Connect { index, source })
+    }
+
+    /// The server that accepts writes, asked of the servers themselves.
+    pub async fn primary_index(&self) -> Result<usize, ClusterError> {
+        let mut writable = Vec::new();
+        for index in 0..self.servers.len() {
+            if !self.is_read_only(index).await? {
+                writable.push(index);
+            }
+        }
+        match writable.as_slice() {
+            [index] => Ok(*index),
+            _ => Err(ClusterError::NoPrimary { writable }),
+        }
+    }
+
+    pub async fn is_read_only(&self, index: usize) -> Result<bool, ClusterError> {
+        let text = self.ask(index, "SELECT @@global.read_only").await?;
+        Ok(text.is_some_and(|value| value == "1"))
+    }
+
+    /// Waits until the present replica has applied everything the present primary has.
+    pub async fn wait_replicated(&self) -> Result<(), ClusterError> {
+        let primary = self.primary_index().await?;
+        self.wait_caught_up(primary, 1 - primary).await
+    }
+
+    /// Waits until server `to` has applied what server `from` has now.
+    pub async fn wait_caught_up(&self, from: usize, to: usize) -> Result<(), ClusterError> {
+        let position = self.position(from).await?;
+        let deadline = Instant::now() + CATCH_UP_DEADLINE;
+        while !self.has_applied(from, to, &position).await? {
+            if Instant::now() > deadline {
+                let status = self.replica_status(to).await?;
+                return Err(ClusterError::NotReplicated { position, status });
+            }
+            tokio::time::sleep(CATCH_UP_POLL).await;
+        }
+        Ok(())
+    }
+
+    /// GTIDs where the server has them, otherwise binary log file and position.
+    async fn position(&self, index: usize) -> Result<String, ClusterError> {
+        let gtid = self.ask(index, dialect::gtid_query(self.flavor())).await?;
+        match gtid.filter(|text| !text.is_empty()) {
+            Some(gtid) => Ok(gtid),
+            None => self.log_position(index).await,
+        }
+    }
+
+    async fn log_position(&self, index: usize) -> Result<String, ClusterError> {
+        let row = self.row(index, dialect::log_position_query(self.flavor())).await?;
+        Ok(row.map(|row| dialect::columns(&row, &["File", "Position"])).unwrap_or_default())
+    }
+
+    async fn has_applied(
+        &self,
+        from: usize,
+        to: usize,
+        position: &str,
+    ) -> Result<bool, ClusterError> {
+        if position.contains("binlog.") {
+            let row = self.row(to, dialect::replica_status_query(self.flavor())).await?;
+            let applied =
+                row.map(|row| dialect::columns(&row, dialect::applied_columns(self.flavor())));
+            return Ok(applied.as_deref() == Some(position));
+        }
+        match self.flavor() {
+            // One writer per position and one domain: equal positions are equal histories.
+            Flavor::MariaDb => Ok(self.position(to).await? == self.position(from).await?),
+            Flavor::MySql => {
+                let sql = format!("SELECT GTID_SUBSET('{position}', @@global.gtid_executed)");
+                Ok(self.ask(to, &sql).await?.is_some_and(|value| value == "1"))
+            }
+        }
+    }
+
+    async fn replica_status(&self, index: usize) -> Result<String, ClusterError> {
+        let row = self.row(index, dialect::replica_status_query(self.flavor())).await?;
+        Ok(row.map_or_else(
+            || "it is no replica".to_owned(),
+            |row| dialect::columns(&row, dialect::status_columns(self.flavor())),
+        ))
+    }
+
+    /// Statements as root, one after another on one connection.
+    pub async fn run(&self, index: usize, statements: Vec<String>) -> Result<(), ClusterError> {
+        let mut conn = self.connect(index).await?;
+        for sql in statements {
+            let done = conn.query_drop(&sql).await;
+            done.map_err(|source| ClusterError::Sql { index, sql, source })?;
+        }
+        drop(conn.disconnect().await);
+        Ok(())
+    }
+
+    /// The first column of the first row as text; `None` for no row and for NULL.
+    pub async fn ask(&self, index: usize, sql: &str) -> Result<Option<String>, ClusterError> {
+        let row = self.row(index, sql).await?;
+        Ok(row.and_then(|row| dialect::text(row.as_ref(0)?)))
+    }
+
+    async fn row(&self, index: usize, sql: &str) -> Result<Option<Row>, ClusterError> {
+        let mut conn = self.connect(index).await?;
+        let row = conn.query_first(sql).await;
+        drop(conn.disconnect().await);
+        row.map_err(|source| ClusterError::Sql { index, sql: sql.to_owned(), source })
+    }
+}
