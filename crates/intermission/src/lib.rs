@@ -1,1 +1,3 @@
 //! Intermission: swap a MySQL or MariaDB primary under load with no user noticing.
+
+pub mod config;
