@@ -1,0 +1,72 @@
+//! A request in line.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+#[cfg(not(loom))]
+use std::time::Instant;
+
+#[cfg(not(loom))]
+use crate::TimedOut;
+use crate::line::Number;
+use crate::{Lane, Ticket, sync};
+
+/// A held request: ready with its ticket when its turn has come. Dropping it leaves the line; if
+/// its turn had just come, the turn passes to the next.
+///
+/// A granted place counts until the task fetches it, so a task must poll when it is woken.
+#[derive(Debug)]
+#[must_use = "dropping it leaves the line"]
+pub struct Wait {
+    lane: Lane,
+    /// `None` once it has left the line.
+    number: Option<Number>,
+}
+
+impl Wait {
+    pub(crate) const fn new(lane: Lane, number: Number) -> Self {
+        Self { lane, number: Some(number) }
+    }
+
+    /// Waits no longer than `deadline`. Whoever is timed out is out of the line and is never
+    /// granted afterwards; a grant that raced with the deadline is taken.
+    #[cfg(not(loom))]
+    pub async fn until(mut self, deadline: Instant) -> Result<Ticket, TimedOut> {
+        if let Ok(ticket) = tokio::time::timeout_at(deadline.into(), &mut self).await {
+            return Ok(ticket);
+        }
+        let number = self.number.take().expect("only a ticket takes the number");
+        let now = sync::now();
+        self.lane
+            .shared()
+            .settle(|inner, outbox| inner.time_out(number, now, outbox))
+            .map(|grant| Ticket::new(self.lane.clone(), Some(grant)))
+            .map_err(|waited| TimedOut { waited })
+    }
+}
+
+impl Future for Wait {
+    type Output = Ticket;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ticket> {
+        let Some(number) = self.number else { return Poll::Pending };
+        let shared = self.lane.shared();
+        match shared.settle(|inner, outbox| inner.fetch(number, cx.waker(), outbox)) {
+            Some(grant) => {
+                self.number = None;
+                Poll::Ready(Ticket::new(self.lane.clone(), Some(grant)))
+            }
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            let now = sync::now();
+            let word = self.lane.word();
+            self.lane.shared().settle(|inner, outbox| inner.abandon(number, word, now, outbox));
+        }
+    }
+}
