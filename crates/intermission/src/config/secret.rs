@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 
 /// The largest secret file read, in bytes.
 const FILE_MAX: u64 = 64 * 1024;
@@ -31,23 +31,32 @@ impl fmt::Debug for Secret {
 }
 
 /// An account: a user and exactly one of the three ways to give its password.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AccountSource {
     pub user: String,
-    password: Option<Plain>,
-    password_env: Option<String>,
-    password_file: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) password: Option<Password>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) password_env: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) password_file: Option<PathBuf>,
 }
 
-/// A password written in the file; `Debug` must not show it either.
-#[derive(Clone, Deserialize)]
+/// A password written in the file. Neither `Debug` nor `config check` shows it.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
-struct Plain(String);
+pub(super) struct Password(String);
 
-impl fmt::Debug for Plain {
+impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
+    }
+}
+
+impl Serialize for Password {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
     }
 }
 
@@ -94,16 +103,6 @@ impl AccountSource {
         };
         Ok(Account { user: self.user.clone(), password: Secret::new(password) })
     }
-
-    /// How the password is given, without it: for `config check`.
-    #[must_use]
-    pub fn source(&self) -> String {
-        match (&self.password_env, &self.password_file) {
-            (Some(variable), _) => format!("from the environment variable {variable}"),
-            (_, Some(path)) => format!("from {}", path.display()),
-            (None, None) => "from the configuration file".to_owned(),
-        }
-    }
 }
 
 fn read_first_line(key: String, path: &PathBuf) -> Result<String, SecretError> {
@@ -132,7 +131,8 @@ mod tests {
         let source = account("user = 'a'\npassword = 'hunter2'");
         let resolved = source.resolve("cluster").expect("resolves");
         assert_eq!(resolved.password.reveal(), "hunter2");
-        for text in [format!("{source:?}"), format!("{resolved:?}"), source.source()] {
+        let printed = toml::to_string(&source).expect("prints");
+        for text in [format!("{source:?}"), format!("{resolved:?}"), printed] {
             assert!(!text.contains("hunter2"), "{text}");
         }
         assert_eq!(format!("{:?}", Secret::new("x")), "Secret(***)");

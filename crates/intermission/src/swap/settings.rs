@@ -57,6 +57,25 @@ impl Bounds {
     pub const CONNECT: Duration = Duration::from_secs(3);
     pub const PROVE: Duration = Duration::from_secs(30);
 
+    /// The name of a bound that is zero: none may be.
+    #[must_use]
+    pub fn zero(&self) -> Option<&'static str> {
+        [
+            ("quiet", self.quiet),
+            ("quiet_age", self.quiet_age),
+            ("lease", self.lease),
+            ("drain", self.drain),
+            ("settle", self.settle),
+            ("fence", self.fence),
+            ("catch_up", self.catch_up),
+            ("statement", self.statement),
+            ("connect", self.connect),
+            ("prove", self.prove),
+        ]
+        .into_iter()
+        .find_map(|(name, bound)| bound.is_zero().then_some(name))
+    }
+
     /// The longest an attempt can keep users waiting before it is committed or unwound: the hold has to outlive it,
     /// or users would be let through to a fenced primary.
     #[must_use]
