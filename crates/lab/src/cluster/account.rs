@@ -24,7 +24,7 @@ pub const LEDGER_TABLE: &str = "ledger.entries";
 const MARIADB_OPERATOR: &str = "READ_ONLY ADMIN, CONNECTION ADMIN, REPLICATION SLAVE ADMIN, SLAVE MONITOR, \
                                 BINLOG MONITOR, PROCESS, RELOAD";
 const MYSQL_OPERATOR: &str = "SYSTEM_VARIABLES_ADMIN, CONNECTION_ADMIN, REPLICATION_SLAVE_ADMIN, \
-                              REPLICATION CLIENT, PROCESS, RELOAD";
+                              REPLICATION CLIENT, PROCESS, RELOAD, XA_RECOVER_ADMIN";
 
 /// Run on the primary before there is a replica, which then gets it all by replication.
 pub(super) fn set_up(flavor: Flavor) -> Vec<String> {
