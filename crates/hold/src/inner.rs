@@ -1,0 +1,370 @@
+//! What the lock guards: every decision about closing, the line and its release.
+
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use crate::line::{Grant, Line, Number, Waiting};
+use crate::outbox::Outbox;
+use crate::ramp::{Place, Ramp};
+use crate::watch::Watchers;
+use crate::word::Word;
+use crate::{
+    AlreadyHeld, Current, Drain, Expiry, Generation, Holder, Limits, Stale, State, Status, Summary,
+};
+
+/// Lanes are closed exactly while `state` is not `Open`. A lease exists exactly while `state` is
+/// `Draining` or `Held`. In `Releasing` somebody is in line or not yet written upstream.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    words: Vec<Arc<Word>>,
+    held_max: usize,
+    state: State,
+    generation: Generation,
+    lease: Option<Lease>,
+    line: Line,
+    ramp: Ramp,
+    summary: Summary,
+    pub(crate) watchers: Watchers,
+}
+
+#[derive(Debug)]
+struct Lease {
+    holder: Holder,
+    since: Instant,
+    until: Instant,
+}
+
+impl Lease {
+    fn current(&self, now: Instant) -> Current {
+        Current {
+            holder: self.holder.clone(),
+            held_for: now.saturating_duration_since(self.since),
+            lease_left: self.until.saturating_duration_since(now),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) enum Arrival {
+    Forward,
+    Wait(Number),
+    Full,
+}
+
+// === closing ===
+
+impl Inner {
+    pub(crate) fn new(limits: Limits, words: Vec<Arc<Word>>) -> Self {
+        Self {
+            words,
+            held_max: limits.held_max,
+            state: State::Open,
+            generation: Generation::NONE,
+            lease: None,
+            line: Line::default(),
+            ramp: Ramp::new(limits.pace),
+            summary: Summary::default(),
+            watchers: Watchers::default(),
+        }
+    }
+
+    pub(crate) fn close(
+        &mut self,
+        floor: Generation,
+        holder: Holder,
+        until: Instant,
+        now: Instant,
+    ) -> Result<Generation, AlreadyHeld> {
+        if let Some(lease) = &self.lease {
+            return Err(AlreadyHeld {
+                generation: self.generation,
+                state: self.state,
+                current: lease.current(now),
+            });
+        }
+        for word in &self.words {
+            word.close();
+        }
+        self.generation = self.generation.next().max(floor);
+        self.lease = Some(Lease { holder, since: now, until });
+        self.summary = Summary { held_total: count_of(self.line.len()), ..Summary::default() };
+        self.state = if self.in_flight() == 0 { State::Held } else { State::Draining };
+        Ok(self.generation)
+    }
+
+    pub(crate) fn renew(&mut self, named: Generation, until: Instant) -> Result<(), Stale> {
+        if let Some(lease) = &mut self.lease
+            && named == self.generation
+        {
+            lease.until = lease.until.max(until);
+            return Ok(());
+        }
+        Err(self.stale(named))
+    }
+
+    pub(crate) fn release(
+        &mut self,
+        named: Generation,
+        now: Instant,
+        outbox: &mut Outbox,
+    ) -> Result<Summary, Stale> {
+        if !self.is_current(named) {
+            return Err(self.stale(named));
+        }
+        self.lease = None;
+        self.state = State::Releasing;
+        self.ramp.begin(named);
+        self.watchers.wake(outbox);
+        self.advance(now, outbox);
+        Ok(self.summary(now))
+    }
+
+    pub(crate) fn expire(
+        &mut self,
+        named: Generation,
+        now: Instant,
+        outbox: &mut Outbox,
+    ) -> Expiry {
+        match &self.lease {
+            Some(lease) if named == self.generation && now < lease.until => {
+                Expiry::NotYet(lease.until)
+            }
+            Some(_) | None => {
+                self.release(named, now, outbox).map_or(Expiry::Over, Expiry::Released)
+            }
+        }
+    }
+
+    /// How the drain of `named` ended, if it has.
+    pub(crate) fn drain(&self, named: Generation) -> Option<Drain> {
+        if !self.is_current(named) {
+            return Some(Drain::Over);
+        }
+        (self.state == State::Held).then_some(Drain::Drained)
+    }
+
+    /// The drain's deadline has come: drained after all, or released.
+    pub(crate) fn abort_drain(
+        &mut self,
+        named: Generation,
+        now: Instant,
+        outbox: &mut Outbox,
+    ) -> Drain {
+        if let Some(ended) = self.drain(named) {
+            return ended;
+        }
+        // Read once: the last one may leave between two looks.
+        let in_flight = self.in_flight();
+        if in_flight == 0 {
+            self.now_held(outbox);
+            return Drain::Drained;
+        }
+        match self.release(named, now, outbox) {
+            Ok(_) => Drain::TimedOut { in_flight },
+            Err(_) => Drain::Over,
+        }
+    }
+}
+
+// === requests ===
+
+impl Inner {
+    /// For a request that found its lane closed. It may have been opened meanwhile.
+    pub(crate) fn arrive(
+        &mut self,
+        word: &Arc<Word>,
+        now: Instant,
+        outbox: &mut Outbox,
+    ) -> Arrival {
+        if self.state == State::Open {
+            word.admit();
+            return Arrival::Forward;
+        }
+        if self.line.len() >= self.held_max {
+            self.summary.refused_full += 1;
+            return Arrival::Full;
+        }
+        let number = self.line.push(Arc::clone(word), now);
+        self.summary.held_total += 1;
+        self.advance(now, outbox);
+        Arrival::Wait(number)
+    }
+
+    /// The request's grant, or it is woken when it has one.
+    pub(crate) fn fetch(
+        &mut self,
+        number: Number,
+        waker: &Waker,
+        outbox: &mut Outbox,
+    ) -> Option<Grant> {
+        let grant = self.line.fetch(number);
+        if grant.is_none() {
+            self.line.note(number, waker, outbox);
+        }
+        grant
+    }
+
+    /// A request has waited long enough. A grant that came first is taken.
+    pub(crate) fn time_out(
+        &mut self,
+        number: Number,
+        now: Instant,
+        outbox: &mut Outbox,
+    ) -> Result<Grant, Duration> {
+        if let Some(grant) = self.line.fetch(number) {
+            return Ok(grant);
+        }
+        let mut waited = Duration::ZERO;
+        if let Some(waiting) = self.line.remove(number) {
+            self.summary.timed_out += 1;
+            waited = self.left_line(waiting, now, outbox);
+        }
+        self.advance(now, outbox);
+        Err(waited)
+    }
+
+    /// The client is gone. A grant it had not fetched passes to the next in line.
+    pub(crate) fn abandon(
+        &mut self,
+        number: Number,
+        word: &Word,
+        now: Instant,
+        outbox: &mut Outbox,
+    ) {
+        if let Some(waiting) = self.line.remove(number) {
+            self.summary.client_gone += 1;
+            self.left_line(waiting, now, outbox);
+        } else if let Some(grant) = self.line.fetch(number) {
+            let _closed = word.leave();
+            if grant.place.generation() == self.generation {
+                self.summary.released -= 1;
+                self.summary.client_gone += 1;
+            }
+            self.ramp.give_back(grant.place);
+        }
+        self.advance(now, outbox);
+    }
+
+    /// A granted request was written upstream.
+    pub(crate) fn written(&mut self, place: &mut Place, now: Instant, outbox: &mut Outbox) {
+        if self.ramp.written(place) {
+            self.advance(now, outbox);
+        }
+    }
+
+    /// A request was counted out of a closed lane.
+    pub(crate) fn completed(&mut self, place: Option<Place>, now: Instant, outbox: &mut Outbox) {
+        if let Some(place) = place {
+            self.ramp.give_back(place);
+        }
+        self.advance(now, outbox);
+    }
+}
+
+// === reading ===
+
+impl Inner {
+    pub(crate) fn status(&self, now: Instant) -> Status {
+        Status {
+            state: self.state,
+            generation: self.generation,
+            held: self.line.len(),
+            in_flight: self.in_flight(),
+            oldest: self.oldest(now),
+            hold: self.lease.as_ref().map(|lease| lease.current(now)),
+            summary: self.summary(now),
+        }
+    }
+
+    #[cfg(not(loom))]
+    pub(crate) fn lease_until(&self, named: Generation) -> Option<Instant> {
+        self.lease.as_ref().filter(|_| named == self.generation).map(|lease| lease.until)
+    }
+
+    fn summary(&self, now: Instant) -> Summary {
+        let oldest = self.oldest(now).unwrap_or_default();
+        Summary { longest_wait: self.summary.longest_wait.max(oldest), ..self.summary }
+    }
+
+    fn oldest(&self, now: Instant) -> Option<Duration> {
+        self.line.oldest().map(|since| now.saturating_duration_since(since))
+    }
+
+    fn in_flight(&self) -> u64 {
+        self.words.iter().map(|word| word.in_flight()).sum()
+    }
+
+    fn is_current(&self, named: Generation) -> bool {
+        named == self.generation && self.lease.is_some()
+    }
+
+    fn stale(&self, named: Generation) -> Stale {
+        Stale {
+            named,
+            generation: self.generation,
+            state: self.state,
+            holder: self.lease.as_ref().map(|lease| lease.holder.clone()),
+        }
+    }
+}
+
+// === moving on ===
+
+impl Inner {
+    /// Does whatever the state allows now; called after every change.
+    fn advance(&mut self, now: Instant, outbox: &mut Outbox) {
+        match self.state {
+            State::Open | State::Held => {}
+            State::Draining => {
+                if self.in_flight() == 0 {
+                    self.now_held(outbox);
+                }
+            }
+            State::Releasing => {
+                self.dispatch(now, outbox);
+                if self.line.is_empty() && self.ramp.all_written() {
+                    self.open();
+                }
+            }
+        }
+    }
+
+    fn now_held(&mut self, outbox: &mut Outbox) {
+        self.state = State::Held;
+        self.watchers.wake(outbox);
+    }
+
+    /// Grants from the head of the line, as far as the ramp allows.
+    fn dispatch(&mut self, now: Instant, outbox: &mut Outbox) {
+        while !self.line.is_empty() {
+            let Some(place) = self.ramp.try_take() else { return };
+            let (number, waiting) = self.line.pop().expect("the line is not empty");
+            let waited = now.saturating_duration_since(waiting.since);
+            waiting.word.admit();
+            self.line.grant(number, Grant { place, waited });
+            self.summary.released += 1;
+            self.summary.longest_wait = self.summary.longest_wait.max(waited);
+            outbox.wake(waiting.waker);
+        }
+    }
+
+    fn open(&mut self) {
+        for word in &self.words {
+            word.open();
+        }
+        self.state = State::Open;
+    }
+
+    fn left_line(&mut self, waiting: Waiting, now: Instant, outbox: &mut Outbox) -> Duration {
+        let waited = now.saturating_duration_since(waiting.since);
+        self.summary.longest_wait = self.summary.longest_wait.max(waited);
+        outbox.discard(waiting.waker);
+        waited
+    }
+}
+
+/// No count here comes near the difference between `usize` and `u64`.
+fn count_of(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}

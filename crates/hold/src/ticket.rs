@@ -1,0 +1,50 @@
+//! The right to be forwarded.
+
+use std::time::Duration;
+
+use crate::Lane;
+use crate::line::Grant;
+use crate::sync;
+
+/// A request in flight, until it is dropped. Keep it as long as the response runs.
+#[derive(Debug)]
+#[must_use = "dropping it completes the request"]
+pub struct Ticket {
+    lane: Lane,
+    /// Only if it waited in line.
+    grant: Option<Grant>,
+}
+
+impl Ticket {
+    pub(crate) const fn new(lane: Lane, grant: Option<Grant>) -> Self {
+        Self { lane, grant }
+    }
+
+    /// The request is written upstream. In a release this lets the next one go, and only a
+    /// request that was written widens the window when it completes. No effect otherwise.
+    pub fn written(&mut self) {
+        let Some(grant) = &mut self.grant else { return };
+        if grant.place.is_written() {
+            return;
+        }
+        let now = sync::now();
+        self.lane.shared().settle(|inner, outbox| inner.written(&mut grant.place, now, outbox));
+    }
+
+    /// How long the request was held; `None` if it never was.
+    pub fn waited(&self) -> Option<Duration> {
+        self.grant.as_ref().map(|grant| grant.waited)
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        // A lane opens again only after every granted request was written or dropped. So a ticket
+        // that still owes a place finds its lane closed, and none is lost on the open path.
+        if self.lane.word().leave() {
+            let now = sync::now();
+            let place = self.grant.take().map(|grant| grant.place);
+            self.lane.shared().settle(|inner, outbox| inner.completed(place, now, outbox));
+        }
+    }
+}

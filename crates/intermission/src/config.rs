@@ -1,0 +1,111 @@
+//! The configuration file: TOML, every unknown key an error, every default a named constant.
+
+pub mod cluster;
+mod error;
+pub mod gate;
+pub mod secret;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use self::error::ConfigError;
+use self::{
+    cluster::{Cluster, Swap},
+    gate::{App, Gate},
+};
+
+/// Looked for in this order when no `-c/--config` is given.
+pub const DEFAULT_PATHS: [&str; 2] = ["./intermission.toml", "/etc/intermission/intermission.toml"];
+
+/// No sane file is larger; a wrong path (a log, a dump) is refused instead of read into memory.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Everything one file says, with the defaults filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    #[serde(default)]
+    pub gate: Gate,
+    #[serde(default, rename = "app")]
+    pub apps: Vec<App>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Cluster>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swap: Option<Swap>,
+}
+
+impl Config {
+    /// Reads the file at `path`, or the first of [`DEFAULT_PATHS`] that exists.
+    ///
+    /// # Errors
+    /// Names the file and the key, and says how to mend it.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let path = match path {
+            Some(path) => path.to_path_buf(),
+            None => Self::find()?,
+        };
+        let unreadable = |source| ConfigError::Unreadable { path: path.clone(), source };
+        let metadata = std::fs::metadata(&path).map_err(unreadable)?;
+        if metadata.len() > FILE_BYTES_MAX {
+            return Err(ConfigError::TooLarge { path, bytes_max: FILE_BYTES_MAX });
+        }
+        let text = std::fs::read_to_string(&path).map_err(unreadable)?;
+        Self::parse(&path, &text)
+    }
+
+    /// Parses and checks `text`; `path` is only named in errors.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let config: Self =
+            toml::from_str(text).map_err(|source| ConfigError::parse(path, text, &source))?;
+        config.check().map_err(|fault| ConfigError::Invalid { path: path.to_path_buf(), fault })?;
+        Ok(config)
+    }
+
+    /// The resolved values as TOML.
+    ///
+    /// # Errors
+    /// A value that TOML cannot hold; none of the present types has one.
+    pub fn print(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string_pretty(self)
+    }
+
+    fn find() -> Result<PathBuf, ConfigError> {
+        DEFAULT_PATHS
+            .iter()
+            .map(PathBuf::from)
+            .find(|path| path.exists())
+            .ok_or(ConfigError::NotFound)
+    }
+
+    fn check(&self) -> Result<(), Fault> {
+        self.gate.check()?;
+        gate::check_apps(&self.apps)?;
+        self.cluster.as_ref().map_or(Ok(()), Cluster::check)?;
+        self.swap.as_ref().map_or(Ok(()), Swap::check)
+    }
+}
+
+/// A value that parses but cannot be meant: which key, what is wrong, what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    pub key: String,
+    pub problem: String,
+    pub mend: String,
+}
+
+impl Fault {
+    pub(crate) fn new(
+        key: impl Into<String>,
+        problem: impl Into<String>,
+        mend: impl Into<String>,
+    ) -> Self {
+        Self { key: key.into(), problem: problem.into(), mend: mend.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests;

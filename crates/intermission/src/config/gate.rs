@@ -1,0 +1,142 @@
+//! `[gate]` and `[[app]]`: where requests come in, where they go, and how long anything may take.
+
+mod app;
+mod upstream;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub(super) use self::app::check_apps;
+pub use self::app::{
+    ANY_HOST, App, DEFAULT_DRAIN, DEFAULT_HELD_MAX, DEFAULT_LEASE, DEFAULT_LEASE_MAX,
+    DEFAULT_MAX_WAIT, DEFAULT_RELEASE_CONCURRENCY, DEFAULT_RELEASE_CONCURRENCY_MAX, Release,
+};
+pub use self::upstream::{Upstream, UpstreamError};
+use super::Fault;
+
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
+/// 0 = one worker thread per core.
+pub const DEFAULT_THREADS: usize = 0;
+pub const DEFAULT_ADMIN_SOCKET: &str = "/run/intermission/admin.sock";
+pub const DEFAULT_STATE_DIR: &str = "/var/lib/intermission";
+pub const DEFAULT_SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+pub const DEFAULT_CONNECTIONS_MAX: usize = 16_384;
+/// One clock for a whole request head and for an idle kept-alive connection: both wait for a head.
+pub const DEFAULT_CLIENT_HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+pub const DEFAULT_CLIENT_BODY_TIMEOUT: Duration = Duration::from_secs(60);
+pub const DEFAULT_CLIENT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+pub const DEFAULT_UPSTREAM_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub const DEFAULT_UPSTREAM_HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+pub const DEFAULT_UPSTREAM_BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Below the keep-alive time of every common application server (Node.js 5 s is the shortest), so
+/// that we close an idle connection before its server does.
+pub const DEFAULT_UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+pub const DEFAULT_UPSTREAM_IDLE_MAX: usize = 64;
+pub const DEFAULT_TRUST_FORWARDED: bool = false;
+
+const THREADS_MAX: usize = 256;
+const CONNECTIONS_MAX: usize = 1_000_000;
+/// Longer waits are typing errors ("30m" for "30s"), and no client stays that long.
+pub(super) const TIMEOUT_MAX: Duration = Duration::from_hours(24);
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Gate {
+    pub listen: Vec<SocketAddr>,
+    pub threads: usize,
+    pub admin_socket: PathBuf,
+    pub state_dir: PathBuf,
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub shutdown_grace: Duration,
+    pub connections_max: usize,
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub client_head_timeout: Duration,
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub client_body_timeout: Duration,
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub client_write_timeout: Duration,
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub upstream_connect_timeout: Duration,
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub upstream_head_timeout: Duration,
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub upstream_body_timeout: Duration,
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub upstream_idle_timeout: Duration,
+    /// Idle connections kept per upstream and worker thread.
+    pub upstream_idle_max: usize,
+    /// Whether clients are other proxies whose `X-Forwarded-*` headers may be believed and extended.
+    pub trust_forwarded: bool,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self {
+            listen: vec![DEFAULT_LISTEN.parse().expect("the constant is an address and a port")],
+            threads: DEFAULT_THREADS,
+            admin_socket: PathBuf::from(DEFAULT_ADMIN_SOCKET),
+            state_dir: PathBuf::from(DEFAULT_STATE_DIR),
+            shutdown_grace: DEFAULT_SHUTDOWN_GRACE,
+            connections_max: DEFAULT_CONNECTIONS_MAX,
+            client_head_timeout: DEFAULT_CLIENT_HEAD_TIMEOUT,
+            client_body_timeout: DEFAULT_CLIENT_BODY_TIMEOUT,
+            client_write_timeout: DEFAULT_CLIENT_WRITE_TIMEOUT,
+            upstream_connect_timeout: DEFAULT_UPSTREAM_CONNECT_TIMEOUT,
+            upstream_head_timeout: DEFAULT_UPSTREAM_HEAD_TIMEOUT,
+            upstream_body_timeout: DEFAULT_UPSTREAM_BODY_TIMEOUT,
+            upstream_idle_timeout: DEFAULT_UPSTREAM_IDLE_TIMEOUT,
+            upstream_idle_max: DEFAULT_UPSTREAM_IDLE_MAX,
+            trust_forwarded: DEFAULT_TRUST_FORWARDED,
+        }
+    }
+}
+
+impl Gate {
+    /// Worker threads to run: as configured, or one per core.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        if self.threads > 0 {
+            return self.threads;
+        }
+        std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(THREADS_MAX)
+    }
+
+    pub(super) fn check(&self) -> Result<(), Fault> {
+        if self.listen.is_empty() {
+            let mend = format!("write at least one address, for example [\"{DEFAULT_LISTEN}\"]");
+            return Err(Fault::new("gate.listen", "is empty", mend));
+        }
+        check_range("gate.threads", self.threads, 0, THREADS_MAX)?;
+        check_range("gate.connections_max", self.connections_max, 1, CONNECTIONS_MAX)?;
+        check_timeout("gate.client_head_timeout", self.client_head_timeout)?;
+        check_timeout("gate.client_body_timeout", self.client_body_timeout)?;
+        check_timeout("gate.client_write_timeout", self.client_write_timeout)?;
+        check_timeout("gate.upstream_connect_timeout", self.upstream_connect_timeout)?;
+        check_timeout("gate.upstream_head_timeout", self.upstream_head_timeout)?;
+        check_timeout("gate.upstream_body_timeout", self.upstream_body_timeout)?;
+        check_timeout("gate.upstream_idle_timeout", self.upstream_idle_timeout)?;
+        check_timeout("gate.shutdown_grace", self.shutdown_grace)
+    }
+}
+
+pub(super) fn check_range(key: &str, value: usize, min: usize, max: usize) -> Result<(), Fault> {
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    Err(Fault::new(key, format!("{value} is out of range"), format!("write {min} to {max}")))
+}
+
+/// A zero timeout would fail everything, and "no timeout" does not exist here.
+pub(super) fn check_timeout(key: &str, value: Duration) -> Result<(), Fault> {
+    if !value.is_zero() && value <= TIMEOUT_MAX {
+        return Ok(());
+    }
+    Err(Fault::new(
+        key,
+        format!("{value:?} is out of range"),
+        "write a time from \"1ms\" to \"24h\"",
+    ))
+}

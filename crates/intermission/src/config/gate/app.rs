@@ -1,0 +1,175 @@
+//! `[[app]]`: one named scope of traffic, its upstreams and the bounds of its hold.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Upstream, check_range, check_timeout};
+use crate::config::Fault;
+
+/// In `hosts`: this app takes every host no other app names.
+pub const ANY_HOST: &str = "*";
+pub const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(30);
+pub const DEFAULT_HELD_MAX: usize = 10_000;
+pub const DEFAULT_RELEASE_CONCURRENCY: usize = 64;
+pub const DEFAULT_RELEASE_CONCURRENCY_MAX: usize = 4096;
+pub const DEFAULT_LEASE: Duration = Duration::from_secs(30);
+pub const DEFAULT_LEASE_MAX: Duration = Duration::from_mins(5);
+pub const DEFAULT_DRAIN: Duration = Duration::from_secs(5);
+
+const APPS_MAX: usize = 1000;
+const UPSTREAMS_MAX: usize = 1000;
+const HELD_MAX_MAX: usize = 1_000_000;
+const NAME_BYTES_MAX: usize = 64;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct App {
+    pub name: String,
+    pub hosts: Vec<String>,
+    pub upstreams: Vec<Upstream>,
+    /// How long one request may be held before it is answered 503.
+    #[serde(
+        default = "default_max_wait",
+        with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required"
+    )]
+    pub max_wait: Duration,
+    #[serde(default = "default_held_max")]
+    pub held_max: usize,
+    /// The lease of a hold that does not ask for one, and the longest one may ask for.
+    #[serde(
+        default = "default_lease",
+        with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required"
+    )]
+    pub lease: Duration,
+    #[serde(
+        default = "default_lease_max",
+        with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required"
+    )]
+    pub lease_max: Duration,
+    /// How long a hold waits for the requests in flight when it does not say.
+    #[serde(
+        default = "default_drain",
+        with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required"
+    )]
+    pub drain: Duration,
+    #[serde(default)]
+    pub release: Release,
+}
+
+/// How many held requests run at once when a hold ends: from `concurrency`, growing as responses
+/// complete, up to `concurrency_max`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Release {
+    pub concurrency: usize,
+    pub concurrency_max: usize,
+}
+
+impl Default for Release {
+    fn default() -> Self {
+        Self {
+            concurrency: DEFAULT_RELEASE_CONCURRENCY,
+            concurrency_max: DEFAULT_RELEASE_CONCURRENCY_MAX,
+        }
+    }
+}
+
+impl App {
+    fn check(&self) -> Result<(), Fault> {
+        let key = |key: &str| format!("app.{}.{key}", self.name);
+        if self.hosts.is_empty() {
+            let mend = "write the host names it serves, or [\"*\"] for every other host";
+            return Err(Fault::new(key("hosts"), "is empty", mend));
+        }
+        for host in &self.hosts {
+            check_host(&key("hosts"), host)?;
+        }
+        if self.upstreams.is_empty() {
+            let mend = "write where its requests go, for example [\"127.0.0.1:3000\"]";
+            return Err(Fault::new(key("upstreams"), "is empty", mend));
+        }
+        check_range(&key("upstreams"), self.upstreams.len(), 1, UPSTREAMS_MAX)?;
+        check_timeout(&key("max_wait"), self.max_wait)?;
+        check_range(&key("held_max"), self.held_max, 1, HELD_MAX_MAX)?;
+        check_timeout(&key("lease"), self.lease)?;
+        check_timeout(&key("lease_max"), self.lease_max)?;
+        check_timeout(&key("drain"), self.drain)?;
+        if self.lease > self.lease_max {
+            let problem =
+                format!("{:?} is longer than lease_max, {:?}", self.lease, self.lease_max);
+            return Err(Fault::new(key("lease"), problem, "make it shorter, or raise lease_max"));
+        }
+        let Release { concurrency, concurrency_max } = self.release;
+        check_range(&key("release.concurrency_max"), concurrency_max, 1, HELD_MAX_MAX)?;
+        check_range(&key("release.concurrency"), concurrency, 1, concurrency_max)
+    }
+}
+
+pub(in crate::config) fn check_apps(apps: &[App]) -> Result<(), Fault> {
+    check_range("app (how many)", apps.len(), 0, APPS_MAX)?;
+    let mut names = HashMap::new();
+    let mut hosts = HashMap::new();
+    for app in apps {
+        check_name(&app.name)?;
+        app.check()?;
+        if names.insert(app.name.as_str(), ()).is_some() {
+            let key = format!("app.{}", app.name);
+            return Err(Fault::new(key, "is there twice", "give each app its own name"));
+        }
+        for host in &app.hosts {
+            if let Some(other) = hosts.insert(host.as_str(), app.name.as_str()) {
+                let problem = format!("`{host}` is already served by the app `{other}`");
+                let key = format!("app.{}.hosts", app.name);
+                return Err(Fault::new(key, problem, "leave each host to one app"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The name is part of a file name and of a path of the admin API.
+fn check_name(name: &str) -> Result<(), Fault> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+    let first = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+    if first && name.len() <= NAME_BYTES_MAX && name.chars().all(plain) {
+        return Ok(());
+    }
+    let shown: String = name.chars().take(NAME_BYTES_MAX).collect();
+    let mend = "use up to 64 of a-z, 0-9, `-` and `_`, beginning with a letter or a digit";
+    Err(Fault::new("app.name", format!("{shown:?} is no usable name"), mend))
+}
+
+fn check_host(key: &str, host: &str) -> Result<(), Fault> {
+    if host == ANY_HOST {
+        return Ok(());
+    }
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-._[]:".contains(c);
+    let port = !host.starts_with('[') && host.contains(':');
+    if !host.is_empty() && !port && !host.ends_with('.') && host.chars().all(plain) {
+        return Ok(());
+    }
+    let mend = "write an exact host name in lower case, without scheme, port or wildcard";
+    Err(Fault::new(key, format!("{host:?} is no host name"), mend))
+}
+
+fn default_max_wait() -> Duration {
+    DEFAULT_MAX_WAIT
+}
+
+fn default_held_max() -> usize {
+    DEFAULT_HELD_MAX
+}
+
+fn default_lease() -> Duration {
+    DEFAULT_LEASE
+}
+
+fn default_lease_max() -> Duration {
+    DEFAULT_LEASE_MAX
+}
+
+fn default_drain() -> Duration {
+    DEFAULT_DRAIN
+}

@@ -1,0 +1,129 @@
+//! Defaults, the example file and the text of every error an operator can cause.
+
+use std::path::Path;
+use std::time::Duration;
+
+use expect_test::{Expect, expect};
+
+use super::Config;
+use super::gate::Upstream;
+
+const EXAMPLE: &str = include_str!("../../../../examples/intermission.toml");
+const MINIMAL: &str = r#"
+[[app]]
+name = "shop"
+hosts = ["shop.example.com"]
+upstreams = ["127.0.0.1:3000"]
+"#;
+
+fn parse(text: &str) -> Result<Config, super::ConfigError> {
+    Config::parse(Path::new("x.toml"), text)
+}
+
+fn check_error(text: &str, want: Expect) {
+    let error = parse(text).unwrap_err();
+    want.assert_eq(&error.to_string());
+}
+
+#[test]
+fn example_holds_every_key_with_its_default() {
+    let example = parse(EXAMPLE).unwrap();
+    let minimal = parse(MINIMAL).unwrap();
+    assert_eq!(example.gate, minimal.gate);
+    assert_eq!(example.apps.first(), minimal.apps.first());
+    let resolved: toml::Table = toml::from_str(&minimal.print().unwrap()).unwrap();
+    let gate = resolved["gate"].as_table().unwrap();
+    let app = resolved["app"][0].as_table().unwrap();
+    for key in gate.keys().chain(app.keys()) {
+        assert!(EXAMPLE.lines().any(|line| line.starts_with(&format!("{key} = "))), "{key}");
+    }
+}
+
+#[test]
+fn what_config_check_prints_parses_to_the_same() {
+    let config = parse(EXAMPLE).unwrap();
+    assert_eq!(parse(&config.print().unwrap()).unwrap(), config);
+}
+
+#[test]
+fn durations_are_typed() {
+    let text = format!("{MINIMAL}\nmax_wait = \"1m 30s\"\nlease = \"1500ms\"");
+    let app = parse(&text).unwrap().apps.remove(0);
+    assert_eq!((app.max_wait, app.lease), (Duration::from_secs(90), Duration::from_millis(1500)));
+}
+
+#[test]
+fn upstreams_of_every_kind_print_as_written() {
+    for text in ["127.0.0.1:3000", "[::1]:3000", "app-1.internal:80", "unix:/run/shop.sock"] {
+        assert_eq!(text.parse::<Upstream>().unwrap().to_string(), text);
+    }
+    for text in ["", "3000", "a b:1", "unix:relative.sock", "host:0", "http://a:1", "a:99999"] {
+        assert!(text.parse::<Upstream>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn errors_name_file_key_and_mend() {
+    check_error(
+        "[gate]\nlisten_on = []\n",
+        expect![
+            "x.toml:2: `listen_on`: unknown field `listen_on`, expected one of `listen`, `threads`, `admin_socket`, `state_dir`, `shutdown_grace`, `connections_max`, `client_head_timeout`, `client_body_timeout`, `client_write_timeout`, `upstream_connect_timeout`, `upstream_head_timeout`, `upstream_body_timeout`, `upstream_idle_timeout`, `upstream_idle_max`, `trust_forwarded`"
+        ],
+    );
+    check_error(
+        "[gate]\nthreads = \"two\"\n",
+        expect![[r#"x.toml:2: `threads`: invalid type: string "two", expected usize"#]],
+    );
+    check_error(
+        "[gate]\nshutdown_grace = \"soon\"\n",
+        expect![[
+            r#"x.toml:2: `shutdown_grace`: failed to parse input in the "friendly" duration format: expected duration to start with a unit value (a decimal integer) after an optional sign, but no integer was found"#
+        ]],
+    );
+    check_error(
+        "[gate]\nlisten = []\n",
+        expect![[
+            r#"x.toml: `gate.listen`: is empty; write at least one address, for example ["127.0.0.1:8080"]"#
+        ]],
+    );
+    check_error(
+        "[gate]\nupstream_head_timeout = \"0s\"\n",
+        expect![[
+            r#"x.toml: `gate.upstream_head_timeout`: 0ns is out of range; write a time from "1ms" to "24h""#
+        ]],
+    );
+    check_error(
+        &MINIMAL.replace("shop.example.com", "Shop:80"),
+        expect![[
+            r#"x.toml: `app.shop.hosts`: "Shop:80" is no host name; write an exact host name in lower case, without scheme, port or wildcard"#
+        ]],
+    );
+    check_error(
+        &MINIMAL.replace("127.0.0.1:3000", "nowhere"),
+        expect![[
+            r#"x.toml:5: `upstreams`: "nowhere" is no upstream; write "host:port" or "unix:/path/of.sock""#
+        ]],
+    );
+    check_error(
+        &MINIMAL.replace("\"shop\"", "\"../shop\""),
+        expect![[
+            r#"x.toml: `app.name`: "../shop" is no usable name; use up to 64 of a-z, 0-9, `-` and `_`, beginning with a letter or a digit"#
+        ]],
+    );
+    check_error(
+        &format!("{MINIMAL}{MINIMAL}"),
+        expect!["x.toml: `app.shop`: is there twice; give each app its own name"],
+    );
+    check_error(
+        &format!("{MINIMAL}\nlease = \"10m\""),
+        expect![
+            "x.toml: `app.shop.lease`: 600s is longer than lease_max, 300s; make it shorter, or raise lease_max"
+        ],
+    );
+}
+
+#[test]
+fn an_error_never_quotes_a_line() {
+    let error = parse("[gate]\npassword = \"hunter2\n").unwrap_err();
+    assert!(!error.to_string().contains("hunter2"), "{error}");
+}

@@ -1,0 +1,275 @@
+//! The words of each server (MYSQL.md §2), so that the rest reads the same for both.
+
+use crate::swap::observation::{Access, Address, Flavor};
+
+/// The channel name of the privilege probes: no server has it, so only the privilege is tried.
+const PROBE: &str = "intermission_probe";
+
+/// The statements of one flavor.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Dialect(pub(super) Flavor);
+
+/// A privilege, a statement that needs it and changes nothing, and the error number that says "allowed, but there is
+/// no such channel". Zero where success is the only good answer.
+#[derive(Debug, Clone)]
+pub(super) struct Probe {
+    pub(super) privilege: &'static str,
+    pub(super) sql: String,
+    pub(super) allowed: u16,
+}
+
+/// `version` is `@@version`.
+pub(super) fn flavor_of(version: &str) -> Flavor {
+    if version.to_ascii_lowercase().contains("mariadb") { Flavor::MariaDb } else { Flavor::MySql }
+}
+
+impl Dialect {
+    /// One row: server id, uuid, read_only, super_read_only, GTIDs on, binary log on, replica updates logged,
+    /// executed set.
+    pub(super) const fn identity(self) -> &'static str {
+        match self.0 {
+            Flavor::MariaDb => {
+                "SELECT @@server_id, NULL, @@global.read_only, 0, 1, @@global.log_bin, \
+                 @@global.log_slave_updates, @@global.gtid_binlog_state"
+            }
+            Flavor::MySql => {
+                "SELECT @@server_id, @@server_uuid, @@global.read_only, @@global.super_read_only, \
+                 @@global.gtid_mode = 'ON', @@global.log_bin, @@global.log_replica_updates, @@global.gtid_executed"
+            }
+        }
+    }
+
+    pub(super) const fn access(self) -> &'static str {
+        match self.0 {
+            Flavor::MariaDb => "SELECT @@global.read_only, 0",
+            Flavor::MySql => "SELECT @@global.read_only, @@global.super_read_only",
+        }
+    }
+
+    pub(super) const fn executed(self) -> &'static str {
+        match self.0 {
+            Flavor::MariaDb => "SELECT @@global.gtid_binlog_state",
+            Flavor::MySql => "SELECT @@global.gtid_executed",
+        }
+    }
+
+    /// The exact last transaction, in the form the wait function takes.
+    pub(super) const fn barrier(self) -> &'static str {
+        match self.0 {
+            Flavor::MariaDb => "SELECT @@global.gtid_binlog_pos",
+            Flavor::MySql => "SELECT @@global.gtid_executed",
+        }
+    }
+
+    /// Answers 0 when applied.
+    pub(super) fn wait(self, barrier: &str, seconds: f64) -> String {
+        match self.0 {
+            Flavor::MariaDb => format!("SELECT MASTER_GTID_WAIT('{barrier}', {seconds:.3})"),
+            Flavor::MySql => {
+                format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{barrier}', {seconds:.3})")
+            }
+        }
+    }
+
+    pub(super) const fn channels(self) -> &'static str {
+        match self.0 {
+            Flavor::MariaDb => "SHOW ALL SLAVES STATUS",
+            Flavor::MySql => "SHOW REPLICA STATUS",
+        }
+    }
+
+    pub(super) const fn fence(self) -> &'static str {
+        match self.0 {
+            Flavor::MariaDb => "SET GLOBAL read_only=1",
+            Flavor::MySql => "SET GLOBAL super_read_only=1",
+        }
+    }
+
+    /// MySQL: `read_only=0` clears both switches.
+    pub(super) const fn open(self) -> &'static str {
+        "SET GLOBAL read_only=0"
+    }
+
+    /// Sets the switches to what was recorded.
+    pub(super) fn restore(self, access: Access) -> String {
+        let bit = u8::from;
+        match self.0 {
+            Flavor::MariaDb => format!("SET GLOBAL read_only={}", bit(access.read_only)),
+            Flavor::MySql => format!(
+                "SET GLOBAL super_read_only={}, GLOBAL read_only={}",
+                bit(access.super_read_only),
+                bit(access.read_only)
+            ),
+        }
+    }
+
+    pub(super) const fn stop(self) -> &'static str {
+        match self.0 {
+            Flavor::MariaDb => "STOP SLAVE",
+            Flavor::MySql => "STOP REPLICA",
+        }
+    }
+
+    pub(super) const fn reset(self) -> &'static str {
+        match self.0 {
+            Flavor::MariaDb => "RESET SLAVE ALL",
+            Flavor::MySql => "RESET REPLICA ALL",
+        }
+    }
+
+    /// The statements that make a server a replica. They hold the password: they must never be shown.
+    pub(super) fn follow(self, source: &Address, user: &str, password: &str) -> Vec<String> {
+        let (host, port) = (literal(&source.host), source.port);
+        let (user, password) = (literal(user), literal(password));
+        match self.0 {
+            // `gtid_slave_pos` of a former primary is stale (MYSQL.md §6).
+            Flavor::MariaDb => vec![
+                "SET GLOBAL gtid_slave_pos=@@global.gtid_binlog_pos".to_owned(),
+                format!(
+                    "CHANGE MASTER TO MASTER_HOST={host}, MASTER_PORT={port}, MASTER_USER={user}, \
+                     MASTER_PASSWORD={password}, MASTER_USE_GTID=slave_pos"
+                ),
+                "START SLAVE".to_owned(),
+            ],
+            // Without the public key a login fails again after FLUSH PRIVILEGES on the source (MYSQL.md §6).
+            Flavor::MySql => vec![
+                format!(
+                    "CHANGE REPLICATION SOURCE TO SOURCE_HOST={host}, SOURCE_PORT={port}, SOURCE_USER={user}, \
+                     SOURCE_PASSWORD={password}, SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1"
+                ),
+                "START REPLICA".to_owned(),
+            ],
+        }
+    }
+
+    /// Every privilege a swap needs that can be tried without an effect.
+    pub(super) fn probes(self) -> Vec<Probe> {
+        /// "There is no master connection of that name."
+        const NO_CONNECTION: u16 = 1617;
+        /// "Replica channel does not exist."
+        const NO_CHANNEL: u16 = 3074;
+        let probe = |privilege, sql: String, allowed| Probe { privilege, sql, allowed };
+        let transactions = "SELECT 1 FROM information_schema.innodb_trx LIMIT 1".to_owned();
+        match self.0 {
+            Flavor::MariaDb => vec![
+                probe("READ_ONLY ADMIN", "SET GLOBAL read_only=@@global.read_only".to_owned(), 0),
+                probe("REPLICATION SLAVE ADMIN", format!("STOP SLAVE '{PROBE}'"), NO_CONNECTION),
+                probe("RELOAD", format!("RESET SLAVE '{PROBE}' ALL"), NO_CONNECTION),
+                probe("SLAVE MONITOR", "SHOW ALL SLAVES STATUS".to_owned(), 0),
+                probe("PROCESS", transactions, 0),
+            ],
+            Flavor::MySql => vec![
+                probe(
+                    "SYSTEM_VARIABLES_ADMIN",
+                    "SET GLOBAL super_read_only=@@global.super_read_only".to_owned(),
+                    0,
+                ),
+                probe(
+                    "REPLICATION_SLAVE_ADMIN",
+                    format!("STOP REPLICA FOR CHANNEL '{PROBE}'"),
+                    NO_CHANNEL,
+                ),
+                probe("RELOAD", format!("RESET REPLICA ALL FOR CHANNEL '{PROBE}'"), NO_CHANNEL),
+                probe("REPLICATION CLIENT", "SHOW REPLICA STATUS".to_owned(), 0),
+                probe("PROCESS", transactions, 0),
+                probe("XA_RECOVER_ADMIN", "XA RECOVER".to_owned(), 0),
+                probe(
+                    "SELECT ON performance_schema.*",
+                    "SELECT 1 FROM performance_schema.metadata_locks LIMIT 0".to_owned(),
+                    0,
+                ),
+            ],
+        }
+    }
+
+    /// Sessions that hold a lock the fence waits for, where the server can tell (MYSQL.md §3).
+    pub(super) const fn lock_holders(self) -> Option<&'static str> {
+        match self.0 {
+            Flavor::MariaDb => None,
+            Flavor::MySql => Some(
+                "SELECT DISTINCT t.processlist_id, CONCAT_WS(' ', m.lock_type, 'on', m.object_type, m.object_schema, \
+                 m.object_name) FROM performance_schema.metadata_locks m JOIN performance_schema.threads t \
+                 ON t.thread_id = m.owner_thread_id WHERE m.lock_status = 'GRANTED' AND t.processlist_id IS NOT NULL \
+                 AND ((m.object_type = 'TABLE' AND m.lock_type = 'SHARED_NO_READ_WRITE') \
+                 OR (m.object_type IN ('GLOBAL', 'COMMIT', 'BACKUP LOCK') AND m.lock_type = 'SHARED')) LIMIT 100",
+            ),
+        }
+    }
+
+    pub(super) const fn show_status(self) -> &'static str {
+        match self.0 {
+            Flavor::MariaDb => "SELECT @@read_only; SHOW SLAVE STATUS",
+            Flavor::MySql => "SELECT @@read_only, @@super_read_only; SHOW REPLICA STATUS",
+        }
+    }
+}
+
+/// A string literal. The sessions that use it have an empty `sql_mode`, so the backslash escapes.
+pub(super) fn literal(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('\'');
+    for c in text.chars() {
+        match c {
+            '\'' | '\\' => {
+                quoted.push('\\');
+                quoted.push(c);
+            }
+            '\0' => quoted.push_str("\\0"),
+            other => quoted.push(other),
+        }
+    }
+    quoted.push('\'');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Dialect, flavor_of, literal};
+    use crate::swap::observation::{Access, Address, Flavor};
+
+    #[test]
+    fn versions_are_told_apart() {
+        assert_eq!(flavor_of("10.11.19-MariaDB-0+deb12u1"), Flavor::MariaDb);
+        assert_eq!(flavor_of("9.7.4"), Flavor::MySql);
+    }
+
+    #[test]
+    fn a_literal_cannot_be_left() {
+        assert_eq!(literal(r"a'b\c"), r"'a\'b\\c'");
+        assert_eq!(literal("\\' OR 1 -- "), "'\\\\\\' OR 1 -- '");
+    }
+
+    #[test]
+    fn an_undo_restores_both_switches() {
+        let recorded = Access { read_only: true, super_read_only: false };
+        assert_eq!(
+            Dialect(Flavor::MySql).restore(recorded),
+            "SET GLOBAL super_read_only=0, GLOBAL read_only=1"
+        );
+        assert_eq!(Dialect(Flavor::MariaDb).restore(Access::WRITABLE), "SET GLOBAL read_only=0");
+    }
+
+    #[test]
+    fn mariadb_takes_its_position_from_its_own_binary_log_first() {
+        let source = Address { host: "db2".to_owned(), port: 3306 };
+        let statements = Dialect(Flavor::MariaDb).follow(&source, "repl", "p'w");
+        assert!(statements[0].contains("gtid_slave_pos=@@global.gtid_binlog_pos"));
+        assert!(statements[1].contains(r"MASTER_PASSWORD='p\'w'"));
+        let statements = Dialect(Flavor::MySql).follow(&source, "repl", "pw");
+        assert!(statements[0].contains("SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1"));
+    }
+
+    #[test]
+    fn no_probe_changes_anything() {
+        for flavor in [Flavor::MariaDb, Flavor::MySql] {
+            for probe in Dialect(flavor).probes() {
+                let harmless = probe.sql.contains("intermission_probe")
+                    || probe.sql.starts_with("SELECT")
+                    || probe.sql.starts_with("SHOW")
+                    || probe.sql == "XA RECOVER"
+                    || probe.sql.contains("read_only=@@global.");
+                assert!(harmless, "{}", probe.sql);
+            }
+        }
+    }
+}

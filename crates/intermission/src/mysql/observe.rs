@@ -1,0 +1,264 @@
+//! Reading a server: identity, roles, positions, and who would block a fence.
+
+use std::collections::BTreeMap;
+
+use super::{dialect::Dialect, row::StatusRow, server::MySqlServer};
+use crate::swap::{
+    gtid::GtidSet,
+    observation::{Access, Address, Blocker, Denied, Flavor, ReplicaView, ServerView, ThreadState},
+    server::{Detail, Effect, ServerError},
+};
+
+/// "Access denied; you need … privilege(s)".
+pub(super) const DENIED: u16 = 1227;
+/// How much of a statement an error shows, in characters.
+const STATEMENT_SHOWN: usize = 120;
+/// How many sessions are looked at.
+const SESSIONS_MAX: usize = 100;
+
+/// Statements that take locks a fence waits for. Reads never do (MYSQL.md §3).
+const WRITING: [&str; 15] = [
+    "ALTER", "CALL", "CREATE", "DELETE", "DROP", "INSERT", "LOAD", "LOCK", "OPTIMIZE", "RENAME",
+    "REPAIR", "REPLACE", "TRUNCATE", "UPDATE", "XA",
+];
+
+impl MySqlServer {
+    pub(super) async fn view(&self, detail: Detail) -> Result<ServerView, ServerError> {
+        let dialect = self.dialect().await?;
+        let doing = "read its state";
+        let version = self.control.rows(doing, "SELECT @@version").await?;
+        let rows = self.control.rows(doing, dialect.identity()).await?;
+        let row = rows.first().ok_or_else(|| self.unreadable(doing, "an empty answer"))?;
+        let mut view = ServerView {
+            flavor: dialect.0,
+            version: version.first().and_then(|row| row.at(0)).unwrap_or_default().to_owned(),
+            server_id: row
+                .at(0)
+                .and_then(|id| id.parse().ok())
+                .ok_or_else(|| self.unreadable(doing, "a server_id that is no number"))?,
+            uuid: row.at(1).map(str::to_owned),
+            access: Access { read_only: is_on(row.at(2)), super_read_only: is_on(row.at(3)) },
+            gtid_on: is_on(row.at(4)),
+            binlog_on: is_on(row.at(5)),
+            log_replica_updates: is_on(row.at(6)),
+            executed: self.parse_set(dialect, doing, row.at(7).unwrap_or_default())?,
+            channels: Vec::new(),
+            prepared_xa: Vec::new(),
+            denied: Vec::new(),
+            replication_login: None,
+            blockers: Vec::new(),
+        };
+        match self.control.rows("read its replication status", dialect.channels()).await {
+            Ok(rows) => view.channels = rows.iter().map(channel_of).collect(),
+            // The probes name the missing privilege.
+            Err(failure) if failure.code == Some(DENIED) => {}
+            Err(failure) => return Err(failure.into()),
+        }
+        if detail == Detail::Preflight {
+            self.add_preflight(dialect, &mut view).await?;
+        }
+        Ok(view)
+    }
+
+    async fn add_preflight(
+        &self,
+        dialect: Dialect,
+        view: &mut ServerView,
+    ) -> Result<(), ServerError> {
+        view.denied = self.denied(dialect, view.access.is_writable()).await?;
+        view.replication_login = self.try_replication_login(&mut view.denied).await?;
+        let is_denied =
+            |privilege: &str| view.denied.iter().any(|d: &Denied| d.privilege == privilege);
+        if !is_denied("XA_RECOVER_ADMIN") {
+            let rows = self.control.rows("list prepared XA transactions", "XA RECOVER").await?;
+            view.prepared_xa =
+                rows.iter().filter_map(|row| row.get(&["data"])).map(str::to_owned).collect();
+        }
+        if !is_denied("PROCESS") && view.channels.is_empty() {
+            let mut blockers = self.read_blockers().await?;
+            blockers.retain(|blocker| blocker.age_s >= 1);
+            view.blockers = blockers;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn read_access(&self) -> Result<Access, ServerError> {
+        let dialect = self.dialect().await?;
+        let doing = "read its read-only switches";
+        let rows = self.control.rows(doing, dialect.access()).await?;
+        let row = rows.first().ok_or_else(|| self.unreadable(doing, "an empty answer"))?;
+        Ok(Access { read_only: is_on(row.at(0)), super_read_only: is_on(row.at(1)) })
+    }
+
+    pub(super) async fn read_channels(&self) -> Result<Vec<ReplicaView>, ServerError> {
+        let dialect = self.dialect().await?;
+        let rows = self.control.rows("read its replication status", dialect.channels()).await?;
+        Ok(rows.iter().map(channel_of).collect())
+    }
+
+    pub(super) async fn read_set(&self, doing: &str, sql: &str) -> Result<GtidSet, ServerError> {
+        let dialect = self.dialect().await?;
+        let rows = self.control.rows(doing, sql).await?;
+        let text = rows.first().and_then(|row| row.at(0)).unwrap_or_default();
+        self.parse_set(dialect, doing, text)
+    }
+
+    fn parse_set(&self, dialect: Dialect, doing: &str, text: &str) -> Result<GtidSet, ServerError> {
+        let set = match dialect.0 {
+            Flavor::MariaDb => GtidSet::parse_mariadb(text),
+            Flavor::MySql => GtidSet::parse_mysql(text),
+        };
+        set.map_err(|error| self.unreadable(doing, &error.to_string()))
+    }
+
+    fn unreadable(&self, doing: &str, what: &str) -> ServerError {
+        self.login.error(doing, format!("it answered with {what}"), Effect::Unknown)
+    }
+
+    /// Application sessions with an open transaction, ours and replication's left out.
+    pub(super) async fn read_transactions(&self) -> Result<Vec<Blocker>, ServerError> {
+        let sql = format!(
+            "SELECT trx_mysql_thread_id, TIMESTAMPDIFF(SECOND, trx_started, NOW()), trx_rows_modified, \
+             COALESCE(trx_query, '') FROM information_schema.innodb_trx WHERE trx_mysql_thread_id <> 0 \
+             LIMIT {SESSIONS_MAX}"
+        );
+        let rows = self.control.rows("list open transactions", &sql).await?;
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sessions = self.application_sessions().await?;
+        Ok(rows
+            .iter()
+            .filter_map(|row| {
+                let session = row.at(0)?.parse().ok()?;
+                let (user, host) = sessions.get(&session).map(Session::who)?;
+                let statement = row.at(3).filter(|text| !text.is_empty());
+                Some(Blocker {
+                    session,
+                    user,
+                    host,
+                    age_s: row.at(1).and_then(|age| age.parse().ok()).unwrap_or(0),
+                    rows: row.at(2).and_then(|rows| rows.parse().ok()),
+                    what: statement.map_or_else(
+                        || "an open transaction, idle".to_owned(),
+                        |text| format!("a transaction in: {}", shorten(text)),
+                    ),
+                })
+            })
+            .collect())
+    }
+
+    /// Open transactions, writing statements and holders of locks the fence would wait for.
+    pub(super) async fn read_blockers(&self) -> Result<Vec<Blocker>, ServerError> {
+        let dialect = self.dialect().await?;
+        let mut blockers = self.read_transactions().await?;
+        let sessions = self.application_sessions().await?;
+        let mut add = |session: u64, who: &Session, what: String| {
+            if blockers.iter().all(|known| known.session != session) {
+                let (user, host) = who.who();
+                blockers.push(Blocker { session, user, host, age_s: who.age_s, rows: None, what });
+            }
+        };
+        if let Some(sql) = dialect.lock_holders() {
+            for row in self.control.rows("list holders of locks", sql).await? {
+                if let Some(id) = row.at(0).and_then(|id| id.parse().ok())
+                    && let Some(who) = sessions.get(&id)
+                {
+                    add(id, who, row.at(1).unwrap_or("a lock").to_owned());
+                }
+            }
+        }
+        for (id, who) in &sessions {
+            if let Some(statement) = who.writing_statement() {
+                add(*id, who, format!("running: {}", shorten(statement)));
+            }
+        }
+        Ok(blockers)
+    }
+
+    /// Everybody but us and the server's own sessions.
+    async fn application_sessions(&self) -> Result<BTreeMap<u64, Session>, ServerError> {
+        let own = self.own_ids().await;
+        let rows = self.control.rows("list sessions", "SHOW FULL PROCESSLIST").await?;
+        let text = |row: &StatusRow, column| row.get(&[column]).unwrap_or_default().to_owned();
+        Ok(rows
+            .iter()
+            .filter(|row| row.get(&["User"]) != Some("system user"))
+            .filter_map(|row| {
+                let session = Session {
+                    user: text(row, "User"),
+                    host: text(row, "Host"),
+                    is_running: row.get(&["Command"]) == Some("Query"),
+                    statement: text(row, "Info"),
+                    age_s: row.number(&["Time"]).unwrap_or(0),
+                };
+                Some((row.number(&["Id"])?, session))
+            })
+            .filter(|(id, _)| !own.contains(id))
+            .collect())
+    }
+}
+
+/// A session of the process list.
+#[derive(Debug)]
+struct Session {
+    user: String,
+    host: String,
+    is_running: bool,
+    statement: String,
+    age_s: u64,
+}
+
+impl Session {
+    fn who(&self) -> (String, String) {
+        (self.user.clone(), self.host.clone())
+    }
+
+    fn writing_statement(&self) -> Option<&str> {
+        let first = self.statement.split_whitespace().next()?.to_ascii_uppercase();
+        (self.is_running && WRITING.contains(&first.as_str())).then_some(self.statement.as_str())
+    }
+}
+
+fn shorten(statement: &str) -> String {
+    statement
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .chars()
+        .take(STATEMENT_SHOWN)
+        .collect()
+}
+
+fn is_on(value: Option<&str>) -> bool {
+    value.is_some_and(|text| text == "1" || text.eq_ignore_ascii_case("ON"))
+}
+
+fn channel_of(row: &StatusRow) -> ReplicaView {
+    let state = |names: &[&str]| ThreadState::parse(row.get(names).unwrap_or("No"));
+    let port =
+        row.number(&["Source_Port", "Master_Port"]).and_then(|port| u16::try_from(port).ok());
+    let uses_gtid = match row.get(&["Using_Gtid"]) {
+        Some(word) => word != "No",
+        None => row.get(&["Auto_Position"]) == Some("1"),
+    };
+    ReplicaView {
+        channel: row.text(&["Channel_Name", "Connection_name"]).unwrap_or_default(),
+        source: Address {
+            host: row.text(&["Source_Host", "Master_Host"]).unwrap_or_default(),
+            port: port.unwrap_or_default(),
+        },
+        source_uuid: row.text(&["Source_UUID"]),
+        source_server_id: row
+            .number(&["Source_Server_Id", "Master_Server_Id"])
+            .and_then(|id| u32::try_from(id).ok())
+            .unwrap_or_default(),
+        io: state(&["Replica_IO_Running", "Slave_IO_Running"]),
+        sql: state(&["Replica_SQL_Running", "Slave_SQL_Running"]),
+        io_error: row.text(&["Last_IO_Error"]),
+        sql_error: row.text(&["Last_SQL_Error"]),
+        lag_s: row.number(&["Seconds_Behind_Source", "Seconds_Behind_Master"]),
+        uses_gtid,
+        delay_s: row.number(&["SQL_Delay"]).unwrap_or(0),
+    }
+}

@@ -1,0 +1,177 @@
+//! One connection with a bound on every request.
+//!
+//! A connection whose request was given up answers every later one with an earlier answer (MYSQL.md §7), so it is
+//! taken out before it is used and only put back after a whole answer: given up means closed.
+
+use std::{fmt, time::Duration};
+
+use mysql_async::{Conn, Error, OptsBuilder, Row, prelude::Queryable};
+use tokio::{sync::Mutex, time::timeout};
+
+use super::row::StatusRow;
+use crate::{
+    config::secret::Account,
+    swap::{
+        observation::Address,
+        server::{Effect, ServerError},
+    },
+};
+
+/// Where and as whom to log in, and how long that and a request may take.
+#[derive(Debug, Clone)]
+pub(super) struct Login {
+    pub(super) name: String,
+    pub(super) address: Address,
+    pub(super) account: Account,
+    pub(super) connect: Duration,
+    pub(super) statement: Duration,
+}
+
+impl Login {
+    fn label(&self) -> String {
+        format!("{} ({})", self.name, self.address)
+    }
+
+    pub(super) fn error(
+        &self,
+        doing: &str,
+        reason: impl Into<String>,
+        effect: Effect,
+    ) -> ServerError {
+        ServerError { server: self.label(), doing: doing.to_owned(), reason: reason.into(), effect }
+    }
+
+    pub(super) async fn connect(&self) -> Result<Conn, ServerError> {
+        let options = OptsBuilder::default()
+            .ip_or_hostname(self.address.host.clone())
+            .tcp_port(self.address.port)
+            .user(Some(self.account.user.clone()))
+            .pass(Some(self.account.password.reveal().to_owned()))
+            .prefer_socket(false)
+            .stmt_cache_size(0)
+            .tcp_nodelay(true);
+        match timeout(self.connect, Conn::new(options)).await {
+            Ok(Ok(conn)) => Ok(conn),
+            Ok(Err(error)) => Err(self.error("log in", words(&error), Effect::NotSent)),
+            Err(_) => {
+                let reason = format!("no answer within {:?}", self.connect);
+                Err(self.error("log in", reason, Effect::NotSent))
+            }
+        }
+    }
+}
+
+/// The server's own words, without the statement: it may hold a password.
+pub(super) fn words(error: &Error) -> String {
+    match error {
+        Error::Server(error) => format!("error {}: {}", error.code, error.message),
+        Error::Io(error) => error.to_string(),
+        Error::Driver(error) => error.to_string(),
+        Error::Url(_) | Error::Other(_) => "the client library failed".to_owned(),
+    }
+}
+
+/// The server's error number, where the server answered.
+pub(super) fn code(error: &Error) -> Option<u16> {
+    match error {
+        Error::Server(error) => Some(error.code),
+        Error::Io(_) | Error::Driver(_) | Error::Url(_) | Error::Other(_) => None,
+    }
+}
+
+/// A failed request: what the caller sees, and the server's error number if it answered.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) error: ServerError,
+    pub(super) code: Option<u16>,
+}
+
+impl From<Failure> for ServerError {
+    fn from(failure: Failure) -> Self {
+        failure.error
+    }
+}
+
+impl From<ServerError> for Failure {
+    fn from(error: ServerError) -> Self {
+        Self { error, code: None }
+    }
+}
+
+/// A connection that opens itself when it is needed.
+pub(super) struct Session {
+    login: Login,
+    conn: Mutex<Option<Conn>>,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("server", &self.login.label()).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    pub(super) fn new(login: Login) -> Self {
+        Self { login, conn: Mutex::new(None) }
+    }
+
+    /// Runs one statement on the connection there is, or on a new one, within the usual bound.
+    pub(super) async fn rows(&self, doing: &str, sql: &str) -> Result<Vec<StatusRow>, Failure> {
+        self.rows_within(doing, sql, self.login.statement).await
+    }
+
+    /// The same with a bound of its own.
+    pub(super) async fn rows_within(
+        &self,
+        doing: &str,
+        sql: &str,
+        bound: Duration,
+    ) -> Result<Vec<StatusRow>, Failure> {
+        let mut place = self.conn.lock().await;
+        let conn = match place.take() {
+            Some(conn) => conn,
+            None => self.login.connect().await?,
+        };
+        let (conn, answer) = request(&self.login, conn, doing, sql, bound).await;
+        *place = conn;
+        answer
+    }
+
+    /// Opens the connection, unless it is.
+    pub(super) async fn open(&self) -> Result<(), ServerError> {
+        let mut place = self.conn.lock().await;
+        if place.is_none() {
+            *place = Some(self.login.connect().await?);
+        }
+        Ok(())
+    }
+
+    /// The connection's id, if there is a connection.
+    pub(super) async fn open_id(&self) -> Option<u32> {
+        self.conn.lock().await.as_ref().map(Conn::id)
+    }
+}
+
+/// One request on `conn`. The connection comes back only if its answer was read whole.
+pub(super) async fn request(
+    login: &Login,
+    mut conn: Conn,
+    doing: &str,
+    sql: &str,
+    bound: Duration,
+) -> (Option<Conn>, Result<Vec<StatusRow>, Failure>) {
+    let answer = timeout(bound, conn.query::<Row, _>(sql)).await;
+    match answer {
+        Ok(Ok(rows)) => (Some(conn), Ok(rows.into_iter().map(StatusRow::from).collect())),
+        Ok(Err(error)) => {
+            let code = code(&error);
+            let effect = if code.is_some() { Effect::Refused } else { Effect::Unknown };
+            let conn = (!error.is_fatal()).then_some(conn);
+            (conn, Err(Failure { error: login.error(doing, words(&error), effect), code }))
+        }
+        Err(_) => {
+            let reason = format!("no answer within {bound:?}");
+            (None, Err(login.error(doing, reason, Effect::Unknown).into()))
+        }
+    }
+}

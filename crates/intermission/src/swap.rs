@@ -1,0 +1,20 @@
+//! The swap: observe, plan, then a machine that decides and an executor that acts, with a journal between them.
+//!
+//! It asks databases, gates and hooks through the traits in [`server`], [`gates`] and [`endpoint`]; it knows neither
+//! SQL nor HTTP.
+
+pub mod endpoint;
+pub mod executor;
+pub mod gates;
+pub mod gtid;
+pub mod journal;
+pub mod machine;
+pub mod observation;
+pub mod plan;
+pub mod record;
+pub mod refusal;
+pub mod run;
+pub mod server;
+pub mod settings;
+pub mod step;
+pub mod steps;

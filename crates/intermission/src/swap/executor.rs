@@ -1,0 +1,351 @@
+//! The only one that acts: journals the intent, acts, journals the outcome, and asks the machine again.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    journal::{Journal, JournalError},
+    machine::{Decision, MachineError, State},
+    record::{Action, Ending, Entry, Facts, Outcome, Record},
+    server::Effect,
+    step::Step,
+    steps::{StepError, Steps},
+};
+
+/// How long a write to the journal may take before the journal counts as lost.
+const JOURNAL_BOUND: Duration = Duration::from_secs(2);
+/// The pause before an action is tried again, times the number of tries.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// What a step may take beyond its own bounds before it counts as hung.
+const STEP_SLACK: Duration = Duration::from_secs(10);
+
+/// Where records go. The real one is a file; the simulated cluster cuts it anywhere.
+#[async_trait]
+pub trait Log: Send {
+    /// Appends; with `durable` it is on disk when this returns.
+    async fn append(&mut self, entry: &Entry, durable: bool) -> Result<(), JournalError>;
+}
+
+/// A journal written on a thread where a slow disk blocks nobody.
+#[derive(Debug)]
+pub struct FileLog {
+    /// Absent after a write that never came back.
+    journal: Option<Journal>,
+    path: std::path::PathBuf,
+}
+
+impl FileLog {
+    #[must_use]
+    pub fn new(journal: Journal) -> Self {
+        Self { path: journal.path().to_owned(), journal: Some(journal) }
+    }
+}
+
+#[async_trait]
+impl Log for FileLog {
+    async fn append(&mut self, entry: &Entry, durable: bool) -> Result<(), JournalError> {
+        let lost = || JournalError::Lost { path: self.path.clone() };
+        let mut journal = self.journal.take().ok_or_else(lost)?;
+        let entry = entry.clone();
+        let write = tokio::task::spawn_blocking(move || {
+            let written = journal.append(&entry, durable);
+            (journal, written)
+        });
+        match timeout(JOURNAL_BOUND, write).await {
+            Ok(Ok((journal, written))) => {
+                self.journal = Some(journal);
+                written
+            }
+            Ok(Err(_)) | Err(_) => Err(lost()),
+        }
+    }
+}
+
+/// Who is told of every record as it is made. It must not block.
+pub type Listener = Arc<dyn Fn(&Entry) + Send + Sync>;
+
+/// Runs one swap, new or resumed.
+pub struct Executor<L> {
+    steps: Steps,
+    state: State,
+    log: L,
+    /// False once a write has failed: from then on nothing is done but making the site writable.
+    has_journal: bool,
+    next_seq: u64,
+    cancel: CancellationToken,
+    listener: Listener,
+}
+
+impl<L> std::fmt::Debug for Executor<L> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Executor").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+impl<L: Log> Executor<L> {
+    /// Begins a journal with `plan`, which the steps were made for.
+    ///
+    /// # Errors
+    /// When the first record cannot be written: then nothing at all was done.
+    pub async fn begin(
+        steps: Steps,
+        log: L,
+        cancel: CancellationToken,
+        listener: Listener,
+    ) -> Result<Self, JournalError> {
+        let plan = Box::new(steps.plan.as_ref().clone());
+        let state = State::new(steps.plan.as_ref().clone());
+        let mut executor =
+            Self { steps, state, log, has_journal: true, next_seq: 0, cancel, listener };
+        let opened = Record::Opened { version: super::record::VERSION, plan };
+        executor.write(opened, true).await?;
+        Ok(executor)
+    }
+
+    /// Takes a journal over from a process that is surely dead.
+    ///
+    /// # Errors
+    /// When the takeover cannot be journaled, or the journal cannot be resumed.
+    pub async fn resume(
+        steps: Steps,
+        log: L,
+        (state, next_seq): (State, u64),
+        reason: String,
+        cancel: CancellationToken,
+        listener: Listener,
+    ) -> Result<Self, ResumeError> {
+        let mut executor =
+            Self { steps, state, log, has_journal: true, next_seq, cancel, listener };
+        let record = Record::Resumed { reason };
+        executor.state.apply(next_seq, &record)?;
+        executor.write(record, true).await?;
+        // Whoever cannot be reached now is dealt with by the steps that need it.
+        for server in [&executor.steps.old, &executor.steps.new] {
+            if let Err(error) = server.lock(true).await {
+                tracing::warn!(error = %error, "cannot take the advisory lock over");
+            }
+        }
+        Ok(executor)
+    }
+
+    /// Goes on until there is nothing left to do.
+    pub async fn run(mut self) -> (Ending, State) {
+        loop {
+            self.notice_cancel().await;
+            match self.state.decide() {
+                Decision::Act(action, step) => self.act(action, step).await,
+                Decision::Close(ending) => self.close(ending).await,
+                Decision::Stop(ending) => return (ending, self.state),
+            }
+        }
+    }
+
+    async fn notice_cancel(&mut self) {
+        if self.cancel.is_cancelled() && !self.state.promote_was_tried() {
+            self.interrupt("told to stop by a signal").await;
+        }
+    }
+
+    async fn interrupt(&mut self, reason: &str) {
+        if self.state.is_interrupted() || self.state.closed().is_some() {
+            return;
+        }
+        self.record(Record::Interrupted { reason: reason.to_owned() }, true).await;
+    }
+
+    async fn act(&mut self, action: Action, step: Step) {
+        let tries = self.state.tries(action, step);
+        if tries > 0 {
+            sleep(RETRY_PAUSE * tries).await;
+            self.renew_before_retry(step).await;
+        }
+        let emergency = if step == Step::COMMIT && action == Action::Perform {
+            self.steps.emergency()
+        } else {
+            Vec::new()
+        };
+        let durable = step.acts() || action == Action::Undo;
+        if !self.record(Record::Intent { action, step, emergency }, durable).await {
+            return;
+        }
+        fault::point("before", action, step);
+        let began = Instant::now();
+        let outcome = self.outcome(action, step).await;
+        fault::point("after", action, step);
+        let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.record(Record::Outcome { action, step, outcome, took_us }, false).await;
+        fault::point("recorded", action, step);
+    }
+
+    /// Without a journal only what makes the site writable again is done.
+    fn is_allowed_without_journal(&self, action: Action, step: Step) -> bool {
+        match action {
+            Action::Undo | Action::Verify => true,
+            Action::Perform => self.state.is_committed() && step <= Step::Release,
+        }
+    }
+
+    async fn outcome(&self, action: Action, step: Step) -> Outcome {
+        let bound = self.bound(step) + STEP_SLACK;
+        let hung =
+            || StepError { effect: Effect::Unknown, message: format!("no end within {bound:?}") };
+        let done = match action {
+            Action::Verify => {
+                let verdict = timeout(bound, self.steps.verify()).await;
+                let (verdict, message) = verdict
+                    .unwrap_or_else(|_| (super::record::Verdict::CannotTell, hung().to_string()));
+                return Outcome::Verified { verdict, message };
+            }
+            Action::Undo => timeout(bound, self.steps.undo(step, &self.state)).await,
+            Action::Perform => timeout(bound, self.perform(step)).await,
+        };
+        match done.unwrap_or_else(|_| Err(hung())) {
+            Ok(facts) => Outcome::Done { facts },
+            Err(StepError { effect, message }) => Outcome::Failed { effect, message },
+        }
+    }
+
+    /// A signal cuts a step short where that is safe: everywhere before the commit point, because an undo follows.
+    async fn perform(&self, step: Step) -> Result<Facts, StepError> {
+        let performing = self.steps.perform(step, &self.state);
+        if step >= Step::COMMIT {
+            return performing.await;
+        }
+        tokio::select! {
+            done = performing => done,
+            () = self.cancel.cancelled() => Err(StepError {
+                effect: Effect::Unknown,
+                message: "told to stop by a signal".to_owned(),
+            }),
+        }
+    }
+
+    fn bound(&self, step: Step) -> Duration {
+        let bounds = &self.steps.plan.bounds;
+        match step {
+            Step::Quiet => bounds.quiet + bounds.catch_up,
+            Step::Hold => bounds.drain,
+            Step::Settle => bounds.settle,
+            Step::Fence => bounds.fence,
+            Step::CatchUp => bounds.catch_up,
+            Step::Endpoint => self.steps.plan.endpoint,
+            Step::Prove => bounds.prove,
+            Step::Lock
+            | Step::Barrier
+            | Step::Promote
+            | Step::EndSessions
+            | Step::Release
+            | Step::Detach
+            | Step::Rejoin
+            | Step::Unlock => bounds.statement + bounds.connect,
+        }
+    }
+
+    /// Behind the commit point tries may outlast the lease: users go on waiting while there is hope.
+    async fn renew_before_retry(&self, step: Step) {
+        if !self.state.is_committed() || step > Step::Release {
+            return;
+        }
+        let lease = self.steps.plan.bounds.lease;
+        if let Err(error) = self.steps.gates.renew(&self.steps.holder(), lease).await {
+            tracing::warn!(error = %error, "cannot renew the hold");
+        }
+    }
+
+    async fn close(&mut self, ending: Ending) {
+        let ending = if self.has_journal { ending } else { Ending::NeedsOperator };
+        let users = self.steps.gates.users(&self.steps.holder()).await.ok();
+        let reason = self.state.cause().map(str::to_owned);
+        self.record(Record::Closed { ending, reason, users }, true).await;
+    }
+
+    /// Journals and folds a record. False when it is an intent that must not be acted on.
+    async fn record(&mut self, record: Record, durable: bool) -> bool {
+        if self.has_journal
+            && let Err(error) = self.write(record.clone(), durable).await
+        {
+            self.lose_journal(&error);
+        }
+        if !self.has_journal
+            && let Record::Intent { action, step, .. } = record
+            && !self.is_allowed_without_journal(action, step)
+        {
+            if self.state.is_committed() {
+                // What is left is tidying up; the operator does that with a journal that works.
+                let ending = Ending::NeedsOperator;
+                self.fold(&Record::Closed { ending, reason: None, users: None });
+            }
+            return false;
+        }
+        self.fold(&record);
+        true
+    }
+
+    fn lose_journal(&mut self, error: &JournalError) {
+        self.has_journal = false;
+        let reason = match std::error::Error::source(error) {
+            Some(source) => format!("the journal is lost: {error}: {source}"),
+            None => format!("the journal is lost: {error}"),
+        };
+        tracing::error!("{reason}");
+        self.fold(&Record::Interrupted { reason });
+    }
+
+    fn fold(&mut self, record: &Record) {
+        if let Err(error) = self.state.apply(self.next_seq, record) {
+            // The executor makes only records that the machine asked for.
+            tracing::error!(error = %error, "a record was not understood");
+        }
+    }
+
+    async fn write(&mut self, record: Record, durable: bool) -> Result<(), JournalError> {
+        let entry = Entry { seq: self.next_seq, at: Timestamp::now(), record };
+        self.log.append(&entry, durable).await?;
+        self.next_seq += 1;
+        (self.listener)(&entry);
+        Ok(())
+    }
+}
+
+/// Why a journal cannot be taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum ResumeError {
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+}
+
+/// Where a test ends the process as abruptly as a power cut.
+mod fault {
+    use crate::swap::{record::Action, step::Step};
+
+    #[cfg(feature = "fault-injection")]
+    pub(super) fn point(moment: &str, action: Action, step: Step) {
+        let action = match action {
+            Action::Perform => "perform",
+            Action::Verify => "verify",
+            Action::Undo => "undo",
+        };
+        let here = format!("{moment}:{action}:{step}");
+        if std::env::var("INTERMISSION_FAULT").is_ok_and(|wanted| wanted == format!("kill:{here}"))
+        {
+            let ended = rustix::process::kill_process(
+                rustix::process::getpid(),
+                rustix::process::Signal::KILL,
+            );
+            tracing::error!(?ended, "still alive");
+        }
+        if std::env::var("INTERMISSION_FAULT").is_ok_and(|wanted| wanted == format!("panic:{here}"))
+        {
+            std::panic::panic_any(format!("fault injected at {here}"));
+        }
+    }
+
+    #[cfg(not(feature = "fault-injection"))]
+    pub(super) const fn point(_: &str, _: Action, _: Step) {}
+}

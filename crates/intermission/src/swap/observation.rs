@@ -1,0 +1,179 @@
+//! What was seen on the servers, the gates and the hook before a swap. Data only.
+
+use serde::{Deserialize, Serialize};
+
+use super::{gtid::GtidSet, refusal::Refusal};
+
+/// Host and port as clients and the replica use them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    pub host: String,
+    pub port: u16,
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// Which of the two servers' dialects it speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Flavor {
+    MariaDb,
+    MySql,
+}
+
+/// The read-only switches, as recorded before they are touched and as restored by an undo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Access {
+    pub read_only: bool,
+    /// Always false on MariaDB, which has no such variable.
+    pub super_read_only: bool,
+}
+
+impl Access {
+    pub const WRITABLE: Self = Self { read_only: false, super_read_only: false };
+
+    /// Whether an application can write.
+    #[must_use]
+    pub const fn is_writable(self) -> bool {
+        !self.read_only && !self.super_read_only
+    }
+}
+
+/// A replication thread's state, as the server words it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ThreadState {
+    Yes,
+    No,
+    Connecting,
+    Other(String),
+}
+
+impl ThreadState {
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        match text {
+            "Yes" => Self::Yes,
+            "No" => Self::No,
+            "Connecting" => Self::Connecting,
+            other => Self::Other(other.to_owned()),
+        }
+    }
+
+    #[must_use]
+    pub fn word(&self) -> &str {
+        match self {
+            Self::Yes => "Yes",
+            Self::No => "No",
+            Self::Connecting => "Connecting",
+            Self::Other(word) => word,
+        }
+    }
+}
+
+/// One replication channel of a server.
+#[derive(Debug, Clone)]
+pub struct ReplicaView {
+    pub channel: String,
+    pub source: Address,
+    /// MySQL: the uuid of the source it is really connected to.
+    pub source_uuid: Option<String>,
+    /// The server id of the source it is really connected to; 0 before the first connection.
+    pub source_server_id: u32,
+    pub io: ThreadState,
+    pub sql: ThreadState,
+    pub io_error: Option<String>,
+    pub sql_error: Option<String>,
+    /// Seconds; `None` is the server's NULL, which is not zero.
+    pub lag_s: Option<u64>,
+    pub uses_gtid: bool,
+    /// Seconds it is told to stay behind.
+    pub delay_s: u64,
+}
+
+impl ReplicaView {
+    /// Whether both threads run.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.io == ThreadState::Yes && self.sql == ThreadState::Yes
+    }
+}
+
+/// A session that would block the fence, or whose work would be cut.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blocker {
+    pub session: u64,
+    pub user: String,
+    pub host: String,
+    /// Seconds.
+    pub age_s: u64,
+    /// Rows it has changed and not committed, where known.
+    pub rows: Option<u64>,
+    /// What it holds or does.
+    pub what: String,
+}
+
+impl std::fmt::Display for Blocker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "session {} of {}@{}, {} s", self.session, self.user, self.host, self.age_s)?;
+        if let Some(rows) = self.rows {
+            write!(f, ", {rows} rows changed")?;
+        }
+        write!(f, ": {}", self.what)
+    }
+}
+
+/// A privilege that was tried and denied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denied {
+    pub privilege: String,
+    /// The server's words.
+    pub answer: String,
+}
+
+/// Everything read from one server.
+#[derive(Debug, Clone)]
+pub struct ServerView {
+    pub flavor: Flavor,
+    pub version: String,
+    pub server_id: u32,
+    /// MySQL only.
+    pub uuid: Option<String>,
+    pub access: Access,
+    pub gtid_on: bool,
+    pub binlog_on: bool,
+    pub log_replica_updates: bool,
+    /// MySQL: `gtid_executed`; MariaDB: `gtid_binlog_state`.
+    pub executed: GtidSet,
+    pub channels: Vec<ReplicaView>,
+    /// Identifiers of prepared XA transactions.
+    pub prepared_xa: Vec<String>,
+    pub denied: Vec<Denied>,
+    /// Why the replication account cannot log in here, if it cannot.
+    pub replication_login: Option<String>,
+    pub blockers: Vec<Blocker>,
+}
+
+/// One configured server and what came of asking it.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub name: String,
+    pub address: Address,
+    /// The error's text when it could not be read.
+    pub view: Result<ServerView, String>,
+}
+
+/// Everything a plan is made of.
+#[derive(Debug, Clone)]
+pub struct Observation {
+    pub servers: [Seen; 2],
+    /// What the gates and the endpoint hook have against a swap now.
+    pub surroundings: Vec<Refusal>,
+}

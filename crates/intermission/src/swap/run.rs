@@ -1,0 +1,228 @@
+//! A whole swap or recovery: observe, plan, execute, and survive a panic of the executor.
+
+use std::{path::Path, sync::Arc};
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    endpoint::Endpoint,
+    executor::{Executor, FileLog, Listener, ResumeError},
+    gates::Gates,
+    journal::{self, JournalError, JournalLock},
+    machine::{MachineError, State},
+    observation::{Observation, Seen},
+    plan::{Party, Plan, Planned, Request, plan},
+    record::{Ending, Entry},
+    refusal::{Code, Refusal},
+    server::{Detail, Server},
+    steps::Steps,
+};
+
+/// The cluster and what stands before it, as configured.
+#[derive(Debug, Clone)]
+pub struct Parties {
+    pub servers: [Arc<dyn Server>; 2],
+    pub gates: Arc<dyn Gates>,
+    pub endpoint: Arc<dyn Endpoint>,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub enum Report {
+    Refused(Vec<Refusal>),
+    /// The target was the primary already.
+    NothingToDo(String),
+    Ended {
+        id: String,
+        ending: Ending,
+        cause: Option<String>,
+    },
+}
+
+/// What stopped a swap or a recovery before it could begin.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error("{id}: the journal cannot be used")]
+    Machine { id: String, source: MachineError },
+    #[error(
+        "swap {id} was between {planned}, which is not configured any more: give the configuration it began with"
+    )]
+    OtherCluster { id: String, planned: String },
+}
+
+/// Reads both servers at the same time, and what the gates and the hook have against a swap.
+///
+/// The replica's position is read before the primary's, so that a transaction committed in between cannot look
+/// errant: hence the second reading of whichever has no source.
+pub async fn observe(parties: &Parties) -> Observation {
+    let [first, second] = &parties.servers;
+    let (mut first_seen, mut second_seen, mut surroundings, endpoint) = tokio::join!(
+        see(first.as_ref()),
+        see(second.as_ref()),
+        parties.gates.preflight(),
+        parties.endpoint.preflight(),
+    );
+    for (server, seen) in [(first, &mut first_seen), (second, &mut second_seen)] {
+        if let Ok(view) = &mut seen.view
+            && view.channels.is_empty()
+        {
+            match server.executed().await {
+                Ok(executed) => view.executed = executed,
+                Err(error) => seen.view = Err(error.reason),
+            }
+        }
+    }
+    surroundings.extend(endpoint);
+    Observation { servers: [first_seen, second_seen], surroundings }
+}
+
+async fn see(server: &dyn Server) -> Seen {
+    let view = server.observe(Detail::Preflight).await.map_err(|error| error.reason);
+    Seen { name: server.name().to_owned(), address: server.address().clone(), view }
+}
+
+/// A fresh name for a swap: its time, then four characters against a second one in the same second.
+#[must_use]
+pub fn new_id(now: Timestamp) -> String {
+    let salt = now.subsec_nanosecond().unsigned_abs() % 0x1_0000;
+    format!("{}-{salt:04x}", now.strftime("%Y%m%dT%H%M%SZ"))
+}
+
+/// The swaps of this folder that were begun and neither finished nor taken back.
+///
+/// # Errors
+/// When a journal cannot be read.
+pub fn unfinished(dir: &Path) -> Result<Vec<String>, RunError> {
+    let mut open = Vec::new();
+    // Only the newest can be: a swap is not begun while one is unfinished.
+    for id in journal::list(dir)?.into_iter().rev().take(1) {
+        let entries = journal::read(dir, &id)?;
+        if entries.is_empty() {
+            continue;
+        }
+        let state = fold(&id, &entries)?;
+        if !matches!(state.closed(), Some(Ending::Swapped | Ending::RolledBack)) {
+            open.push(id);
+        }
+    }
+    Ok(open)
+}
+
+fn fold(id: &str, entries: &[Entry]) -> Result<State, RunError> {
+    State::fold(entries.iter().map(|entry| &entry.record))
+        .map_err(|source| RunError::Machine { id: id.to_owned(), source })
+}
+
+/// Plans and, where nothing speaks against it and `confirm` agrees, swaps.
+///
+/// # Errors
+/// [`RunError`] when the journal cannot be used; then nothing was done.
+pub async fn swap(
+    parties: &Parties,
+    dir: &Path,
+    request: &Request,
+    confirm: impl FnOnce(&Steps) -> bool,
+    cancel: CancellationToken,
+    listener: Listener,
+) -> Result<Report, RunError> {
+    let lock = JournalLock::acquire(dir)?;
+    if let Some(id) = unfinished(dir)?.into_iter().next() {
+        return Ok(Report::Refused(vec![Refusal::new(
+            Code::UnfinishedSwap,
+            format!("swap {id} was interrupted and neither finished nor taken back"),
+            "intermission recover",
+        )]));
+    }
+    let mut observation = observe(parties).await;
+    for view in observation.servers.iter_mut().filter_map(|seen| seen.view.as_mut().ok()) {
+        // The quiet step waits for them, at no cost.
+        view.blockers.clear();
+    }
+    let plan = match plan(&observation, request) {
+        Ok(Planned::Swap(plan)) => *plan,
+        Ok(Planned::AlreadyPrimary(name)) => return Ok(Report::NothingToDo(name)),
+        Err(refusals) => return Ok(Report::Refused(refusals)),
+    };
+    let id = plan.id.clone();
+    let Some(steps) = steps_of(parties, plan) else {
+        return Err(RunError::OtherCluster { id, planned: "servers that changed".to_owned() });
+    };
+    if !confirm(&steps) {
+        return Ok(Report::Refused(Vec::new()));
+    }
+    let log = FileLog::new(lock.create(&id)?);
+    let begun = Executor::begin(steps, log, cancel.clone(), Arc::clone(&listener)).await?;
+    // A panic of the executor must not leave the site fenced: it is recovered from like a crash.
+    match tokio::spawn(begun.run()).await {
+        Ok((ending, state)) => {
+            Ok(Report::Ended { id, ending, cause: state.cause().map(str::to_owned) })
+        }
+        Err(error) => {
+            tracing::error!(error = %error, "the swap broke off; recovering");
+            resume(parties, &lock, &id, format!("after {error}"), cancel, listener).await
+        }
+    }
+}
+
+/// Finishes or unwinds the newest swap that was interrupted; `None` when there is none.
+///
+/// # Errors
+/// [`RunError`] when the journal cannot be used; then nothing was done.
+pub async fn recover(
+    parties: &Parties,
+    dir: &Path,
+    cancel: CancellationToken,
+    listener: Listener,
+) -> Result<Option<Report>, RunError> {
+    let lock = JournalLock::acquire(dir)?;
+    let Some(id) = unfinished(dir)?.into_iter().next() else { return Ok(None) };
+    resume(parties, &lock, &id, "intermission recover".to_owned(), cancel, listener).await.map(Some)
+}
+
+async fn resume(
+    parties: &Parties,
+    lock: &JournalLock,
+    id: &str,
+    reason: String,
+    cancel: CancellationToken,
+    listener: Listener,
+) -> Result<Report, RunError> {
+    let (journal, entries) = lock.open(id)?;
+    let state = fold(id, &entries)?;
+    let plan = state.plan().clone();
+    let planned = format!("{} and {}", plan.old.address, plan.new.address);
+    let Some(steps) = steps_of(parties, plan) else {
+        return Err(RunError::OtherCluster { id: id.to_owned(), planned });
+    };
+    let next_seq = u64::try_from(entries.len()).unwrap_or(u64::MAX);
+    let log = FileLog::new(journal);
+    let executor = Executor::resume(steps, log, (state, next_seq), reason, cancel, listener)
+        .await
+        .map_err(|error| match error {
+            ResumeError::Journal(error) => RunError::Journal(error),
+            ResumeError::Machine(source) => RunError::Machine { id: id.to_owned(), source },
+        })?;
+    let (ending, state) = executor.run().await;
+    Ok(Report::Ended { id: id.to_owned(), ending, cause: state.cause().map(str::to_owned) })
+}
+
+/// The steps of a plan, if its two servers are the configured ones.
+fn steps_of(parties: &Parties, plan: Plan) -> Option<Steps> {
+    let find = |party: &Party| {
+        parties
+            .servers
+            .iter()
+            .find(|server| server.name() == party.name && *server.address() == party.address)
+            .cloned()
+    };
+    Some(Steps {
+        old: find(&plan.old)?,
+        new: find(&plan.new)?,
+        gates: Arc::clone(&parties.gates),
+        endpoint: Arc::clone(&parties.endpoint),
+        plan: Arc::new(plan),
+    })
+}

@@ -1,0 +1,104 @@
+//! What a swap asks of a database server. The real one is in `mysql`; the simulated cluster of the tests is another.
+
+use std::{fmt, time::Duration};
+
+use async_trait::async_trait;
+
+use super::{
+    gtid::GtidSet,
+    observation::{Access, Address, Blocker, Flavor, ReplicaView, ServerView},
+};
+
+/// What is known about the effect of a request that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Effect {
+    /// The server said no; nothing happened.
+    Refused,
+    /// Nothing was sent: the server could not be reached.
+    NotSent,
+    /// No answer: it may have happened, or happen yet.
+    Unknown,
+}
+
+/// A request to a server that did not succeed.
+#[derive(Debug, thiserror::Error)]
+#[error("{server}: cannot {doing}: {reason}")]
+pub struct ServerError {
+    /// The server's configured name and address.
+    pub server: String,
+    /// An infinitive: "make it read-only".
+    pub doing: String,
+    /// The server's or the system's words, free of secrets.
+    pub reason: String,
+    pub effect: Effect,
+}
+
+/// How thoroughly [`Server::observe`] looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// Identity, roles and positions.
+    Roles,
+    /// Also what only a preflight needs: privileges tried, the replication account's login, blockers.
+    Preflight,
+}
+
+/// A database server. Every call is bounded in time and may be repeated.
+///
+/// Calls that change something run on one session, the one that holds the advisory lock: whoever has the lock knows
+/// that no earlier request of a former holder can still take effect.
+#[async_trait]
+pub trait Server: Send + Sync + fmt::Debug {
+    fn name(&self) -> &str;
+    fn address(&self) -> &Address;
+    fn flavor(&self) -> Option<Flavor>;
+
+    /// Takes the advisory lock; first makes an end of a session of ours that was given up. With `take_over` it ends
+    /// whatever session holds the lock: for recovery, after the journal's lock has proven its owner dead.
+    async fn lock(&self, take_over: bool) -> Result<(), ServerError>;
+    /// Gives the lock back. Without the lock it does nothing.
+    async fn unlock(&self) -> Result<(), ServerError>;
+
+    async fn observe(&self, detail: Detail) -> Result<ServerView, ServerError>;
+    async fn access(&self) -> Result<Access, ServerError>;
+    async fn executed(&self) -> Result<GtidSet, ServerError>;
+    async fn channels(&self) -> Result<Vec<ReplicaView>, ServerError>;
+    /// Sessions that would block the fence, whatever their age.
+    async fn blockers(&self) -> Result<Vec<Blocker>, ServerError>;
+    /// Application sessions with an open transaction. The servers cache what this reads for 100 ms: asking again
+    /// sooner than after [`TRANSACTIONS_FRESH_AFTER`] answers the past.
+    async fn open_transactions(&self) -> Result<Vec<Blocker>, ServerError>;
+
+    /// Makes it read-only for everybody. On overrun of `bound` the pending statement is killed and gone before this
+    /// returns.
+    async fn fence(&self, bound: Duration) -> Result<(), ServerError>;
+    /// Sets the switches back to what was recorded.
+    async fn restore(&self, access: Access) -> Result<(), ServerError>;
+    /// The exact last transaction, in the form the wait function takes.
+    async fn barrier(&self) -> Result<GtidSet, ServerError>;
+    /// Waits until `barrier` is applied; false when it is not within `bound`.
+    async fn wait_applied(&self, barrier: &GtidSet, bound: Duration) -> Result<bool, ServerError>;
+    /// Makes it writable. Never reconnects: without the lock's session it is refused.
+    async fn promote(&self) -> Result<(), ServerError>;
+    /// Ends every session but replication's, the server's own and ours; returns how many.
+    async fn end_sessions(&self) -> Result<usize, ServerError>;
+    /// Stops replication and forgets its source. Without a source it does nothing.
+    async fn detach(&self) -> Result<(), ServerError>;
+    /// Makes it a replica of `source` by GTID, unless it is one already.
+    async fn follow(&self, source: &Address) -> Result<(), ServerError>;
+    /// Writes the marker row of swap `id`, making its schema and table where they are missing.
+    async fn write_marker(&self, id: &str) -> Result<(), ServerError>;
+    /// Whether the marker row of swap `id` is here.
+    async fn has_marker(&self, id: &str) -> Result<bool, ServerError>;
+
+    /// The command an operator types to make this server writable by hand.
+    fn command_to_open(&self) -> String;
+    /// The command an operator types to make this server read-only by hand.
+    fn command_to_fence(&self) -> String;
+    /// The command an operator types to see this server's replication.
+    fn command_to_look(&self) -> String;
+}
+
+/// `information_schema.innodb_trx` is refilled when it was last read more than 100 ms ago (MYSQL.md §3: reads every
+/// 20 ms stayed stale for 3 s, reads every 150 ms were right).
+pub const TRANSACTIONS_FRESH_AFTER: Duration = Duration::from_millis(150);
