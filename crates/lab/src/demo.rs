@@ -82,7 +82,7 @@ fn follow(display: &mut Display, event: Event<'_>) {
             if swapped.run.done() {
                 display.now(&format!("swap {number} done in {took}"));
             } else {
-                display.line(&format!("swap {number} ended: {}", swapped.run.stderr.trim()));
+                display.line(&format!("swap {number} ended: {}", swapped.run.said.trim()));
             }
         }
         Event::Examining => {
@@ -95,7 +95,7 @@ fn follow(display: &mut Display, event: Event<'_>) {
 fn print(out: &mut impl Write, trial: &Trial) -> io::Result<()> {
     let samples = &trial.recording.samples;
     let writes = samples.iter().filter(|sample| sample.kind == Kind::Write).count();
-    writeln!(out, "\n{}, {} requests/s", trial.server, trial.options.load.rate)?;
+    writeln!(out, "\n{}, {} requests/s", trial.server(), trial.options.load.rate)?;
     for (number, swapped) in (1..).zip(&trial.swaps) {
         print_swap(out, trial, number, swapped)?;
     }
@@ -130,12 +130,13 @@ fn print_swap(
 ) -> io::Result<()> {
     let outcome = if swapped.run.done() { "done" } else { "NOT DONE" };
     writeln!(out, "\n  swap {number}: {outcome} in {}", show_ms(swapped.run.took))?;
-    if let Some(record) = &swapped.run.record {
+    if let Some(record) = &swapped.record {
         writeln!(out, "    {:<16} {:>10} {:>10}", "step", "at ms", "took ms")?;
         let first = record.steps.iter().map(|step| step.started_ms).fold(f64::INFINITY, f64::min);
         for step in &record.steps {
             let at = step.started_ms - first;
-            writeln!(out, "    {:<16} {at:>10.1} {:>10.1}", step.step, step.took_ms)?;
+            let took = step.took_ms.map_or_else(|| "?".to_owned(), |ms| format!("{ms:.1}"));
+            writeln!(out, "    {:<16} {at:>10.1} {took:>10}", step.label())?;
         }
     }
     let show = |figure: Option<Duration>| figure.map_or_else(|| "-".to_owned(), show_ms);
@@ -144,10 +145,10 @@ fn print_swap(
         "    users saw: longest added latency {}, write pause {}, held {}",
         show(trial.added_latency(swapped)),
         show(trial.write_pause(swapped)),
-        trial.held(swapped).map_or_else(|| "-".to_owned(), |held| show_count(held.len()))
+        trial.held_count(swapped).map_or_else(|| "-".to_owned(), show_count)
     )?;
     if !swapped.run.done() {
-        writeln!(out, "    {}", swapped.run.stderr.trim().replace('\n', "\n    "))?;
+        writeln!(out, "    {}", swapped.run.said.trim().replace('\n', "\n    "))?;
     }
     Ok(())
 }

@@ -27,7 +27,7 @@ pub fn render(trials: &[Trial], generated: Timestamp) -> String {
 }
 
 fn section(trial: &Trial) -> String {
-    let mut html = format!("<section><h2>{}</h2>", page::escape(&trial.server));
+    let mut html = format!("<section><h2>{}</h2>", page::escape(&trial.server()));
     html.push_str(&table::facts(trial));
     for (number, swapped) in (1..).zip(&trial.swaps) {
         html.push_str(&table::swap_heading(trial, swapped, number));

@@ -26,7 +26,7 @@ use configuration::Configuration;
 pub use part::Part;
 pub use program::Programs;
 pub(crate) use swap::from_unix_ms;
-pub use swap::{StepTime, SwapRecord, SwapRun};
+pub use swap::{StepTime, SwapRecord, SwapRun, Users};
 
 /// The one app of the stage, as the gate's configuration names it.
 pub const APP_NAME: &str = "shop";

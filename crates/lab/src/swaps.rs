@@ -38,6 +38,7 @@ pub struct SwapsArgs {
 #[derive(Debug, Serialize)]
 pub struct SwapsResult {
     server: String,
+    version: String,
     rate: u32,
     /// Swaps that were done.
     swaps: usize,
@@ -139,7 +140,8 @@ impl SwapsResult {
             Spread::of(done().filter_map(figure).map(ms).collect())
         };
         Self {
-            server: trial.server.clone(),
+            server: trial.flavor.to_string(),
+            version: trial.version.clone(),
             rate: trial.options.load.rate,
             swaps: trial.swaps_done(),
             failed_swaps: trial.swaps.len() - trial.swaps_done(),
@@ -160,9 +162,9 @@ impl SwapsResult {
 
 fn step_medians(trial: &Trial) -> BTreeMap<String, f64> {
     let mut times: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    for record in trial.swaps.iter().filter_map(|swapped| swapped.run.record.as_ref()) {
+    for record in trial.swaps.iter().filter_map(|swapped| swapped.record.as_ref()) {
         for step in &record.steps {
-            times.entry(step.step.clone()).or_default().push(step.took_ms);
+            times.entry(step.label()).or_default().extend(step.took_ms);
         }
     }
     times.into_iter().map(|(step, times)| (step, Spread::of(times).p50)).collect()
@@ -175,8 +177,13 @@ fn print(out: &mut impl Write, result: &SwapsResult, json: bool) -> io::Result<(
     }
     writeln!(
         out,
-        "{}: {} swaps ({} not done), {} requests at {}/s",
-        result.server, result.swaps, result.failed_swaps, result.requests, result.rate
+        "{} {}: {} swaps ({} not done), {} requests at {}/s",
+        result.server,
+        result.version,
+        result.swaps,
+        result.failed_swaps,
+        result.requests,
+        result.rate
     )?;
     writeln!(
         out,
@@ -204,7 +211,7 @@ fn print(out: &mut impl Write, result: &SwapsResult, json: bool) -> io::Result<(
 fn explain(out: &mut impl Write, trial: &Trial) -> io::Result<()> {
     for swapped in trial.swaps.iter().filter(|swapped| !swapped.run.done()) {
         let code = swapped.run.code.map_or_else(|| "killed".to_owned(), |code| code.to_string());
-        writeln!(out, "lab: a swap was not done (exit {code}):\n{}", swapped.run.stderr.trim())?;
+        writeln!(out, "lab: a swap was not done (exit {code}):\n{}", swapped.run.said.trim())?;
     }
     for note in &trial.recording.notes {
         writeln!(out, "lab: failed request: {note}")?;
@@ -222,7 +229,7 @@ mod tests {
 
     #[test]
     fn the_result_has_its_stable_fields() {
-        let result = SwapsResult::of(&made_up_trial("mariadb 10.11.19"));
+        let result = SwapsResult::of(&made_up_trial(Flavor::MariaDb));
         let mut out = Vec::new();
         print(&mut out, &result, true).expect("printed");
         let text = String::from_utf8(out).expect("text");

@@ -6,7 +6,8 @@ use crate::load::{
     Load, LoadError, LoadOptions, Recording, Sample, Window, added_latency, write_pause,
 };
 use crate::oracle::{self, Verdict, Write};
-use crate::stage::{Stage, StageError, StepTime, SwapRun};
+use crate::server::Flavor;
+use crate::stage::{Stage, StageError, StepTime, SwapRecord, SwapRun};
 
 /// Load before the first swap: pools fill, caches warm up.
 const WARM_UP: Duration = Duration::from_secs(2);
@@ -35,13 +36,17 @@ pub struct Swapped {
     pub quiet: Window,
     /// How it ended.
     pub run: SwapRun,
+    /// What its journal says, when it left one.
+    pub record: Option<SwapRecord>,
 }
 
 /// Everything known about a trial.
 #[derive(Debug, Clone)]
 pub struct Trial {
-    /// The server and its version.
-    pub server: String,
+    /// Which server.
+    pub flavor: Flavor,
+    /// Its version, such as `10.11.19`.
+    pub version: String,
     /// What was asked for.
     pub options: TrialOptions,
     /// Every request.
@@ -85,7 +90,8 @@ pub async fn run(
     options: TrialOptions,
     mut tell: impl FnMut(Event<'_>),
 ) -> Result<Trial, TrialError> {
-    let server = describe_server(stage).await?;
+    let flavor = stage.pair.flavor();
+    let version = server_version(stage).await?;
     let load = Load::start(options.load.clone())?;
     tell(Event::Loaded(&load));
     tokio::time::sleep(WARM_UP).await;
@@ -105,6 +111,7 @@ pub async fn run(
             window: Window { from, to: from + run.took },
             quiet: Window { from: quiet_from, to: from },
             run,
+            record: None,
         };
         tell(Event::Ended(number, &swapped));
         let done = swapped.run.done();
@@ -116,9 +123,15 @@ pub async fn run(
     tokio::time::sleep(AFTERMATH).await;
     let recording = stop(load).await?;
     tell(Event::Examining);
+    // Only now: reading the journals takes CPU from the load and grows with every swap.
+    for record in stage.records().await? {
+        if let Some(swapped) = swaps.iter_mut().find(|swapped| swapped.run.wrote(&record)) {
+            swapped.record = Some(record);
+        }
+    }
     let acknowledged: Vec<Write> = recording.acknowledged().map(to_write).collect();
     let verdict = oracle::examine(&stage.pair, &acknowledged).await.map_err(TrialError::Examine)?;
-    Ok(Trial { server, options, recording, swaps, verdict })
+    Ok(Trial { flavor, version, options, recording, swaps, verdict })
 }
 
 async fn stop(load: Load) -> Result<Recording, LoadError> {
@@ -129,17 +142,22 @@ fn to_write(sample: &Sample) -> Write {
     Write { client: sample.client, seq: sample.seq, token: sample.token_text() }
 }
 
-async fn describe_server(stage: &Stage) -> Result<String, TrialError> {
+async fn server_version(stage: &Stage) -> Result<String, TrialError> {
     let version = stage.pair.ask(0, "SELECT VERSION()").await.map_err(StageError::from)?;
     let version = version.unwrap_or_default();
     // Debian adds its own revision after the first dash.
-    let version = version.split('-').next().unwrap_or_default();
-    Ok(format!("{} {version}", stage.pair.flavor()))
+    Ok(version.split('-').next().unwrap_or_default().to_owned())
 }
 
 // === impl Trial ===
 
 impl Trial {
+    /// The server and its version.
+    #[must_use]
+    pub fn server(&self) -> String {
+        format!("{} {}", self.flavor, self.version)
+    }
+
     /// Whether every swap was done, no request failed, and every acknowledged write is where it must be.
     #[must_use]
     pub fn is_clean(&self) -> bool {
@@ -181,11 +199,21 @@ impl Trial {
         Some(self.recording.samples.iter().filter(held).collect())
     }
 
-    /// The span of the first step of that name.
+    /// How many requests were held over one swap: by the gate's own count, else by [`Trial::held`].
+    #[must_use]
+    pub fn held_count(&self, swapped: &Swapped) -> Option<usize> {
+        let users = swapped.record.as_ref().and_then(|record| record.users);
+        match users {
+            Some(users) => usize::try_from(users.held).ok(),
+            None => self.held(swapped).map(|held| held.len()),
+        }
+    }
+
+    /// The span of a step that was performed.
     #[must_use]
     pub fn named_step(&self, swapped: &Swapped, name: &str) -> Option<Window> {
-        let record = swapped.run.record.as_ref()?;
-        let step = record.steps.iter().find(|step| step.step == name)?;
+        let record = swapped.record.as_ref()?;
+        let step = record.steps.iter().find(|step| step.performs() && step.step == name)?;
         self.step_window(step)
     }
 
@@ -195,7 +223,7 @@ impl Trial {
         let started = crate::stage::from_unix_ms(step.started_ms).ok()?;
         let from = started.duration_since(self.recording.started);
         let from = Duration::try_from(from).ok()?;
-        let took = Duration::try_from_secs_f64(step.took_ms / 1000.0).ok()?;
+        let took = Duration::try_from_secs_f64(step.took_ms? / 1000.0).ok()?;
         Some(Window { from, to: from + took })
     }
 }

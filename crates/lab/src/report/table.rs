@@ -76,19 +76,23 @@ pub(super) fn swap_heading(trial: &Trial, swapped: &Swapped, number: usize) -> S
     if let Some(pause) = trial.write_pause(swapped) {
         told.push(format!("write pause {}", show_ms(pause)));
     }
-    if let Some(held) = trial.held(swapped) {
-        told.push(format!("{} requests held", show_count(held.len())));
+    if let Some(held) = trial.held_count(swapped) {
+        told.push(format!("{} requests held", show_count(held)));
     }
     told.push(format!("{} in all", show_ms(swapped.run.took)));
     if !swapped.run.done() {
-        told.push(format!("not done: {}", swapped.run.stderr.trim()));
+        told.push(format!("not done: {}", swapped.run.said.trim()));
     }
-    format!("<h3>Swap {number}</h3><p>{}</p>", escape(&told.join(", ")))
+    let way = swapped.record.as_ref().map_or_else(String::new, |record| {
+        format!(": {} to {}", record.old_primary, record.new_primary)
+    });
+    let way = escape(&way);
+    format!("<h3>Swap {number}{way}</h3><p>{}</p>", escape(&told.join(", ")))
 }
 
 /// The steps and their timings.
 pub(super) fn steps(swapped: &Swapped) -> String {
-    let Some(record) = &swapped.run.record else {
+    let Some(record) = &swapped.record else {
         return "<p>The swap left no journal.</p>".to_owned();
     };
     let first = record.steps.iter().map(|step| step.started_ms).fold(f64::INFINITY, f64::min);
@@ -101,9 +105,9 @@ pub(super) fn steps(swapped: &Swapped) -> String {
         let at = step.started_ms - first;
         write!(
             html,
-            r#"<tr><td>{}</td><td class="n">{at:.1} ms</td><td class="n">{:.1} ms</td></tr>"#,
-            escape(&step.step),
-            step.took_ms
+            r#"<tr><td>{}</td><td class="n">{at:.1} ms</td><td class="n">{}</td></tr>"#,
+            escape(&step.label()),
+            step.took_ms.map_or_else(|| "never ended".to_owned(), |ms| format!("{ms:.1} ms"))
         )
         .expect("writing to a string cannot fail");
     }

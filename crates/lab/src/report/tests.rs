@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::load::{Failure, Kind, LoadOptions, Outcome, Recording, Sample, Window};
 use crate::oracle::Verdict;
+use crate::server::Flavor;
 use crate::stage::{StepTime, SwapRecord, SwapRun};
 use crate::trial::{Swapped, TrialOptions};
 
@@ -31,14 +32,15 @@ fn us(us: u64) -> Duration {
 }
 
 /// Two swaps at 1.5 s and 3 s in a run of 4.5 s; one request fails in the second.
-pub(crate) fn made_up_trial(server: &str) -> Trial {
+pub(crate) fn made_up_trial(flavor: Flavor) -> Trial {
     let mut random = fastrand::Rng::with_seed(3);
     let starts = [1_500_000, 3_000_000];
     let started: Timestamp = "2025-01-01T12:00:00Z".parse().expect("a time");
     let samples = (0..1800_u32).map(|n| made_up_request(n, &starts, &mut random)).collect();
     let swaps = starts.map(|at| made_up_swap(at, started)).into();
     Trial {
-        server: server.to_owned(),
+        flavor,
+        version: "10.11.19".to_owned(),
         options: TrialOptions {
             load: LoadOptions::new("127.0.0.1:80".parse().expect("an address"), "shop"),
             swaps: 2,
@@ -87,27 +89,31 @@ fn made_up_swap(at: u64, started: Timestamp) -> Swapped {
         .iter()
         .map(|(step, at, took)| StepTime {
             step: (*step).to_owned(),
+            action: "perform".to_owned(),
             started_ms: zero_ms + ms(*at),
-            took_ms: ms(*took),
+            took_ms: Some(ms(*took)),
         })
         .collect();
-    let record = SwapRecord { id: format!("swap-{at}"), outcome: "done".to_owned(), steps };
+    let record = SwapRecord {
+        id: format!("swap-{at}"),
+        at: started,
+        outcome: "swapped".to_owned(),
+        old_primary: "db1 (127.0.0.1:3306)".to_owned(),
+        new_primary: "db2 (127.0.0.1:3307)".to_owned(),
+        users: None,
+        steps,
+    };
     Swapped {
         window,
         quiet: Window { from: us(at - 500_000), to: us(at) },
-        run: SwapRun {
-            code: Some(0),
-            stderr: String::new(),
-            started,
-            took: us(150_000),
-            record: Some(record),
-        },
+        run: SwapRun { code: Some(0), said: String::new(), started, took: us(150_000) },
+        record: Some(record),
     }
 }
 
 #[test]
 fn a_clean_trial_says_so_and_shows_every_part() {
-    let trials = [made_up_trial("mariadb 10.11.19"), made_up_trial("mysql 9.7.4")];
+    let trials = Flavor::ALL.map(made_up_trial);
     let html = render(&trials, Timestamp::UNIX_EPOCH);
     assert!(html.contains("Nobody noticed"));
     assert_eq!(html.matches("<svg viewBox=\"0 0 960").count(), 2 * 3);
@@ -126,15 +132,16 @@ fn a_clean_trial_says_so_and_shows_every_part() {
 
 #[test]
 fn a_failure_is_told_in_the_headline_and_its_text_is_escaped() {
-    let mut trial = made_up_trial("<mariadb>");
+    let mut trial = made_up_trial(Flavor::MySql);
+    trial.version = "<9.7.4>".to_owned();
     trial.recording.notes.push("Write at 3 ms: 503 <html>\"'&".to_owned());
     trial.recording.samples[650].outcome = Outcome::Failed(Failure::Timeout);
     trial.swaps[1].run.code = Some(3);
-    trial.swaps[1].run.stderr = "needs-operator: <do this>".to_owned();
-    trial.swaps[1].run.record = None;
+    trial.swaps[1].run.said = "needs-operator: <do this>".to_owned();
+    trial.swaps[1].record = None;
     let html = render(&[trial], Timestamp::UNIX_EPOCH);
     assert!(html.contains("Somebody noticed"));
-    assert!(html.contains("&lt;mariadb&gt;") && !html.contains("<mariadb>"));
+    assert!(html.contains("mysql &lt;9.7.4&gt;") && !html.contains("<9.7.4>"));
     assert!(html.contains("503 &lt;html&gt;&quot;&#39;&amp;"));
     assert!(html.contains("not done: needs-operator: &lt;do this&gt;"));
     assert_eq!(html.matches("class=\"failed\" d=\"M").count(), 1 + 2);

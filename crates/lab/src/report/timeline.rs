@@ -31,7 +31,7 @@ pub(super) fn draw(trial: &Trial, swapped: &Swapped) -> String {
         .collect();
     let longest = shown.iter().map(|sample| sample.latency()).max().unwrap_or_default();
     let chart = Chart::new(window, longest, HEIGHT);
-    let steps = swapped.run.record.as_ref().map_or(&[][..], |record| &record.steps);
+    let steps = swapped.record.as_ref().map_or(&[][..], |record| &record.steps);
     let rows: f64 = steps.iter().map(|_| ROW).sum();
     let floor = chart.bottom() + GAP + rows;
 
@@ -54,7 +54,7 @@ pub(super) fn draw(trial: &Trial, swapped: &Swapped) -> String {
     let mut y = chart.bottom() + GAP;
     for step in steps {
         if let Some(span) = trial.step_window(step) {
-            draw_step(&mut svg, &chart, &step.step, span, y);
+            draw_step(&mut svg, &chart, &step.label(), span, y);
         }
         y += ROW;
     }

@@ -1,6 +1,6 @@
 //! One swap on the stage: the real command, and what its journal says of it.
 
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -21,14 +21,12 @@ const QUOTE_MAX: usize = 400;
 pub struct SwapRun {
     /// Its exit code; `None` when it was killed.
     pub code: Option<i32>,
-    /// What it said.
-    pub stderr: String,
+    /// What it said, progress first, result last.
+    pub said: String,
     /// Wall clock at its start.
     pub started: Timestamp,
     /// From start to end of the process.
     pub took: Duration,
-    /// What its journal says, when it left one.
-    pub record: Option<SwapRecord>,
 }
 
 impl SwapRun {
@@ -37,17 +35,42 @@ impl SwapRun {
     pub fn done(&self) -> bool {
         self.code == Some(0)
     }
+
+    /// Whether a journal was begun while it ran.
+    #[must_use]
+    pub fn wrote(&self, record: &SwapRecord) -> bool {
+        let after = record.at.duration_since(self.started);
+        Duration::try_from(after).is_ok_and(|after| after <= self.took)
+    }
 }
 
-/// One swap as `intermission journal --json` tells it.
+/// One swap as `intermission journal --json` tells it; what the lab has no use for is left out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SwapRecord {
     /// The journal's name of it.
     pub id: String,
-    /// How it ended.
+    /// When it began.
+    pub at: Timestamp,
+    /// `swapped`, `rolled_back`, `needs_operator` or `unfinished`.
     pub outcome: String,
+    /// Name and address.
+    pub old_primary: String,
+    /// Name and address.
+    pub new_primary: String,
+    /// What users saw, by the gate's own count.
+    #[serde(default)]
+    pub users: Option<Users>,
     /// In the order they ran.
     pub steps: Vec<StepTime>,
+}
+
+/// What users saw of a hold, by the gate's own count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Users {
+    /// Requests that waited in line.
+    pub held: u64,
+    /// The longest wait of one of them, ms.
+    pub longest_ms: u64,
 }
 
 /// When a step ran.
@@ -55,57 +78,64 @@ pub struct SwapRecord {
 pub struct StepTime {
     /// Its name.
     pub step: String,
+    /// `perform`, `verify` or `undo`.
+    pub action: String,
     /// Unix time of its start, ms.
     pub started_ms: f64,
-    /// How long it took, ms.
-    pub took_ms: f64,
+    /// How long it took, ms; absent when the process died in it.
+    pub took_ms: Option<f64>,
+}
+
+impl StepTime {
+    /// The step's name, with what was done to it when that is not to perform it.
+    #[must_use]
+    pub fn label(&self) -> String {
+        if self.performs() { self.step.clone() } else { format!("{} {}", self.action, self.step) }
+    }
+
+    /// Whether it is the step itself and not its verification or its undo.
+    #[must_use]
+    pub fn performs(&self) -> bool {
+        self.action == "perform"
+    }
 }
 
 impl Stage {
-    /// Runs `intermission swap --yes` to its end, whatever end that is, and reads its journal.
+    /// Runs `intermission swap --yes` to its end, whatever end that is.
     pub async fn swap(&self) -> Result<SwapRun, StageError> {
         let started = Timestamp::now();
         let clock = std::time::Instant::now();
         let mut command = self.intermission();
-        command.args(["swap", "--yes"]).stdin(std::process::Stdio::null());
-        let (code, stderr) = match timeout(SWAP_DEADLINE, command.output()).await {
-            Ok(Ok(Output { status, stderr, .. })) => (status.code(), text(&stderr)),
+        command.args(["swap", "--yes"]).stdin(Stdio::null());
+        let (code, said) = match timeout(SWAP_DEADLINE, command.output()).await {
+            Ok(Ok(Output { status, stdout, stderr })) => {
+                (status.code(), format!("{}{}", text(&stderr), text(&stdout)))
+            }
             Ok(Err(source)) => return Err(StageError::io("cannot run intermission", source)),
             Err(_) => (None, format!("killed: it was not done after {SWAP_DEADLINE:?}")),
         };
-        let took = clock.elapsed();
-        let record = self.last_record().await?.filter(|record| began_at(record) >= started);
-        Ok(SwapRun { code, stderr, started, took, record })
+        Ok(SwapRun { code, said, started, took: clock.elapsed() })
     }
 
-    /// The newest swap in the journal.
-    async fn last_record(&self) -> Result<Option<SwapRecord>, StageError> {
+    /// Every swap in the journal. Empty when there is none, as after a swap that was refused.
+    pub async fn records(&self) -> Result<Vec<SwapRecord>, StageError> {
         let mut command = self.intermission();
-        command.args(["journal", "--json"]).stdin(std::process::Stdio::null());
+        command.args(["journal", "--json"]).stdin(Stdio::null());
         let output = match timeout(JOURNAL_DEADLINE, command.output()).await {
             Ok(output) => output,
             Err(elapsed) => Err(elapsed.into()),
         };
         let output =
             output.map_err(|source| StageError::io("cannot run intermission journal", source))?;
-        // A refused swap may leave no journal at all.
         if !output.status.success() {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let printed = text(&output.stdout);
-        let parsed: Result<Vec<SwapRecord>, _> = serde_json::from_str(&printed);
-        let records = parsed.map_err(|source| {
+        serde_json::from_str(&printed).map_err(|source| {
             let text = printed.chars().take(QUOTE_MAX).collect();
             StageError::Output { command: "journal", text, source }
-        })?;
-        Ok(records.into_iter().max_by(|a, b| began_at(a).cmp(&began_at(b))))
+        })
     }
-}
-
-/// When its first step began; the beginning of time for a record without steps.
-fn began_at(record: &SwapRecord) -> Timestamp {
-    let first = record.steps.iter().map(|step| step.started_ms).reduce(f64::min);
-    first.and_then(|ms| from_unix_ms(ms).ok()).unwrap_or(Timestamp::MIN)
 }
 
 /// A time from unix milliseconds with a fraction.
