@@ -195,7 +195,7 @@ impl Server {
         }
     }
 
-    /// SIGTERM: an orderly shutdown, killed when it takes longer than [`STOP_DEADLINE`].
+    /// SIGTERM: an orderly shutdown, killed when it takes longer than a bound.
     pub async fn stop(&self) -> Result<(), ServerError> {
         self.signal(Signal::TERM)?;
         if self.wait_ended(STOP_DEADLINE).await? { Ok(()) } else { self.kill().await }
