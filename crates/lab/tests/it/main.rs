@@ -11,3 +11,4 @@ mod operator;
 mod oracle;
 mod owner;
 mod server;
+mod stage;
