@@ -1,3 +1,8 @@
 //! Intermission: swap a MySQL or MariaDB primary under load with no user noticing.
 
+pub mod admin;
+pub mod cli;
+mod commands;
 pub mod config;
+pub mod gate;
+pub mod shutdown;
