@@ -3,6 +3,7 @@
 pub mod api;
 pub mod client;
 mod error;
+pub mod gates;
 mod route;
 mod server;
 mod socket;

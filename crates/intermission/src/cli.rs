@@ -12,7 +12,9 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 pub(crate) use self::exit::Exit;
 pub(crate) use self::printer::Printer;
-use crate::commands::{completions, config, hold, man, release, serve, status};
+use crate::commands::{
+    check, completions, config, hold, journal, man, recover, release, serve, status, swap,
+};
 use crate::config::Config;
 
 const EXIT_CODES: &str = "\
@@ -45,6 +47,14 @@ enum Command {
     Hold(hold::Args),
     /// Release a held app's requests, in the order they came
     Release(release::Args),
+    /// Say what speaks against a swap now, and change nothing
+    Check(check::Args),
+    /// Swap the primary and its replica
+    Swap(swap::Args),
+    /// Finish or take back a swap that was interrupted
+    Recover,
+    /// Past swaps: steps, timings, what users saw
+    Journal(journal::Args),
     /// Look at the configuration
     #[command(subcommand)]
     Config(config::Command),
@@ -102,6 +112,10 @@ impl Cli {
             Command::Status(args) => block_on(status::run(&args, &load()?, printer)),
             Command::Hold(args) => block_on(hold::run(&args, &load()?, printer)),
             Command::Release(args) => block_on(release::run(&args, &load()?, printer)),
+            Command::Check(args) => block_on(check::run(&args, &load()?, printer)),
+            Command::Swap(args) => block_on(swap::run(&args, &load()?, printer)),
+            Command::Recover => block_on(recover::run(&load()?, printer)),
+            Command::Journal(args) => journal::run(&args, &load()?, printer),
             Command::Config(command) => config::run(command, &load()?, printer),
             Command::Completions(args) => Ok(completions::run(&args, printer)),
             Command::Man => man::run(printer),

@@ -186,10 +186,7 @@ fn refusal_of(status: &Status, name: &str) -> Option<Refusal> {
     let held = app.hold.as_ref()?;
     Some(Refusal::new(
         Code::AlreadyHeld,
-        format!(
-            "{name} is held by {} for {} ms ({})",
-            held.holder, held.held_for_ms, held.reason
-        ),
+        format!("{name} is held by {} for {} ms ({})", held.holder, held.held_for_ms, held.reason),
         format!("wait for it, or: intermission release {name}"),
     ))
 }

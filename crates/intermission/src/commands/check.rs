@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
-use super::{Exit, parties::Assembly, print};
+use super::parties::Assembly;
 use crate::{
+    cli::{Exit, Printer},
     config::Config,
     swap::{
         plan::{Planned, plan},
@@ -12,15 +13,14 @@ use crate::{
     },
 };
 
-/// Preflight only: reads, tries privileges, changes nothing.
 #[derive(Debug, clap::Args)]
-pub struct CheckArgs {
+pub(crate) struct Args {
     /// The server to promote, by name, host or host:port [default: the replica]
     #[arg(long, value_name = "HOST")]
-    pub to: Option<String>,
+    to: Option<String>,
     /// Print one JSON object
     #[arg(long)]
-    pub json: bool,
+    json: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -31,16 +31,15 @@ struct Answer<'a> {
     refusals: &'a [Refusal],
 }
 
-/// # Errors
-/// When the configuration cannot be used.
-pub async fn run(config: &Config, args: &CheckArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(args: &Args, config: &Config, printer: &Printer) -> anyhow::Result<Exit> {
     let assembly = Assembly::of(config)?;
     let observation = run::observe(&assembly.parties).await;
     let planned = plan(&observation, &assembly.request(args.to.clone()));
     let (answer, said) = match &planned {
         Ok(Planned::Swap(plan)) => {
             let (old, new) = (&plan.old, &plan.new);
-            let label = |party: &crate::swap::plan::Party| format!("{} ({})", party.name, party.address);
+            let label =
+                |party: &crate::swap::plan::Party| format!("{} ({})", party.name, party.address);
             let said = format!("ready: {} can take over from {}", label(new), label(old));
             let (old_primary, new_primary) = (Some(label(old)), Some(label(new)));
             (Answer { ok: true, old_primary, new_primary, refusals: &[] }, said)
@@ -56,9 +55,9 @@ pub async fn run(config: &Config, args: &CheckArgs) -> anyhow::Result<Exit> {
         }
     };
     if args.json {
-        print(&serde_json::to_string_pretty(&answer)?)?;
+        printer.data(serde_json::to_string_pretty(&answer)?);
     } else {
-        print(&said)?;
+        printer.data(said);
     }
     Ok(if answer.ok { Exit::Done } else { Exit::Refused })
 }

@@ -4,25 +4,22 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use super::{Exit, print, say};
 use crate::{
+    cli::{Exit, Printer},
     config::Config,
     swap::{journal, summary::Summary},
 };
 
-/// Past swaps: steps, timings, what users saw.
 #[derive(Debug, clap::Args)]
-pub struct JournalArgs {
+pub(crate) struct Args {
     /// One swap in detail [default: a line for each]
-    pub id: Option<String>,
+    id: Option<String>,
     /// Print a JSON array
     #[arg(long)]
-    pub json: bool,
+    json: bool,
 }
 
-/// # Errors
-/// When the configuration has no swaps, or the journal that was asked for cannot be read.
-pub fn run(config: &Config, args: &JournalArgs) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: &Args, config: &Config, printer: &Printer) -> anyhow::Result<Exit> {
     let swap = config.swap.as_ref().context("the configuration has no [swap] section")?;
     let dir = swap.journals(&config.gate);
     let summaries = match &args.id {
@@ -30,34 +27,35 @@ pub fn run(config: &Config, args: &JournalArgs) -> anyhow::Result<Exit> {
             let entries = journal::read(&dir, id)?;
             Summary::of(&entries).into_iter().collect()
         }
-        None => all(&dir)?,
+        None => all(&dir, printer)?,
     };
     if args.json {
-        print(&serde_json::to_string_pretty(&summaries)?)?;
+        printer.data(serde_json::to_string_pretty(&summaries)?);
     } else if let (Some(_), [summary]) = (&args.id, summaries.as_slice()) {
-        print(&detail(summary))?;
+        printer.data(detail(summary));
     } else {
         for summary in &summaries {
-            print(&line(summary))?;
+            printer.data(line(summary));
         }
     }
     Ok(Exit::Done)
 }
 
 /// One damaged journal does not hide the others.
-fn all(dir: &Path) -> anyhow::Result<Vec<Summary>> {
+fn all(dir: &Path, printer: &Printer) -> anyhow::Result<Vec<Summary>> {
     let mut summaries = Vec::new();
     for id in journal::list(dir)? {
         match journal::read(dir, &id) {
             Ok(entries) => summaries.extend(Summary::of(&entries)),
-            Err(error) => say(&format!("left out: {error}")),
+            Err(error) => printer.talk(format_args!("left out: {error}")),
         }
     }
     Ok(summaries)
 }
 
 fn line(summary: &Summary) -> String {
-    let pause = summary.write_pause_ms.map_or_else(String::new, |ms| format!("  write pause {ms:.1} ms"));
+    let pause =
+        summary.write_pause_ms.map_or_else(String::new, |ms| format!("  write pause {ms:.1} ms"));
     let users =
         summary.users.as_ref().map_or_else(String::new, |users| format!("  {} held", users.held));
     format!(

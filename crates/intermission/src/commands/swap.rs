@@ -5,13 +5,12 @@ use std::io::{BufRead, IsTerminal};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Exit,
     check::said_of,
     parties::Assembly,
-    print, say,
     watch::{cancel_on_signals, watcher},
 };
 use crate::{
+    cli::{Exit, Printer},
     config::Config,
     swap::{
         journal,
@@ -24,55 +23,61 @@ use crate::{
     },
 };
 
-/// Swap the primary and its replica.
 #[derive(Debug, clap::Args)]
-pub struct SwapArgs {
+pub(crate) struct Args {
     /// Do not ask
     #[arg(long)]
-    pub yes: bool,
+    yes: bool,
     /// Say what would be done, and do nothing
     #[arg(long)]
-    pub dry_run: bool,
+    dry_run: bool,
     /// The server to promote, by name, host or host:port [default: the replica]
     #[arg(long, value_name = "HOST")]
-    pub to: Option<String>,
+    to: Option<String>,
 }
 
-/// # Errors
-/// When the configuration or the journal cannot be used; then nothing was done.
-pub async fn run(config: &Config, args: &SwapArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(args: &Args, config: &Config, printer: &Printer) -> anyhow::Result<Exit> {
     let assembly = Assembly::of(config)?;
     if args.dry_run {
-        return dry_run(&assembly, args).await;
+        return dry_run(&assembly, args, printer).await;
     }
     anyhow::ensure!(
         args.yes || std::io::stdin().is_terminal(),
         "nobody is there to confirm: use --yes, or --dry-run to see what would be done"
     );
     let cancel = CancellationToken::new();
-    cancel_on_signals(&cancel)?;
-    let (listener, printer) = watcher();
+    let (listener, terminal) = watcher();
     let request = assembly.request(args.to.clone());
+    // Signals are taken over only when there is something to unwind: at the question they end the program.
     let confirm = |steps: &Steps| {
-        say(&announce(steps));
-        args.yes || is_confirmed()
+        printer.talk(announce(steps));
+        (args.yes || is_confirmed(printer)) && cancel_on_signals(&cancel, printer)
     };
-    let report =
-        run::swap(&assembly.parties, &assembly.journals, &request, confirm, cancel, listener).await?;
-    drop(printer.await);
-    tell(&assembly, &report)
+    let report = run::swap(
+        &assembly.parties,
+        &assembly.journals,
+        &request,
+        confirm,
+        cancel.clone(),
+        listener,
+    )
+    .await?;
+    drop(terminal.await);
+    Ok(tell(&assembly, &report, printer))
 }
 
-async fn dry_run(assembly: &Assembly, args: &SwapArgs) -> anyhow::Result<Exit> {
+async fn dry_run(assembly: &Assembly, args: &Args, printer: &Printer) -> anyhow::Result<Exit> {
     let observation = run::observe(&assembly.parties).await;
     match plan(&observation, &assembly.request(args.to.clone())) {
         Ok(Planned::Swap(plan)) => {
             let steps = run::steps_of(&assembly.parties, *plan);
-            print(&steps.as_ref().map(announce).unwrap_or_default())?;
+            printer.data(steps.as_ref().map(announce).unwrap_or_default());
             Ok(Exit::Done)
         }
-        Ok(Planned::AlreadyPrimary(name)) => tell(assembly, &Report::NothingToDo(name)),
-        Err(refusals) => tell(assembly, &Report::Refused(refusals)),
+        Ok(Planned::AlreadyPrimary(name)) => {
+            Ok(tell(assembly, &Report::NothingToDo(name), printer))
+        }
+        Err(refusals) => Ok(tell(assembly, &Report::Refused(refusals), printer)),
     }
 }
 
@@ -97,37 +102,37 @@ fn announce(steps: &Steps) -> String {
     lines.join("\n")
 }
 
-fn is_confirmed() -> bool {
-    say("type yes to go on:");
+fn is_confirmed(printer: &Printer) -> bool {
+    printer.talk("type yes to go on:");
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer).is_ok() && answer.trim() == "yes"
 }
 
 /// The end of a swap or a recovery.
-pub(super) fn tell(assembly: &Assembly, report: &Report) -> anyhow::Result<Exit> {
+pub(super) fn tell(assembly: &Assembly, report: &Report, printer: &Printer) -> Exit {
     match report {
         Report::Refused(refusals) if refusals.is_empty() => {
-            print("not confirmed: nothing was done")?;
-            Ok(Exit::Refused)
+            printer.data("not confirmed: nothing was done");
+            Exit::Refused
         }
         Report::Refused(refusals) => {
-            print(&said_of(refusals))?;
-            Ok(Exit::Refused)
+            printer.data(said_of(refusals));
+            Exit::Refused
         }
         Report::NothingToDo(name) => {
-            print(&format!("{name} is the primary already: there is nothing to do"))?;
-            Ok(Exit::Done)
+            printer.data(format_args!("{name} is the primary already: there is nothing to do"));
+            Exit::Done
         }
         Report::Ended { id, ending, cause } => {
             // The journal may be the very thing that failed.
             let summary = journal::read(&assembly.journals, id).ok();
             let summary = summary.as_deref().and_then(Summary::of);
-            print(&told(id, *ending, cause.as_deref(), summary.as_ref()))?;
-            Ok(match ending {
+            printer.data(told(id, *ending, cause.as_deref(), summary.as_ref()));
+            match ending {
                 Ending::Swapped => Exit::Done,
                 Ending::RolledBack => Exit::Refused,
                 Ending::NeedsOperator => Exit::NeedsOperator,
-            })
+            }
         }
     }
 }
@@ -140,7 +145,9 @@ fn told(id: &str, ending: Ending, cause: Option<&str>, summary: Option<&Summary>
     let (new, old) = names;
     let mut lines = vec![match ending {
         Ending::Swapped => format!("swapped: {new} is the primary, {old} follows it"),
-        Ending::RolledBack => format!("rolled back: {old} is the primary as before, nobody is held"),
+        Ending::RolledBack => {
+            format!("rolled back: {old} is the primary as before, nobody is held")
+        }
         Ending::NeedsOperator => "needs an operator: not everything could be done".to_owned(),
     }];
     if let Some(cause) = cause.filter(|_| ending != Ending::Swapped) {

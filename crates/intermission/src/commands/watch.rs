@@ -11,9 +11,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::swap::{
-    executor::Listener,
-    record::{Action, Entry, Outcome, Record, Verdict},
+use crate::{
+    cli::Printer,
+    swap::{
+        executor::Listener,
+        record::{Action, Entry, Outcome, Record, Verdict},
+    },
 };
 
 /// Lines waiting for the terminal. More are dropped: the journal has them all.
@@ -52,11 +55,21 @@ fn told(entry: &Entry) -> Option<String> {
             let said = match outcome {
                 Outcome::Done { facts } => facts.note.clone().unwrap_or_default(),
                 Outcome::Failed { message, .. } => format!("FAILED: {message}"),
-                Outcome::Verified { verdict: Verdict::TookEffect, message } => format!("it happened: {message}"),
-                Outcome::Verified { verdict: Verdict::DidNot, message } => format!("it did not: {message}"),
-                Outcome::Verified { verdict: Verdict::CannotTell, message } => format!("cannot tell: {message}"),
+                Outcome::Verified { verdict: Verdict::TookEffect, message } => {
+                    format!("it happened: {message}")
+                }
+                Outcome::Verified { verdict: Verdict::DidNot, message } => {
+                    format!("it did not: {message}")
+                }
+                Outcome::Verified { verdict: Verdict::CannotTell, message } => {
+                    format!("cannot tell: {message}")
+                }
             };
-            Some(format!("  {:<20} {:>9.1} ms  {said}", format!("{action}{step}"), took.as_secs_f64() * 1e3))
+            Some(format!(
+                "  {:<20} {:>9.1} ms  {said}",
+                format!("{action}{step}"),
+                took.as_secs_f64() * 1e3
+            ))
         }
         Record::Interrupted { reason } => Some(format!("  interrupted: {reason}")),
         Record::Resumed { reason } => Some(format!("  resumed: {reason}")),
@@ -64,10 +77,18 @@ fn told(entry: &Entry) -> Option<String> {
     }
 }
 
-/// SIGINT and SIGTERM stop a swap: before the commit point it is taken back, after it it is finished.
-pub(super) fn cancel_on_signals(cancel: &CancellationToken) -> anyhow::Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+/// SIGINT and SIGTERM stop a swap: before the commit point it is taken back, after it it is finished. False when they
+/// cannot be watched for.
+pub(super) fn cancel_on_signals(cancel: &CancellationToken, printer: &Printer) -> bool {
+    let watched = signal(SignalKind::interrupt())
+        .and_then(|interrupt| Ok((interrupt, signal(SignalKind::terminate())?)));
+    let (mut interrupt, mut terminate) = match watched {
+        Ok(signals) => signals,
+        Err(error) => {
+            printer.talk(format_args!("cannot watch for signals: {error}"));
+            return false;
+        }
+    };
     let cancel = cancel.clone();
     tokio::spawn(async move {
         tokio::select! {
@@ -76,5 +97,5 @@ pub(super) fn cancel_on_signals(cancel: &CancellationToken) -> anyhow::Result<()
         }
         cancel.cancel();
     });
-    Ok(())
+    true
 }

@@ -81,7 +81,8 @@ impl Summary {
                 note: None,
             }),
             Record::Outcome { action, step, outcome, took_us } => {
-                let last = self.steps.iter_mut().rev().find(|s| s.step == *step && s.action == *action);
+                let last =
+                    self.steps.iter_mut().rev().find(|s| s.step == *step && s.action == *action);
                 if let Some(last) = last {
                     last.took_ms = Some(ms_of_us(*took_us));
                     (last.result, last.note) = told(outcome);
@@ -98,9 +99,8 @@ impl Summary {
     }
 
     fn write_pause(&self) -> Option<f64> {
-        let performed = |step| {
-            self.steps.iter().find(|s| s.step == step && s.action == Action::Perform)
-        };
+        let performed =
+            |step| self.steps.iter().find(|s| s.step == step && s.action == Action::Perform);
         let undone = self.steps.iter().find(|s| s.step == Step::Fence && s.action == Action::Undo);
         let began = performed(Step::Fence)?.started_ms;
         let end = undone.or_else(|| performed(Step::Release))?;
@@ -130,12 +130,20 @@ fn told(outcome: &Outcome) -> (String, Option<String>) {
     }
 }
 
-#[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "microseconds fit 53 bits until the year 2255")]
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    reason = "microseconds fit 53 bits until the year 2255"
+)]
 fn unix_ms(at: Timestamp) -> f64 {
     at.as_microsecond() as f64 / 1e3
 }
 
-#[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "a step takes less than 285 years")]
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    reason = "a step takes less than 285 years"
+)]
 fn ms_of_us(us: u64) -> f64 {
     us as f64 / 1e3
 }
