@@ -442,5 +442,24 @@ fn wrong_source(old: &Side<'_>, channel: &ReplicaView) -> Option<String> {
     }
 }
 
+/// A plan for tests of what is made of plans.
+#[cfg(test)]
+pub(crate) fn example() -> Plan {
+    let party = |name: &str, port, recorded| Party {
+        name: name.to_owned(),
+        address: Address { host: "127.0.0.1".to_owned(), port },
+        recorded,
+    };
+    Plan {
+        id: "test".to_owned(),
+        flavor: Flavor::MySql,
+        old: party("db1", 1, Access::WRITABLE),
+        new: party("db2", 2, Access { read_only: true, super_read_only: true }),
+        apps: vec!["shop".to_owned()],
+        bounds: Bounds::default(),
+        endpoint: Duration::from_secs(1),
+    }
+}
+
 #[cfg(test)]
 mod tests;

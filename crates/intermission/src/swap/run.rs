@@ -210,7 +210,8 @@ async fn resume(
 }
 
 /// The steps of a plan, if its two servers are the configured ones.
-fn steps_of(parties: &Parties, plan: Plan) -> Option<Steps> {
+#[must_use]
+pub fn steps_of(parties: &Parties, plan: Plan) -> Option<Steps> {
     let find = |party: &Party| {
         parties
             .servers

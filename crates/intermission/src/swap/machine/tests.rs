@@ -1,31 +1,10 @@
-use std::time::Duration;
-
 use super::{Decision, MachineError, State, Status, UNDO_ATTEMPTS, VERIFY_ATTEMPTS};
 use crate::swap::{
-    observation::{Access, Address, Flavor},
-    plan::{Party, Plan},
+    plan::example as plan,
     record::{Action, Ending, Facts, Outcome, Record, VERSION, Verdict},
     server::Effect,
-    settings::Bounds,
     step::Step,
 };
-
-fn plan() -> Plan {
-    let party = |name: &str, port, recorded| Party {
-        name: name.to_owned(),
-        address: Address { host: "127.0.0.1".to_owned(), port },
-        recorded,
-    };
-    Plan {
-        id: "test".to_owned(),
-        flavor: Flavor::MySql,
-        old: party("db1", 1, Access::WRITABLE),
-        new: party("db2", 2, Access { read_only: true, super_read_only: true }),
-        apps: vec!["shop".to_owned()],
-        bounds: Bounds::default(),
-        endpoint: Duration::from_secs(1),
-    }
-}
 
 fn intent(action: Action, step: Step) -> Record {
     Record::Intent { action, step, emergency: Vec::new() }

@@ -1,0 +1,207 @@
+//! What goes over the admin socket, the same types on both sides. Times are milliseconds.
+
+use serde::{Deserialize, Serialize};
+
+pub const STATUS_PATH: &str = "/v1/status";
+pub const APPS_PATH: &str = "/v1/apps";
+pub const EVENTS_PATH: &str = "/v1/events";
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub pid: u32,
+    /// The addresses really listened on, where the configuration may say port 0.
+    pub listen: Vec<String>,
+    pub workers: usize,
+    pub stopping: bool,
+    pub apps: Vec<AppStatus>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Apps {
+    pub apps: Vec<AppStatus>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppStatus {
+    pub name: String,
+    pub hosts: Vec<String>,
+    pub upstreams: Vec<String>,
+    pub state: AppState,
+    /// Of the hold, or of the last one; 0 before the first.
+    pub generation: u64,
+    /// Requests in line.
+    pub held: usize,
+    pub in_flight: u64,
+    /// How long the head of the line has waited.
+    pub oldest_ms: Option<u64>,
+    pub hold: Option<HeldBy>,
+    pub summary: Summary,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AppState {
+    Open,
+    Draining,
+    Held,
+    Releasing,
+}
+
+/// Who holds, since when and for how long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldBy {
+    pub generation: u64,
+    pub holder: String,
+    pub reason: String,
+    pub held_for_ms: u64,
+    pub lease_left_ms: u64,
+}
+
+/// The figures of one hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Requests that waited in line.
+    pub held: u64,
+    pub released: u64,
+    /// Answered 503 because they had waited as long as they may.
+    pub timed_out: u64,
+    /// Answered 503 at once because the line was full.
+    pub refused: u64,
+    /// Clients that left before their turn; nothing of theirs was forwarded.
+    pub left: u64,
+    pub longest_wait_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HoldRequest {
+    /// Who asks; told to whoever else wants to hold.
+    pub holder: String,
+    #[serde(default)]
+    pub reason: String,
+    /// The app's own if left out.
+    #[serde(default)]
+    pub lease_ms: Option<u64>,
+    #[serde(default)]
+    pub drain_ms: Option<u64>,
+}
+
+/// Nothing is in flight, and no request goes on until the release or the end of the lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldReply {
+    pub generation: u64,
+    pub lease_ms: u64,
+    pub drained_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RenewRequest {
+    pub generation: u64,
+    /// The app's own if left out.
+    #[serde(default)]
+    pub lease_ms: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenewReply {
+    pub generation: u64,
+    pub lease_ms: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseRequest {
+    pub generation: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseReply {
+    pub generation: u64,
+    /// The figures so far: those released are still on their way.
+    pub summary: Summary,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
+/// A request that was in flight when the drain was given up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Straggler {
+    pub method: String,
+    pub path: String,
+    pub age_ms: u64,
+}
+
+/// The body of every answer that is not 2xx.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    pub status: u16,
+    pub code: ErrorCode,
+    pub message: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_by: Option<HeldBy>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stragglers: Vec<Straggler>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    NotFound,
+    MethodNotAllowed,
+    BadRequest,
+    TooLarge,
+    UnknownApp,
+    AlreadyHeld,
+    /// The generation named is not, or no longer, in force.
+    Stale,
+    /// Released, or its lease ended, while it was still draining.
+    ReleasedWhileDraining,
+    DrainTimedOut,
+    StateNotWritten,
+    TooManySubscribers,
+    Stopping,
+}
+
+/// What `GET /v1/events` sends, one JSON object each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    pub unix_ms: u64,
+    pub app: String,
+    pub generation: u64,
+    pub kind: EventKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// Held again after a restart of the gate.
+    Restored,
+    Draining,
+    Held,
+    DrainTimedOut,
+    Renewed,
+    Released,
+    Expired,
+}
+
+/// In place of events that a subscriber was too slow to take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    pub lost: u64,
+}
+
+impl AppState {
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Draining => "draining",
+            Self::Held => "held",
+            Self::Releasing => "releasing",
+        }
+    }
+}

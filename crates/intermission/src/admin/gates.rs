@@ -1,0 +1,196 @@
+//! The gates of a swap, over the admin API: what makes `swap` independent of HTTP.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+
+use super::{
+    api::{AppStatus, ErrorCode, HoldRequest, ReleaseRequest, RenewRequest, Status},
+    client::{Client, ClientError},
+};
+use crate::swap::{
+    gates::{GateError, Gates, Users},
+    refusal::{Code, Refusal},
+};
+
+/// How many stragglers an error names.
+const STRAGGLERS_SHOWN: usize = 5;
+
+/// One gate and the apps of a swap behind it.
+#[derive(Debug)]
+pub struct AdminGates {
+    client: Client,
+    apps: Vec<String>,
+    /// What this process holds: saves asking for it inside the pause.
+    generations: Mutex<BTreeMap<String, u64>>,
+}
+
+impl AdminGates {
+    #[must_use]
+    pub fn new(socket: PathBuf, apps: Vec<String>) -> Self {
+        Self { client: Client::new(socket), apps, generations: Mutex::default() }
+    }
+
+    fn error(&self, doing: impl Into<String>, error: &ClientError) -> GateError {
+        let mut reason = match std::error::Error::source(error) {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        };
+        if let ClientError::Refused(body) = error {
+            for straggler in body.stragglers.iter().take(STRAGGLERS_SHOWN) {
+                reason.push_str(&format!(
+                    "; {} {} for {} ms",
+                    straggler.method, straggler.path, straggler.age_ms
+                ));
+            }
+        }
+        let gate = format!("gate {}", self.client.socket().display());
+        GateError { gate, doing: doing.into(), reason }
+    }
+
+    async fn status(&self) -> Result<Status, GateError> {
+        self.client.status().await.map_err(|error| self.error("ask for its status", &error))
+    }
+
+    fn known(&self, app: &str) -> Option<u64> {
+        self.generations.lock().unwrap_or_else(PoisonError::into_inner).get(app).copied()
+    }
+
+    /// The generation of each app that `holder` holds now.
+    async fn held_by(&self, holder: &str) -> Result<Vec<(String, u64)>, GateError> {
+        let status = self.status().await?;
+        Ok(self
+            .apps
+            .iter()
+            .filter_map(|name| {
+                let held = find(&status, name)?.hold.as_ref()?;
+                (held.holder == holder).then(|| (name.clone(), held.generation))
+            })
+            .collect())
+    }
+
+    async fn hold_app(&self, app: &str, request: &HoldRequest) -> Result<(), GateError> {
+        match self.client.hold(app, request).await {
+            Ok(reply) => {
+                let mut known = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+                known.insert(app.to_owned(), reply.generation);
+                Ok(())
+            }
+            Err(error) => Err(self.error(format!("hold {app}"), &error)),
+        }
+    }
+
+    /// Released already counts as released: by an operator, or at the end of the lease.
+    async fn release_app(&self, app: &str, generation: u64) -> Result<(), GateError> {
+        match self.client.release(app, &ReleaseRequest { generation }).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.code() == Some(ErrorCode::Stale) => Ok(()),
+            Err(error) => Err(self.error(format!("release {app}"), &error)),
+        }
+    }
+}
+
+#[async_trait]
+impl Gates for AdminGates {
+    async fn preflight(&self) -> Vec<Refusal> {
+        let status = match self.client.status().await {
+            Ok(status) => status,
+            Err(error) => {
+                let error = self.error("ask for its status", &error);
+                return vec![Refusal::new(
+                    Code::GateUnreachable,
+                    error.to_string(),
+                    "start the gate (intermission serve), or correct swap.gate",
+                )];
+            }
+        };
+        self.apps.iter().filter_map(|name| refusal_of(&status, name)).collect()
+    }
+
+    async fn hold(&self, holder: &str, lease: Duration, drain: Duration) -> Result<(), GateError> {
+        let request = HoldRequest {
+            holder: holder.to_owned(),
+            reason: "the database's roles are being swapped".to_owned(),
+            lease_ms: Some(millis(lease)),
+            drain_ms: Some(millis(drain)),
+        };
+        let holds = self.apps.iter().map(|app| self.hold_app(app, &request));
+        let failed = join_all(holds).await.into_iter().find_map(Result::err);
+        let Some(error) = failed else { return Ok(()) };
+        // One app that is not held is none that may be.
+        if let Err(release) = self.release(holder).await {
+            tracing::warn!(error = %release, "the lease will end the hold");
+        }
+        Err(error)
+    }
+
+    async fn renew(&self, holder: &str, lease: Duration) -> Result<(), GateError> {
+        for (app, generation) in self.held_by(holder).await? {
+            let request = RenewRequest { generation, lease_ms: Some(millis(lease)) };
+            let renewed = self.client.renew(&app, &request).await;
+            renewed.map_err(|error| self.error(format!("renew the hold of {app}"), &error))?;
+        }
+        Ok(())
+    }
+
+    async fn is_held(&self, holder: &str) -> Result<bool, GateError> {
+        Ok(self.held_by(holder).await?.len() == self.apps.len())
+    }
+
+    async fn release(&self, holder: &str) -> Result<(), GateError> {
+        let known: Option<Vec<(String, u64)>> =
+            self.apps.iter().map(|app| Some((app.clone(), self.known(app)?))).collect();
+        let held = match known {
+            Some(known) => known,
+            None => self.held_by(holder).await?,
+        };
+        let releases = held.iter().map(|(app, generation)| self.release_app(app, *generation));
+        join_all(releases).await.into_iter().collect()
+    }
+
+    async fn users(&self, _: &str) -> Result<Users, GateError> {
+        let status = self.status().await?;
+        let mut users = Users::default();
+        for app in self.apps.iter().filter_map(|name| find(&status, name)) {
+            if self.known(&app.name) != Some(app.generation) {
+                continue;
+            }
+            users.held += app.summary.held;
+            users.longest_ms = users.longest_ms.max(app.summary.longest_wait_ms);
+            users.refused += app.summary.refused + app.summary.timed_out;
+            users.left += app.summary.left;
+        }
+        Ok(users)
+    }
+}
+
+fn find<'a>(status: &'a Status, name: &str) -> Option<&'a AppStatus> {
+    status.apps.iter().find(|app| app.name == name)
+}
+
+fn refusal_of(status: &Status, name: &str) -> Option<Refusal> {
+    let Some(app) = find(status, name) else {
+        let known: Vec<&str> = status.apps.iter().map(|app| app.name.as_str()).collect();
+        return Some(Refusal::new(
+            Code::UnknownApp,
+            format!("the gate has no app called {name:?}; it has: {}", known.join(", ")),
+            "correct swap.apps, or restart the gate with that app",
+        ));
+    };
+    let held = app.hold.as_ref()?;
+    Some(Refusal::new(
+        Code::AlreadyHeld,
+        format!("{name} is held by {} for {} ms ({})", held.holder, held.held_for_ms, held.reason),
+        format!("wait for it, or: intermission release {name}"),
+    ))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

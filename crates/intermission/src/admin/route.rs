@@ -1,0 +1,229 @@
+//! The routes of the admin API. They parse, ask the gate and answer; they decide nothing.
+
+mod event;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use bytes::Bytes;
+use hold::{Generation, Holder};
+use http::StatusCode;
+use serde::de::DeserializeOwned;
+
+use self::event::{Subscribers, events};
+use super::api::{
+    APPS_PATH, AppState, AppStatus, Apps, EVENTS_PATH, ErrorCode, HeldBy, HoldReply, HoldRequest,
+    ReleaseReply, ReleaseRequest, RenewReply, RenewRequest, STATUS_PATH, Status, Summary,
+};
+use super::error::ApiError;
+use crate::gate::{AppControl, Done, Gate, StateError, millis};
+
+const BODY_BYTES_MAX: usize = 16 * 1024;
+const HOLDER_CHARS_MAX: usize = 100;
+const REASON_CHARS_MAX: usize = 500;
+/// Of what a caller sent, an error repeats no more.
+const QUOTE_CHARS_MAX: usize = 64;
+
+#[derive(Clone)]
+struct Context {
+    gate: Arc<Gate>,
+    subscribers: Subscribers,
+}
+
+pub(super) fn router(gate: Arc<Gate>) -> Router {
+    Router::new()
+        .route(STATUS_PATH, get(status))
+        .route(APPS_PATH, get(apps))
+        .route(EVENTS_PATH, get(events))
+        .route("/v1/apps/{app}/hold", post(hold))
+        .route("/v1/apps/{app}/renew", post(renew))
+        .route("/v1/apps/{app}/release", post(release))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(Context { gate, subscribers: Subscribers::new() })
+}
+
+async fn status(State(context): State<Context>) -> Json<Status> {
+    let gate = &context.gate;
+    Json(Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        listen: gate.listen.iter().map(ToString::to_string).collect(),
+        workers: gate.workers,
+        stopping: gate.shutdown.is_stopping(),
+        apps: gate.apps.iter().map(|app| app_status(app)).collect(),
+    })
+}
+
+async fn apps(State(context): State<Context>) -> Json<Apps> {
+    Json(Apps { apps: context.gate.apps.iter().map(|app| app_status(app)).collect() })
+}
+
+async fn hold(
+    State(context): State<Context>,
+    Path(app): Path<String>,
+    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+) -> Result<Json<HoldReply>, ApiError> {
+    let app = find(&context, &app)?;
+    let asked: HoldRequest = parse(body)?;
+    let holder = holder(asked.holder, asked.reason)?;
+    let lease = lease(app, asked.lease_ms)?;
+    let drain = asked.drain_ms.map_or(app.settings.drain, Duration::from_millis);
+    if drain > lease {
+        let (drain_ms, lease_ms) = (millis(drain), millis(lease));
+        let message = format!(
+            "drain_ms {drain_ms} is longer than the lease, {lease_ms}: the hold would end first"
+        );
+        return Err(ApiError::new(ErrorCode::BadRequest, message));
+    }
+    let held = app.hold(holder, lease, drain).await?;
+    let generation = held.generation.get();
+    Ok(Json(HoldReply { generation, lease_ms: millis(lease), drained_ms: millis(held.drained) }))
+}
+
+async fn renew(
+    State(context): State<Context>,
+    Path(app): Path<String>,
+    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+) -> Result<Json<RenewReply>, ApiError> {
+    let app = find(&context, &app)?;
+    let asked: RenewRequest = parse(body)?;
+    let lease = lease(app, asked.lease_ms)?;
+    let generation = Generation::new(asked.generation);
+    let Done { value: (), unwritten } = app.renew(generation, lease).await?;
+    let warning = unwritten
+        .map(|error| warning("renewed, but a restart of the gate would release earlier", &error));
+    Ok(Json(RenewReply { generation: asked.generation, lease_ms: millis(lease), warning }))
+}
+
+async fn release(
+    State(context): State<Context>,
+    Path(app): Path<String>,
+    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+) -> Result<Json<ReleaseReply>, ApiError> {
+    let app = find(&context, &app)?;
+    let asked: ReleaseRequest = parse(body)?;
+    let generation = Generation::new(asked.generation);
+    let Done { value, unwritten } = app.release(generation).await?;
+    let warning = unwritten.map(|error| {
+        warning("released, but a restart of the gate within the lease would hold again", &error)
+    });
+    Ok(Json(ReleaseReply { generation: asked.generation, summary: value.into(), warning }))
+}
+
+async fn not_found() -> ApiError {
+    ApiError::new(ErrorCode::NotFound, "no such path; see GET /v1/status and GET /v1/apps")
+}
+
+async fn method_not_allowed() -> ApiError {
+    ApiError::new(ErrorCode::MethodNotAllowed, "this path does not take this method")
+}
+
+fn find<'c>(context: &'c Context, name: &str) -> Result<&'c Arc<AppControl>, ApiError> {
+    context.gate.app(name).ok_or_else(|| {
+        let known: Vec<_> =
+            context.gate.apps.iter().map(|app| app.settings.name.as_str()).collect();
+        let name: String = name.chars().take(QUOTE_CHARS_MAX).collect();
+        let message = format!("no app {name:?}; there is: {}", known.join(", "));
+        ApiError::new(ErrorCode::UnknownApp, message)
+    })
+}
+
+fn parse<T: DeserializeOwned>(
+    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+) -> Result<T, ApiError> {
+    let body = body.map_err(|rejection| {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            let message = format!("the body is larger than {BODY_BYTES_MAX} bytes");
+            return ApiError::new(ErrorCode::TooLarge, message);
+        }
+        ApiError::new(ErrorCode::BadRequest, "the body broke off")
+    })?;
+    serde_json::from_slice(&body).map_err(|error| {
+        let error: String = error.to_string().chars().take(QUOTE_CHARS_MAX * 4).collect();
+        ApiError::new(
+            ErrorCode::BadRequest,
+            format!("the body is not what this path takes: {error}"),
+        )
+    })
+}
+
+fn holder(name: String, reason: String) -> Result<Holder, ApiError> {
+    let name_fits = !name.trim().is_empty() && name.chars().count() <= HOLDER_CHARS_MAX;
+    let fits = name_fits && reason.chars().count() <= REASON_CHARS_MAX;
+    // Both are shown on terminals.
+    let printable = !name.chars().chain(reason.chars()).any(char::is_control);
+    if fits && printable {
+        return Ok(Holder { name, reason });
+    }
+    let message = format!(
+        "holder must be 1 to {HOLDER_CHARS_MAX} characters and reason at most {REASON_CHARS_MAX}, \
+         without control characters"
+    );
+    Err(ApiError::new(ErrorCode::BadRequest, message))
+}
+
+fn lease(app: &AppControl, asked_ms: Option<u64>) -> Result<Duration, ApiError> {
+    let lease = asked_ms.map_or(app.settings.lease, Duration::from_millis);
+    let max = app.settings.lease_max;
+    if !lease.is_zero() && lease <= max {
+        return Ok(lease);
+    }
+    let message = format!(
+        "lease_ms {} is not within 1 and {}, lease_max of the app `{}`",
+        millis(lease),
+        millis(max),
+        app.settings.name
+    );
+    Err(ApiError::new(ErrorCode::BadRequest, message))
+}
+
+fn warning(message: &str, error: &StateError) -> String {
+    let source = std::error::Error::source(error);
+    tracing::error!(%error, source, "{message}");
+    format!("{message}: {error}")
+}
+
+fn app_status(app: &AppControl) -> AppStatus {
+    let status = app.hold.status();
+    AppStatus {
+        name: app.settings.name.clone(),
+        hosts: app.settings.hosts.clone(),
+        upstreams: app.settings.upstreams.iter().map(ToString::to_string).collect(),
+        state: status.state.into(),
+        generation: status.generation.get(),
+        held: status.held,
+        in_flight: status.in_flight,
+        oldest_ms: status.oldest.map(millis),
+        hold: status.hold.map(|current| HeldBy::new(status.generation, &current)),
+        summary: status.summary.into(),
+    }
+}
+
+impl From<hold::State> for AppState {
+    fn from(state: hold::State) -> Self {
+        match state {
+            hold::State::Open => Self::Open,
+            hold::State::Draining => Self::Draining,
+            hold::State::Held => Self::Held,
+            hold::State::Releasing => Self::Releasing,
+        }
+    }
+}
+
+impl From<hold::Summary> for Summary {
+    fn from(summary: hold::Summary) -> Self {
+        Self {
+            held: summary.held_total,
+            released: summary.released,
+            timed_out: summary.timed_out,
+            refused: summary.refused_full,
+            left: summary.client_gone,
+            longest_wait_ms: millis(summary.longest_wait),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The command line: what may be typed, and what the exit code says.
+
+mod exit;
+mod printer;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+pub(crate) use self::exit::Exit;
+pub(crate) use self::printer::Printer;
+use crate::commands::{
+    check, completions, config, hold, journal, man, recover, release, serve, status, swap,
+};
+use crate::config::Config;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  refused or rolled back, nothing changed
+  2  usage or configuration, or the gate cannot be reached
+  3  needs an operator
+
+Data goes to stdout, talk to stderr. INTERMISSION_LOG sets what is logged (debug, info, warn, …).";
+
+/// Swaps a MySQL or MariaDB primary under production load with no user noticing.
+#[derive(Debug, Parser)]
+#[command(name = "intermission", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// The configuration [default: ./intermission.toml, then /etc/intermission/intermission.toml]
+    #[arg(short, long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gate
+    Serve,
+    /// Show the apps: state, held requests, requests in flight, lease
+    Status(status::Args),
+    /// Hold an app's requests, and release them in the end whatever happens
+    Hold(hold::Args),
+    /// Release a held app's requests, in the order they came
+    Release(release::Args),
+    /// Say what speaks against a swap now, and change nothing
+    Check(check::Args),
+    /// Swap the primary and its replica
+    Swap(swap::Args),
+    /// Finish or take back a swap that was interrupted
+    Recover,
+    /// Past swaps: steps, timings, what users saw
+    Journal(journal::Args),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Print the completions for a shell
+    Completions(completions::Args),
+    /// Print the manual page
+    Man,
+}
+
+/// Runs one command; `arguments` begin with the program's name.
+pub fn run<I, A>(arguments: I) -> ExitCode
+where
+    I: IntoIterator<Item = A>,
+    A: Into<OsString> + Clone,
+{
+    let printer = Printer::new();
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let shown = error.print();
+            drop(shown);
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+        }
+    };
+    match cli.run(&printer) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            printer.talk(format_args!("error: {error:#}"));
+            Exit::of(&error).into()
+        }
+    }
+}
+
+/// The whole command line, for completions and the manual page.
+pub(crate) fn definition() -> clap::Command {
+    Cli::command()
+}
+
+/// "30s", "1m 30s", "1500ms".
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let hint = "write a time such as \"30s\" or \"1m 30s\"";
+    let duration: jiff::SignedDuration =
+        text.parse().map_err(|error| format!("{error}; {hint}"))?;
+    match Duration::try_from(duration) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        Ok(_) | Err(_) => Err(format!("must be longer than nothing; {hint}")),
+    }
+}
+
+impl Cli {
+    fn run(self, printer: &Printer) -> anyhow::Result<Exit> {
+        let load = || Config::load(self.config.as_deref());
+        match self.command {
+            Command::Serve => serve::run(&load()?),
+            Command::Status(args) => block_on(status::run(&args, &load()?, printer)),
+            Command::Hold(args) => block_on(hold::run(&args, &load()?, printer)),
+            Command::Release(args) => block_on(release::run(&args, &load()?, printer)),
+            Command::Check(args) => block_on(check::run(&args, &load()?, printer)),
+            Command::Swap(args) => block_on(swap::run(&args, &load()?, printer)),
+            Command::Recover => block_on(recover::run(&load()?, printer)),
+            Command::Journal(args) => journal::run(&args, &load()?, printer),
+            Command::Config(command) => config::run(command, &load()?, printer),
+            Command::Completions(args) => Ok(completions::run(&args, printer)),
+            Command::Man => man::run(printer),
+        }
+    }
+}
+
+/// Runs an async command on this thread.
+pub(crate) fn block_on<F>(command: F) -> anyhow::Result<Exit>
+where
+    F: Future<Output = anyhow::Result<Exit>>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(command)
+}

@@ -1,0 +1,40 @@
+//! What an exit code says; the contract of `--help`.
+
+use std::process::ExitCode;
+
+use crate::admin::api::ErrorCode;
+use crate::admin::client::ClientError;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Done,
+    /// Refused or rolled back; nothing changed.
+    Refused,
+    /// Usage, configuration, or something this program depends on is not there.
+    Usage,
+    NeedsOperator,
+    /// That of the command that ran while held.
+    Passed(u8),
+}
+
+impl Exit {
+    /// A gate that said no, or anything else that went wrong.
+    pub(crate) fn of(error: &anyhow::Error) -> Self {
+        match error.downcast_ref::<ClientError>().and_then(ClientError::code) {
+            None | Some(ErrorCode::UnknownApp | ErrorCode::BadRequest) => Self::Usage,
+            Some(_) => Self::Refused,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Done => Self::SUCCESS,
+            Exit::Refused => Self::from(1),
+            Exit::Usage => Self::from(2),
+            Exit::NeedsOperator => Self::from(3),
+            Exit::Passed(code) => Self::from(code),
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! One file for each command.
+
+pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod config;
+pub(crate) mod hold;
+pub(crate) mod journal;
+pub(crate) mod man;
+mod parties;
+pub(crate) mod recover;
+pub(crate) mod release;
+pub(crate) mod serve;
+pub(crate) mod status;
+pub(crate) mod swap;
+mod watch;

@@ -1,0 +1,44 @@
+//! `intermission release APP`
+
+use anyhow::Context;
+
+use crate::admin::api::{ReleaseReply, ReleaseRequest, Summary};
+use crate::admin::client::Client;
+use crate::cli::{Exit, Printer};
+use crate::config::Config;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The app's name in the configuration
+    app: String,
+}
+
+pub(crate) async fn run(args: &Args, config: &Config, printer: &Printer) -> anyhow::Result<Exit> {
+    let client = Client::new(&config.gate.admin_socket);
+    let apps = client.apps().await?.apps;
+    let known: Vec<_> = apps.iter().map(|app| app.name.as_str()).collect();
+    let app = apps
+        .iter()
+        .find(|app| app.name == args.app)
+        .with_context(|| format!("no app {:?}; there is: {}", args.app, known.join(", ")))?;
+    if app.hold.is_none() {
+        printer.talk(format_args!("`{}` is not held, nothing to release", app.name));
+        return Ok(Exit::Refused);
+    }
+    let request = ReleaseRequest { generation: app.generation };
+    let reply = client.release(&args.app, &request).await?;
+    tell(&args.app, &reply, printer);
+    Ok(Exit::Done)
+}
+
+/// Says what the hold came to.
+pub(super) fn tell(app: &str, reply: &ReleaseReply, printer: &Printer) {
+    let Summary { held, timed_out, refused, left, longest_wait_ms, released: _ } = reply.summary;
+    printer.talk(format_args!(
+        "`{app}` is released: {held} requests held, longest wait {longest_wait_ms} ms, \
+         {timed_out} timed out, {refused} refused, {left} left"
+    ));
+    if let Some(warning) = &reply.warning {
+        printer.talk(format_args!("warning: {warning}"));
+    }
+}

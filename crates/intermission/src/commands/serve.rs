@@ -1,0 +1,84 @@
+//! `intermission serve`
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+use crate::admin;
+use crate::cli::{Exit, block_on};
+use crate::config::Config;
+use crate::gate::Gate;
+use crate::shutdown::{Shutdown, StopSignal, StopSignals};
+
+/// For the admin connections, after every worker has ended.
+const LAST_TASKS_MAX: Duration = Duration::from_secs(1);
+
+pub(crate) fn run(config: &Config) -> anyhow::Result<Exit> {
+    let filter = tracing_subscriber::EnvFilter::builder()
+        .with_env_var("INTERMISSION_LOG")
+        .with_default_directive(tracing::Level::INFO.into())
+        .from_env_lossy();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    raise_file_limit(config.gate.connections_max);
+    block_on(serve(config))
+}
+
+async fn serve(config: &Config) -> anyhow::Result<Exit> {
+    let mut signals = StopSignals::install().context("cannot handle signals")?;
+    let shutdown = Shutdown::new();
+    let (gate, workers) = Gate::start(config, &shutdown)?;
+    let gate = Arc::new(gate);
+    if let Err(error) = admin::serve(&config.gate.admin_socket, Arc::clone(&gate)) {
+        shutdown.end();
+        return Err(error.into());
+    }
+    let listen: Vec<_> = gate.listen.iter().map(ToString::to_string).collect();
+    tracing::info!(listen = listen.join(", "), apps = gate.apps.len(), "serving");
+    let mut ended = tokio::task::spawn_blocking(move || workers.join());
+    let result = loop {
+        tokio::select! {
+            result = &mut ended => break result,
+            signal = signals.next() => stop(signal, &shutdown),
+        }
+    };
+    shutdown.end();
+    if !shutdown.tasks_ended(LAST_TASKS_MAX).await {
+        tracing::warn!("admin connections were cut off");
+    }
+    result.context("cannot wait for the workers")?.context("a worker thread failed")?;
+    tracing::info!("stopped");
+    Ok(Exit::Done)
+}
+
+/// The first one lets what is there finish, the second does not wait for it.
+fn stop(signal: StopSignal, shutdown: &Shutdown) {
+    let signal_name = signal.name();
+    if signal == StopSignal::Hangup {
+        tracing::info!("the configuration is read at the start only: SIGHUP is ignored");
+    } else if shutdown.is_stopping() {
+        tracing::warn!(signal_name, "stopping at once");
+        shutdown.end();
+    } else {
+        tracing::info!(signal_name, "stopping when the requests in flight are answered");
+        shutdown.stop();
+    }
+}
+
+/// Each connection is an open file, and each request in flight one more.
+fn raise_file_limit(connections_max: usize) {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+    let needed = u64::try_from(connections_max).unwrap_or(u64::MAX).saturating_mul(2);
+    if let Some(files_max) = limit.maximum.filter(|maximum| *maximum < needed) {
+        tracing::warn!(
+            files_max,
+            connections_max,
+            "too few open files allowed for so many connections"
+        );
+    }
+}

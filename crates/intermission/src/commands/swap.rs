@@ -1,0 +1,170 @@
+//! `intermission swap`: the whole maintenance.
+
+use std::io::{BufRead, IsTerminal};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    check::said_of,
+    parties::Assembly,
+    watch::{cancel_on_signals, watcher},
+};
+use crate::{
+    cli::{Exit, Printer},
+    config::Config,
+    swap::{
+        journal,
+        plan::{Planned, plan},
+        record::Ending,
+        run::{self, Report},
+        step::Step,
+        steps::Steps,
+        summary::Summary,
+    },
+};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// The server to promote, by name, host or host:port [default: the replica]
+    #[arg(long, value_name = "HOST")]
+    to: Option<String>,
+}
+
+pub(crate) async fn run(args: &Args, config: &Config, printer: &Printer) -> anyhow::Result<Exit> {
+    let assembly = Assembly::of(config)?;
+    if args.dry_run {
+        return dry_run(&assembly, args, printer).await;
+    }
+    anyhow::ensure!(
+        args.yes || std::io::stdin().is_terminal(),
+        "nobody is there to confirm: use --yes, or --dry-run to see what would be done"
+    );
+    let cancel = CancellationToken::new();
+    let (listener, terminal) = watcher();
+    let request = assembly.request(args.to.clone());
+    // Signals are taken over only when there is something to unwind: at the question they end the program.
+    let confirm = |steps: &Steps| {
+        printer.talk(announce(steps));
+        (args.yes || is_confirmed(printer)) && cancel_on_signals(&cancel, printer)
+    };
+    let report = run::swap(
+        &assembly.parties,
+        &assembly.journals,
+        &request,
+        confirm,
+        cancel.clone(),
+        listener,
+    )
+    .await?;
+    drop(terminal.await);
+    Ok(tell(&assembly, &report, printer))
+}
+
+async fn dry_run(assembly: &Assembly, args: &Args, printer: &Printer) -> anyhow::Result<Exit> {
+    let observation = run::observe(&assembly.parties).await;
+    match plan(&observation, &assembly.request(args.to.clone())) {
+        Ok(Planned::Swap(plan)) => {
+            let steps = run::steps_of(&assembly.parties, *plan);
+            printer.data(steps.as_ref().map(announce).unwrap_or_default());
+            Ok(Exit::Done)
+        }
+        Ok(Planned::AlreadyPrimary(name)) => {
+            Ok(tell(assembly, &Report::NothingToDo(name), printer))
+        }
+        Err(refusals) => Ok(tell(assembly, &Report::Refused(refusals), printer)),
+    }
+}
+
+/// What will be done, with the bounds and the commands for the worst case.
+fn announce(steps: &Steps) -> String {
+    let plan = &steps.plan;
+    let mut lines = vec![format!(
+        "swap {}: {} ({}) hands over to {} ({})",
+        plan.id, plan.old.name, plan.old.address, plan.new.name, plan.new.address
+    )];
+    for (step, number) in Step::ALL.into_iter().zip(1..) {
+        let commit = if step == Step::COMMIT { "  <- no way back from here on" } else { "" };
+        lines.push(format!("{number:>4}. {:<13} {}{commit}", step.name(), step.sentence()));
+    }
+    lines.push(format!(
+        "users wait at most {:?} for requests in flight, then {:?}; over that everything is taken back",
+        plan.bounds.drain,
+        plan.bounds.longest_hold().saturating_sub(plan.bounds.drain)
+    ));
+    lines.push("should this process or this machine die:".to_owned());
+    lines.extend(steps.emergency().into_iter().map(|line| format!("  {line}")));
+    lines.join("\n")
+}
+
+fn is_confirmed(printer: &Printer) -> bool {
+    printer.talk("type yes to go on:");
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).is_ok() && answer.trim() == "yes"
+}
+
+/// The end of a swap or a recovery.
+pub(super) fn tell(assembly: &Assembly, report: &Report, printer: &Printer) -> Exit {
+    match report {
+        Report::Refused(refusals) if refusals.is_empty() => {
+            printer.data("not confirmed: nothing was done");
+            Exit::Refused
+        }
+        Report::Refused(refusals) => {
+            printer.data(said_of(refusals));
+            Exit::Refused
+        }
+        Report::NothingToDo(name) => {
+            printer.data(format_args!("{name} is the primary already: there is nothing to do"));
+            Exit::Done
+        }
+        Report::Ended { id, ending, cause } => {
+            // The journal may be the very thing that failed.
+            let summary = journal::read(&assembly.journals, id).ok();
+            let summary = summary.as_deref().and_then(Summary::of);
+            printer.data(told(id, *ending, cause.as_deref(), summary.as_ref()));
+            match ending {
+                Ending::Swapped => Exit::Done,
+                Ending::RolledBack => Exit::Refused,
+                Ending::NeedsOperator => Exit::NeedsOperator,
+            }
+        }
+    }
+}
+
+fn told(id: &str, ending: Ending, cause: Option<&str>, summary: Option<&Summary>) -> String {
+    let names = summary.map_or_else(
+        || ("the new primary".to_owned(), "the old primary".to_owned()),
+        |summary| (summary.new_primary.clone(), summary.old_primary.clone()),
+    );
+    let (new, old) = names;
+    let mut lines = vec![match ending {
+        Ending::Swapped => format!("swapped: {new} is the primary, {old} follows it"),
+        Ending::RolledBack => {
+            format!("rolled back: {old} is the primary as before, nobody is held")
+        }
+        Ending::NeedsOperator => "needs an operator: not everything could be done".to_owned(),
+    }];
+    if let Some(cause) = cause.filter(|_| ending != Ending::Swapped) {
+        lines.push(format!("because: {cause}"));
+    }
+    if let Some(summary) = summary {
+        lines.extend(summary.write_pause_ms.map(|ms| format!("nobody could write for {ms:.1} ms")));
+        lines.extend(summary.users.as_ref().map(|users| {
+            format!(
+                "users: {} requests held, {} ms at most; {} refused, {} left by themselves",
+                users.held, users.longest_ms, users.refused, users.left
+            )
+        }));
+    }
+    if ending == Ending::NeedsOperator {
+        lines.push(format!("see what happened: intermission journal {id}"));
+        lines.push("then: intermission recover".to_owned());
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,101 @@
+//! Following a swap while it runs, without ever holding it up.
+
+use std::{
+    io::Write,
+    sync::{Arc, mpsc},
+};
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cli::Printer,
+    swap::{
+        executor::Listener,
+        record::{Action, Entry, Outcome, Record, Verdict},
+    },
+};
+
+/// Lines waiting for the terminal. More are dropped: the journal has them all.
+const LINES_MAX: usize = 1024;
+
+/// A listener that prints on a thread of its own: a terminal that is stopped must not stop the swap. The printer ends
+/// when the listener is dropped.
+pub(super) fn watcher() -> (Listener, JoinHandle<()>) {
+    let (sender, lines) = mpsc::sync_channel::<String>(LINES_MAX);
+    let printer = tokio::task::spawn_blocking(move || {
+        let mut terminal = std::io::stderr().lock();
+        for line in lines {
+            if writeln!(terminal, "{line}").is_err() {
+                break;
+            }
+        }
+    });
+    let listener: Listener = Arc::new(move |entry: &Entry| {
+        if let Some(line) = told(entry) {
+            // Full or gone: the swap goes on either way.
+            drop(sender.try_send(line));
+        }
+    });
+    (listener, printer)
+}
+
+fn told(entry: &Entry) -> Option<String> {
+    match &entry.record {
+        Record::Outcome { action, step, outcome, took_us } => {
+            let action = match action {
+                Action::Perform => "",
+                Action::Verify => "verify ",
+                Action::Undo => "undo ",
+            };
+            let took = std::time::Duration::from_micros(*took_us);
+            let said = match outcome {
+                Outcome::Done { facts } => facts.note.clone().unwrap_or_default(),
+                Outcome::Failed { message, .. } => format!("FAILED: {message}"),
+                Outcome::Verified { verdict: Verdict::TookEffect, message } => {
+                    format!("it happened: {message}")
+                }
+                Outcome::Verified { verdict: Verdict::DidNot, message } => {
+                    format!("it did not: {message}")
+                }
+                Outcome::Verified { verdict: Verdict::CannotTell, message } => {
+                    format!("cannot tell: {message}")
+                }
+            };
+            Some(format!(
+                "  {:<20} {:>9.1} ms  {said}",
+                format!("{action}{step}"),
+                took.as_secs_f64() * 1e3
+            ))
+        }
+        Record::Interrupted { reason } => Some(format!("  interrupted: {reason}")),
+        Record::Resumed { reason } => Some(format!("  resumed: {reason}")),
+        Record::Opened { .. } | Record::Intent { .. } | Record::Closed { .. } => None,
+    }
+}
+
+/// SIGINT and SIGTERM stop a swap: before the commit point it is taken back, after it it is finished. False when they
+/// cannot be watched for.
+pub(super) fn cancel_on_signals(cancel: &CancellationToken, printer: &Printer) -> bool {
+    let watched = signal(SignalKind::interrupt())
+        .and_then(|interrupt| Ok((interrupt, signal(SignalKind::terminate())?)));
+    let (mut interrupt, mut terminate) = match watched {
+        Ok(signals) => signals,
+        Err(error) => {
+            printer.talk(format_args!("cannot watch for signals: {error}"));
+            return false;
+        }
+    };
+    let cancel = cancel.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        cancel.cancel();
+    });
+    true
+}

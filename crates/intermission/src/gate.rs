@@ -1,0 +1,194 @@
+//! The gate: HTTP requests come in, and go on to their app's upstreams unless it is held.
+//!
+//! It does not know MySQL, and nothing of it is shared between worker threads on the way of a
+//! request.
+
+mod body;
+mod control;
+mod dial;
+mod flight;
+mod forward;
+mod header;
+mod listener;
+mod page;
+mod passage;
+mod pool;
+mod proxy;
+mod route;
+mod state;
+mod stream;
+mod sweep;
+mod worker;
+
+use std::io;
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use hold::{Hold, Lane, Limits, Pace};
+use tokio::sync::{Semaphore, broadcast};
+
+pub use self::control::{AppControl, Done, Held, HoldError};
+use self::flight::Flights;
+pub use self::flight::Seen;
+pub use self::listener::ListenError;
+use self::route::Routes;
+use self::state::StateDir;
+pub use self::state::StateError;
+pub(crate) use self::state::millis;
+use self::worker::Plan;
+use crate::admin::api::Event;
+use crate::config::Config;
+use crate::config::gate::{App as AppSettings, Gate as Settings};
+use crate::shutdown::Shutdown;
+
+#[derive(Debug, thiserror::Error)]
+pub enum GateError {
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error("cannot start a worker thread")]
+    Thread(#[source] io::Error),
+}
+
+/// The running gate, as the admin API sees it.
+#[derive(Debug)]
+pub struct Gate {
+    pub apps: Vec<Arc<AppControl>>,
+    pub listen: Vec<SocketAddr>,
+    pub workers: usize,
+    pub events: broadcast::Sender<Event>,
+    pub shutdown: Shutdown,
+    /// Locked until the gate is gone.
+    _state: StateDir,
+}
+
+/// The worker threads of a running gate.
+#[derive(Debug)]
+pub struct Workers(Vec<JoinHandle<io::Result<()>>>);
+
+impl Gate {
+    /// Takes up the holds of before a restart, then listens. Within a tokio runtime, which keeps
+    /// the leases.
+    ///
+    /// # Errors
+    /// The state directory or an address cannot be used; says which and what to do.
+    pub fn start(config: &Config, shutdown: &Shutdown) -> Result<(Self, Workers), GateError> {
+        let settings = Arc::new(config.gate.clone());
+        let workers = settings.workers();
+        let state = StateDir::open(&settings.state_dir)?;
+        let flights: Vec<Arc<Flights>> = (0..workers).map(|_| Arc::default()).collect();
+        let (events, _) = broadcast::channel(control::EVENTS_MAX);
+        let mut apps = Vec::new();
+        let mut lanes: Vec<Vec<Lane>> = (0..workers).map(|_| Vec::new()).collect();
+        for (index, app) in config.apps.iter().enumerate() {
+            let file = state.file(&app.name);
+            let record = file.read()?;
+            let (hold, of_app) = Hold::new(limits(app), at_least_one(workers));
+            lanes.iter_mut().zip(of_app).for_each(|(lanes, lane)| lanes.push(lane));
+            let control = Arc::new(AppControl {
+                settings: app.clone(),
+                hold,
+                index,
+                file,
+                file_order: tokio::sync::Mutex::default(),
+                flights: flights.clone(),
+                events: events.clone(),
+                shutdown: shutdown.clone(),
+            });
+            if let Some(record) = record {
+                control.restore(&record);
+            }
+            apps.push(control);
+        }
+        listener::ensure_free(&settings.listen)?;
+        let (listeners, listen) = listener::bind(&settings.listen, workers)?;
+        let shared = Shared {
+            // An accept loop waits with a permit in its hand.
+            connections: Arc::new(Semaphore::new(
+                settings.connections_max.saturating_add(workers * listen.len()),
+            )),
+            apps: config.apps.clone().into(),
+            routes: Arc::new(Routes::new(&config.apps)),
+            settings,
+        };
+        let threads = listeners.into_iter().zip(lanes).zip(flights).enumerate();
+        let threads = threads.map(|(index, ((listeners, lanes), flights))| {
+            shared.plan(index, listeners, lanes, flights, shutdown).spawn()
+        });
+        let threads: io::Result<Vec<_>> = threads.collect();
+        let threads = threads.map_err(GateError::Thread)?;
+        let shutdown = shutdown.clone();
+        let gate = Self { apps, listen, workers, events, shutdown, _state: state };
+        Ok((gate, Workers(threads)))
+    }
+
+    #[must_use]
+    pub fn app(&self, name: &str) -> Option<&Arc<AppControl>> {
+        self.apps.iter().find(|app| app.settings.name == name)
+    }
+}
+
+impl Workers {
+    /// Blocks until every worker thread has ended.
+    ///
+    /// # Errors
+    /// The first thread that failed; a panic counts as one.
+    pub fn join(self) -> io::Result<()> {
+        let ends = self.0.into_iter().map(|thread| {
+            thread.join().unwrap_or_else(|_panic| Err(io::Error::other("a worker panicked")))
+        });
+        // Every thread is waited for, also after one has failed.
+        ends.collect::<Vec<_>>().into_iter().collect()
+    }
+}
+
+/// What all workers of a gate are started with.
+struct Shared {
+    settings: Arc<Settings>,
+    apps: Arc<[AppSettings]>,
+    routes: Arc<Routes>,
+    connections: Arc<Semaphore>,
+}
+
+impl Shared {
+    fn plan(
+        &self,
+        index: usize,
+        listeners: Vec<std::net::TcpListener>,
+        lanes: Vec<Lane>,
+        flights: Arc<Flights>,
+        shutdown: &Shutdown,
+    ) -> Plan {
+        Plan {
+            index,
+            listeners,
+            lanes,
+            flights,
+            settings: Arc::clone(&self.settings),
+            apps: Arc::clone(&self.apps),
+            routes: Arc::clone(&self.routes),
+            connections: Arc::clone(&self.connections),
+            shutdown: shutdown.with_own_tasks(),
+        }
+    }
+}
+
+fn limits(app: &AppSettings) -> Limits {
+    let at_least_one = |number: usize| {
+        NonZeroU32::new(u32::try_from(number).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN)
+    };
+    Limits {
+        held_max: app.held_max,
+        pace: Pace {
+            concurrency: at_least_one(app.release.concurrency),
+            concurrency_max: at_least_one(app.release.concurrency_max),
+        },
+    }
+}
+
+fn at_least_one(number: usize) -> NonZeroUsize {
+    NonZeroUsize::new(number).unwrap_or(NonZeroUsize::MIN)
+}

@@ -1,0 +1,216 @@
+//! Bodies streamed through in both directions, each with a limit to the patience between two parts.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::passage::{Passage, WrittenSlot};
+use super::pool::{Connection, Pool};
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    #[error("the body broke off")]
+    Broke(#[source] hyper::Error),
+    #[error("no part of the body came for {0:?}")]
+    Stalled(Duration),
+}
+
+/// A client's body on its way to the upstream. It stays in the socket until hyper polls it.
+#[derive(Debug)]
+pub(crate) struct RequestBody {
+    inner: Incoming,
+    patience: Patience,
+    /// Only for a request that was held: nobody else is waiting for it to be written.
+    passage: Option<Rc<Passage>>,
+    slot: WrittenSlot,
+}
+
+/// An upstream's body on its way to the client.
+#[derive(Debug)]
+pub(crate) struct ResponseBody {
+    inner: Incoming,
+    patience: Patience,
+    passage: Option<Rc<Passage>>,
+    /// Goes back to its pool when the body has ended, and is closed when it is dropped before.
+    connection: Option<(Rc<Pool>, Connection)>,
+}
+
+/// What the gate answers with.
+#[derive(Debug)]
+pub(crate) enum GateBody {
+    Page(Full<Bytes>),
+    Upstream(ResponseBody),
+}
+
+/// A timer that costs nothing as long as nothing has to be waited for.
+#[derive(Debug)]
+struct Patience {
+    limit: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    running: bool,
+}
+
+// === impl RequestBody ===
+
+impl RequestBody {
+    pub(crate) fn new(inner: Incoming, patience: Duration, passage: &Rc<Passage>) -> Self {
+        let passage = passage.was_held().then(|| Rc::clone(passage));
+        Self { inner, patience: Patience::new(patience), passage, slot: WrittenSlot::default() }
+    }
+
+    /// Which connection is about to write it; another one after a connection had died.
+    pub(crate) fn written_by(&mut self, slot: WrittenSlot) {
+        self.slot = slot;
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        this.patience.poll_frame(Pin::new(&mut this.inner), cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Drop for RequestBody {
+    /// hyper drops the body when it has taken the last of it, right before it writes.
+    fn drop(&mut self) {
+        if let Some(passage) = self.passage.take() {
+            self.slot.arm(passage);
+        }
+    }
+}
+
+// === impl ResponseBody ===
+
+impl ResponseBody {
+    pub(crate) fn new(
+        inner: Incoming,
+        patience: Duration,
+        passage: Rc<Passage>,
+        connection: (Rc<Pool>, Connection),
+    ) -> Self {
+        let passage = Some(passage);
+        let connection = Some(connection);
+        let mut body = Self { inner, patience: Patience::new(patience), passage, connection };
+        if body.inner.is_end_stream() {
+            body.complete();
+        }
+        body
+    }
+
+    fn complete(&mut self) {
+        self.passage = None;
+        if let Some((pool, connection)) = self.connection.take() {
+            pool.check_in(connection);
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let frame = ready!(this.patience.poll_frame(Pin::new(&mut this.inner), cx));
+        match &frame {
+            Some(Ok(_)) if this.inner.is_end_stream() => this.complete(),
+            Some(Ok(_)) => {}
+            Some(Err(_)) => {
+                this.connection = None;
+                this.passage = None;
+            }
+            None => this.complete(),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+// === impl GateBody ===
+
+impl Body for GateBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Page(page) => Pin::new(page).poll_frame(cx).map_err(|never| match never {}),
+            Self::Upstream(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Page(page) => page.is_end_stream(),
+            Self::Upstream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Page(page) => page.size_hint(),
+            Self::Upstream(body) => body.size_hint(),
+        }
+    }
+}
+
+// === impl Patience ===
+
+impl Patience {
+    const fn new(limit: Duration) -> Self {
+        Self { limit, timer: None, running: false }
+    }
+
+    fn poll_frame(
+        &mut self,
+        body: Pin<&mut Incoming>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Poll::Ready(frame) = body.poll_frame(cx) {
+            self.running = false;
+            return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Broke)));
+        }
+        let limit = self.limit;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(limit)));
+        if !self.running {
+            self.running = true;
+            timer.as_mut().reset(Instant::now() + limit);
+        }
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Some(Err(BodyError::Stalled(limit))))
+    }
+}

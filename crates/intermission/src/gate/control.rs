@@ -1,0 +1,194 @@
+//! Holding and releasing one app: the core's steps, in order with what is written to disk.
+//!
+//! A hold is written before the gate closes; a release opens the gate before it is written. So a
+//! crash in between never lets a request through a hold that somebody relies on, and costs at most
+//! the rest of a lease.
+
+mod error;
+mod lease;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hold::{Drain, Generation, Hold, Holder, Summary};
+use tokio::sync::{Mutex, broadcast, oneshot};
+
+pub use self::error::HoldError;
+use super::flight::{Flights, Seen};
+use super::state::{HoldRecord, StateError, StateFile, unix_ms};
+use crate::admin::api::{Event, EventKind};
+use crate::config::gate::App as Settings;
+use crate::shutdown::Shutdown;
+
+/// Events a slow subscriber may be behind before it loses some.
+pub(crate) const EVENTS_MAX: usize = 256;
+/// A drain names no more stragglers than a person reads.
+const STRAGGLERS_MAX: usize = 100;
+
+/// One app from the side of whoever holds it.
+#[derive(Debug)]
+pub struct AppControl {
+    pub settings: Settings,
+    pub(crate) hold: Hold,
+    pub(super) index: usize,
+    pub(super) file: StateFile,
+    /// Held over every write of the state file, so that the file never goes back in time.
+    pub(super) file_order: Mutex<()>,
+    pub(super) flights: Vec<Arc<Flights>>,
+    pub(super) events: broadcast::Sender<Event>,
+    pub(super) shutdown: Shutdown,
+}
+
+/// A hold that is in force: nothing is in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    pub generation: Generation,
+    pub drained: Duration,
+}
+
+/// A release or a renewal that is in effect, and may not have been written down.
+#[derive(Debug)]
+pub struct Done<T> {
+    pub value: T,
+    pub unwritten: Option<StateError>,
+}
+
+impl AppControl {
+    /// Closes the app and waits until nothing is in flight, `drain` at most. Not held in the end →
+    /// released again, and nothing was killed. So it is if the caller drops this future.
+    ///
+    /// # Errors
+    /// Held by somebody else; the drain took too long; it was released meanwhile; the state could
+    /// not be written.
+    pub async fn hold(
+        self: &Arc<Self>,
+        holder: Holder,
+        lease: Duration,
+        drain: Duration,
+    ) -> Result<Held, HoldError> {
+        let (reply, answer) = oneshot::channel();
+        let control = Arc::clone(self);
+        // A task of its own: a caller who leaves must not stop it half-way.
+        self.shutdown.spawn(async move { control.hold_for(holder, lease, drain, reply).await });
+        answer.await.unwrap_or(Err(HoldError::Stopping))
+    }
+
+    /// Lets the line go on.
+    ///
+    /// # Errors
+    /// The generation is not in force; nothing was changed.
+    pub async fn release(
+        self: &Arc<Self>,
+        generation: Generation,
+    ) -> Result<Done<Summary>, HoldError> {
+        let value = self.hold.release(generation)?;
+        self.tell(generation, EventKind::Released);
+        let unwritten = self.write_open(generation).await.err();
+        Ok(Done { value, unwritten })
+    }
+
+    /// Extends the lease to `lease` from now.
+    ///
+    /// # Errors
+    /// The generation is not in force; nothing was changed.
+    pub async fn renew(
+        self: &Arc<Self>,
+        generation: Generation,
+        lease: Duration,
+    ) -> Result<Done<()>, HoldError> {
+        self.hold.renew(generation, Instant::now() + lease)?;
+        self.tell(generation, EventKind::Renewed);
+        let unwritten = self.write_renewed(generation, lease).await.err();
+        Ok(Done { value: (), unwritten })
+    }
+
+    async fn hold_for(
+        self: Arc<Self>,
+        holder: Holder,
+        lease: Duration,
+        drain: Duration,
+        mut reply: oneshot::Sender<Result<Held, HoldError>>,
+    ) {
+        let began = Instant::now();
+        let generation = match self.close(holder, lease).await {
+            Ok(generation) => generation,
+            Err(error) => return drop(reply.send(Err(error))),
+        };
+        let closed = Instant::now();
+        let drained = tokio::select! {
+            drained = self.hold.drained(generation, began + drain) => drained,
+            () = reply.closed() => return self.give_up(generation).await,
+        };
+        let result = match drained {
+            Drain::Drained => {
+                self.tell(generation, EventKind::Held);
+                Ok(Held { generation, drained: closed.elapsed() })
+            }
+            Drain::TimedOut { in_flight } => {
+                let stragglers = self.stragglers(closed);
+                self.tell(generation, EventKind::DrainTimedOut);
+                self.write_open_or_log(generation).await;
+                Err(HoldError::DrainTimedOut { drain, in_flight, stragglers })
+            }
+            Drain::Over => Err(HoldError::ReleasedWhileDraining { generation }),
+        };
+        let held = result.is_ok();
+        if reply.send(result).is_err() && held {
+            self.give_up(generation).await;
+        }
+    }
+
+    /// Nobody is left who would release it.
+    async fn give_up(self: &Arc<Self>, generation: Generation) {
+        tracing::warn!(app = self.settings.name, %generation, "the holder left, releasing");
+        match self.release(generation).await {
+            Ok(Done { unwritten: None, .. }) => {}
+            Ok(Done { unwritten: Some(error), .. }) => log_unwritten(&error),
+            Err(error) => tracing::debug!(%error, "released already"),
+        }
+    }
+
+    /// Writes the hold down, then closes every lane.
+    async fn close(
+        self: &Arc<Self>,
+        holder: Holder,
+        lease: Duration,
+    ) -> Result<Generation, HoldError> {
+        let _order = self.file_order.lock().await;
+        if self.shutdown.is_stopping() {
+            return Err(HoldError::Stopping);
+        }
+        let status = self.hold.status();
+        if let Some(current) = status.hold {
+            let (generation, state) = (status.generation, status.state);
+            return Err(hold::AlreadyHeld { generation, state, current }.into());
+        }
+        let generation = status.generation.next();
+        self.write(generation, Some(HoldRecord::new(&holder, lease))).await?;
+        let closed = self.hold.close(generation, holder, Instant::now() + lease)?;
+        self.tell(closed, EventKind::Draining);
+        self.keep_lease(closed);
+        Ok(closed)
+    }
+
+    fn stragglers(&self, at: Instant) -> Vec<Seen> {
+        let mut seen: Vec<Seen> =
+            self.flights.iter().flat_map(|flights| flights.list(self.index, at)).collect();
+        seen.sort_by_key(|straggler| std::cmp::Reverse(straggler.age));
+        seen.truncate(STRAGGLERS_MAX);
+        seen
+    }
+
+    pub(super) fn tell(&self, generation: Generation, kind: EventKind) {
+        let app = self.settings.name.clone();
+        tracing::info!(app, %generation, ?kind, "hold");
+        let event = Event { unix_ms: unix_ms(), app, generation: generation.get(), kind };
+        // An error says that nobody listens.
+        drop(self.events.send(event));
+    }
+}
+
+fn log_unwritten(error: &StateError) {
+    let source = std::error::Error::source(error);
+    tracing::error!(%error, source, "released, but a restart within the lease would hold again");
+}

@@ -1,0 +1,121 @@
+//! The end of a lease, and what is written to the state file when.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hold::{Generation, Holder, LeaseEnd};
+
+use super::{AppControl, log_unwritten};
+use crate::admin::api::EventKind;
+use crate::gate::state::{HoldRecord, Record, StateError};
+
+impl AppControl {
+    /// Comes up as the state file says. Before any lane is used.
+    pub(in crate::gate) fn restore(self: &Arc<Self>, record: &Record) {
+        let generation = Generation::new(record.generation);
+        let Some(hold) = &record.hold else {
+            self.count_on_from(generation);
+            return;
+        };
+        let left = hold.lease_left();
+        let holder = Holder { name: hold.holder.clone(), reason: hold.reason.clone() };
+        let until = Instant::now() + left;
+        self.hold.restore(generation, holder, until).expect("a new hold is open");
+        if left.is_zero() {
+            // Its end was not written down; the keeper does that now.
+            tracing::info!(app = self.settings.name, "the lease ended while no gate was running");
+        } else {
+            self.tell(generation, EventKind::Restored);
+        }
+        self.keep_lease(generation);
+    }
+
+    /// Nobody holds, but the next generation must be above every earlier one.
+    fn count_on_from(&self, generation: Generation) {
+        if generation == Generation::NONE {
+            return;
+        }
+        let holder = Holder { name: String::new(), reason: String::new() };
+        self.hold.restore(generation, holder, Instant::now()).expect("a new hold is open");
+        self.hold.release(generation).expect("it was just restored");
+    }
+
+    /// Releases when the lease ends, and writes that down.
+    pub(super) fn keep_lease(self: &Arc<Self>, generation: Generation) {
+        let control = Arc::clone(self);
+        self.shutdown.spawn(async move {
+            let ended = tokio::select! {
+                ended = control.hold.keep_lease(generation) => ended,
+                () = control.shutdown.ending() => return,
+            };
+            if matches!(ended, LeaseEnd::Expired(_)) {
+                let app = &control.settings.name;
+                tracing::warn!(app, %generation, "nobody renewed the lease: released");
+                control.tell(generation, EventKind::Expired);
+                control.write_open_or_log(generation).await;
+            }
+        });
+    }
+
+    pub(super) async fn write_open_or_log(self: &Arc<Self>, generation: Generation) {
+        if let Err(error) = self.write_open(generation).await {
+            log_unwritten(&error);
+        }
+    }
+
+    /// Writes that `generation` is over, unless a newer hold has been written since.
+    pub(super) async fn write_open(
+        self: &Arc<Self>,
+        generation: Generation,
+    ) -> Result<(), StateError> {
+        let control = Arc::clone(self);
+        self.in_order(async move {
+            if control.hold.status().generation == generation {
+                control.write(generation, None).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    pub(super) async fn write_renewed(
+        self: &Arc<Self>,
+        generation: Generation,
+        lease: Duration,
+    ) -> Result<(), StateError> {
+        let control = Arc::clone(self);
+        self.in_order(async move {
+            let status = control.hold.status();
+            let Some(current) = status.hold.filter(|_| status.generation == generation) else {
+                return Ok(());
+            };
+            let record = HoldRecord::new(&current.holder, lease.max(current.lease_left));
+            control.write(generation, Some(record)).await
+        })
+        .await
+    }
+
+    /// A task of its own, so that a caller who leaves cannot let two writes overtake each other.
+    async fn in_order(
+        self: &Arc<Self>,
+        write: impl Future<Output = Result<(), StateError>> + Send + 'static,
+    ) -> Result<(), StateError> {
+        let control = Arc::clone(self);
+        let written = self.shutdown.spawn(async move {
+            let _order = control.file_order.lock().await;
+            write.await
+        });
+        written.await.expect("a write neither panics nor is aborted")
+    }
+
+    /// The caller holds `file_order`.
+    pub(super) async fn write(
+        &self,
+        generation: Generation,
+        hold: Option<HoldRecord>,
+    ) -> Result<(), StateError> {
+        let file = self.file.clone();
+        let write = move || file.write(generation.get(), hold);
+        self.shutdown.spawn_blocking(write).await.expect("a write neither panics nor is aborted")
+    }
+}

@@ -1,0 +1,204 @@
+//! Opening a connection to an upstream.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::passage::WrittenSlot;
+use super::pool::Connection;
+use super::stream::Shared;
+use crate::config::gate::Upstream;
+use crate::shutdown::Shutdown;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DialError {
+    #[error("cannot connect to the upstream {upstream}")]
+    Connect {
+        upstream: Upstream,
+        #[source]
+        source: io::Error,
+    },
+    #[error("no connection to the upstream {upstream} within {limit:?}")]
+    TimedOut { upstream: Upstream, limit: Duration },
+    #[error("cannot speak HTTP/1.1 to the upstream {upstream}")]
+    Handshake {
+        upstream: Upstream,
+        #[source]
+        source: hyper::Error,
+    },
+}
+
+/// Either kind of socket.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// The socket as its HTTP connection sees it: every write may complete a held request.
+#[derive(Debug)]
+struct Wire {
+    socket: Shared<Socket>,
+    written: WrittenSlot,
+}
+
+/// A fresh connection, its driver running among `tasks`.
+pub(crate) async fn dial(
+    upstream: &Upstream,
+    limit: Duration,
+    tasks: &Shutdown,
+) -> Result<Connection, DialError> {
+    let socket = match tokio::time::timeout(limit, connect(upstream)).await {
+        Ok(socket) => {
+            socket.map_err(|source| DialError::Connect { upstream: upstream.clone(), source })?
+        }
+        Err(_elapsed) => return Err(DialError::TimedOut { upstream: upstream.clone(), limit }),
+    };
+    let socket = Shared::new(socket);
+    let written = WrittenSlot::default();
+    let wire = Wire { socket: socket.clone(), written: written.clone() };
+    // Hyper's handshake for HTTP/1 writes and waits for nothing.
+    let (sender, driver) = http1::handshake(TokioIo::new(wire))
+        .await
+        .map_err(|source| DialError::Handshake { upstream: upstream.clone(), source })?;
+    let upstream = upstream.clone();
+    tasks.spawn_local(async move {
+        if let Err(error) = driver.await {
+            tracing::debug!(%upstream, %error, "upstream connection ended");
+        }
+    });
+    Ok(Connection::new(sender, socket, written))
+}
+
+async fn connect(upstream: &Upstream) -> io::Result<Socket> {
+    let stream = match upstream {
+        Upstream::Address(address) => TcpStream::connect(address).await?,
+        Upstream::Name { host, port } => TcpStream::connect((host.as_str(), *port)).await?,
+        Upstream::Unix(path) => return UnixStream::connect(path).await.map(Socket::Unix),
+    };
+    stream.set_nodelay(true)?;
+    Ok(Socket::Tcp(stream))
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+impl Wire {
+    fn after_write(&self, result: &Poll<io::Result<usize>>) {
+        if matches!(result, Poll::Ready(Ok(_))) {
+            self.written.fire();
+        }
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.after_write(&result);
+        result
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        self.after_write(&result);
+        result
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}

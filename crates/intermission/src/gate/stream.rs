@@ -1,0 +1,104 @@
+//! A socket that its HTTP connection reads and writes, and that others may look at meanwhile.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+/// Only the end of the stream, also when bytes wait before it.
+const GONE: PollFlags = PollFlags::RDHUP.union(PollFlags::HUP).union(PollFlags::ERR);
+/// Anything at all: an idle HTTP/1 server connection has nothing to say but "closed".
+const NEWS: PollFlags = GONE.union(PollFlags::IN);
+
+/// One socket of one worker thread. Clones are the same socket.
+#[derive(Debug)]
+pub(crate) struct Shared<S>(Rc<RefCell<S>>);
+
+impl<S> Clone for Shared<S> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+impl<S: AsFd> Shared<S> {
+    pub(crate) fn new(socket: S) -> Self {
+        Self(Rc::new(RefCell::new(socket)))
+    }
+
+    /// Whether the other side has left. Seen behind unread data too, which hyper does not look
+    /// past; behind a full receive window only a reset is seen.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.has_any(GONE)
+    }
+
+    /// Whether an idle connection is no longer idle: closed, or talking out of turn.
+    pub(crate) fn has_news(&self) -> bool {
+        self.has_any(NEWS)
+    }
+
+    fn has_any(&self, flags: PollFlags) -> bool {
+        let socket = self.0.borrow();
+        let mut fds = [PollFd::new(&*socket, flags)];
+        poll(&mut fds, Some(&NOW)).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Those of `sockets` whose other side has left, found in one system call.
+    pub(crate) fn gone<K>(sockets: &[(K, Self)]) -> Vec<K>
+    where
+        K: Copy,
+    {
+        let borrowed: Vec<_> = sockets.iter().map(|(_, socket)| socket.0.borrow()).collect();
+        let mut fds: Vec<_> = borrowed.iter().map(|socket| PollFd::new(&**socket, GONE)).collect();
+        if poll(&mut fds, Some(&NOW)).is_err() {
+            return Vec::new();
+        }
+        let ready = fds.iter().zip(sockets).filter(|(fd, _)| fd.revents().intersects(GONE));
+        ready.map(|(_, (key, _))| *key).collect()
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Shared<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_read(cx, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Shared<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.borrow().is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_shutdown(cx)
+    }
+}

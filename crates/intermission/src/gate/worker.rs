@@ -1,0 +1,270 @@
+//! One worker thread: its listeners, its lanes, its upstream connections. On the way of a request
+//! it shares nothing with the other workers as long as nobody holds.
+
+use std::cell::Cell;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use hold::Lane;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::LocalSet;
+
+use super::flight::Flights;
+use super::pool::Pool;
+use super::proxy::serve;
+use super::route::Routes;
+use super::stream::Shared;
+use super::sweep::{HeldSockets, SWEEP_EVERY};
+use crate::config::gate::{App as AppSettings, Gate as Settings, Upstream as Address};
+use crate::shutdown::Shutdown;
+
+/// After an accept failed for want of file descriptors or memory: others must end first.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// For the last answers, after the grace of a stop is over.
+pub(crate) const LAST_ANSWERS_MAX: Duration = Duration::from_secs(1);
+
+/// What a worker thread is started with.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) index: usize,
+    pub(crate) listeners: Vec<TcpListener>,
+    pub(crate) lanes: Vec<Lane>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) apps: Arc<[AppSettings]>,
+    pub(crate) routes: Arc<Routes>,
+    pub(crate) flights: Arc<Flights>,
+    /// Connections that may be open, all workers together.
+    pub(crate) connections: Arc<Semaphore>,
+    pub(crate) shutdown: Shutdown,
+}
+
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) routes: Arc<Routes>,
+    pub(crate) apps: Vec<App>,
+    pub(crate) flights: Arc<Flights>,
+    pub(crate) held: Rc<HeldSockets>,
+    pub(crate) shutdown: Shutdown,
+    connections: Arc<Semaphore>,
+}
+
+/// One app as this worker sees it.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) index: usize,
+    pub(crate) settings: AppSettings,
+    pub(crate) lane: Lane,
+    upstreams: Vec<Upstream>,
+    turn: Cell<usize>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    pub(crate) address: Address,
+    pub(crate) pool: Rc<Pool>,
+}
+
+/// The client's side of one connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    pub(crate) address: IpAddr,
+    pub(crate) socket: Shared<TcpStream>,
+}
+
+impl Plan {
+    /// Starts the thread. It ends when the gate stops; if it ends before, the gate stops, because
+    /// nobody would answer the connections the kernel goes on giving it.
+    pub(crate) fn spawn(self) -> io::Result<JoinHandle<io::Result<()>>> {
+        std::thread::Builder::new().name(format!("worker-{}", self.index)).spawn(move || self.run())
+    }
+
+    fn run(self) -> io::Result<()> {
+        let _stops = StopsTheGate(self.shutdown.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        LocalSet::new().block_on(&runtime, self.serve())
+    }
+
+    async fn serve(mut self) -> io::Result<()> {
+        let listeners = std::mem::take(&mut self.listeners);
+        let worker = Rc::new(Worker::new(self));
+        for listener in listeners {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            worker.shutdown.spawn_local(Rc::clone(&worker).accept(listener));
+        }
+        let tick = worker.tick();
+        tokio::select! {
+            () = tick => {}
+            () = worker.finish() => {}
+        }
+        Ok(())
+    }
+}
+
+impl Worker {
+    fn new(plan: Plan) -> Self {
+        let settings = plan.settings;
+        let pool = |address: &Address| Upstream {
+            address: address.clone(),
+            pool: Pool::new(
+                settings.upstream_idle_max,
+                settings.upstream_idle_timeout,
+                plan.shutdown.clone(),
+            ),
+        };
+        let apps = plan.apps.iter().zip(plan.lanes).enumerate().map(|(index, (app, lane))| App {
+            index,
+            settings: app.clone(),
+            lane,
+            upstreams: app.upstreams.iter().map(pool).collect(),
+            // Workers begin at different upstreams, or the first would get every first request.
+            turn: Cell::new(plan.index),
+        });
+        Self {
+            apps: apps.collect(),
+            settings,
+            routes: plan.routes,
+            flights: plan.flights,
+            held: Rc::default(),
+            shutdown: plan.shutdown,
+            connections: plan.connections,
+        }
+    }
+
+    async fn accept(self: Rc<Self>, listener: tokio::net::TcpListener) {
+        let stopping = self.shutdown.clone();
+        tokio::select! {
+            () = stopping.stopping() => {}
+            () = Rc::clone(&self).accept_on(&listener) => {}
+        }
+        // What the kernel has accepted already would be reset if the listener just closed.
+        while let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() {
+            let queued = futures_util::FutureExt::now_or_never(listener.accept());
+            let Some(Ok((stream, address))) = queued else { return };
+            self.connected(stream, address, permit);
+        }
+    }
+
+    async fn accept_on(self: Rc<Self>, listener: &tokio::net::TcpListener) {
+        while let Ok(permit) = Arc::clone(&self.connections).acquire_owned().await {
+            match listener.accept().await {
+                Ok((stream, address)) => self.connected(stream, address, permit),
+                Err(error) if is_the_clients(&error) => {}
+                Err(error) => {
+                    tracing::error!(%error, "cannot accept connections");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn connected(
+        self: &Rc<Self>,
+        stream: TcpStream,
+        address: SocketAddr,
+        permit: OwnedSemaphorePermit,
+    ) {
+        let worker = Rc::clone(self);
+        self.shutdown.spawn_local(async move {
+            if let Err(error) = prepare(&stream, worker.settings.client_write_timeout) {
+                tracing::debug!(%error, "cannot prepare a client connection");
+                return;
+            }
+            worker.converse(stream, address.ip()).await;
+            drop(permit);
+        });
+    }
+
+    async fn converse(self: Rc<Self>, stream: TcpStream, address: IpAddr) {
+        let socket = Shared::new(stream);
+        let client = Client { address, socket: socket.clone() };
+        let shutdown = self.shutdown.clone();
+        let head_timeout = self.settings.client_head_timeout;
+        let service = service_fn(move |request| serve(Rc::clone(&self), client.clone(), request));
+        let mut connection = pin!(
+            http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(head_timeout)
+                .serve_connection(TokioIo::new(socket), service)
+        );
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = shutdown.stopping() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, source = std::error::Error::source(&error), "client connection ended");
+        }
+    }
+
+    /// Looks after what no request looks after.
+    async fn tick(&self) {
+        let mut ticks = tokio::time::interval(SWEEP_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.held.sweep();
+            self.pools().for_each(|pool| pool.trim());
+        }
+    }
+
+    /// Returns when every connection has ended, or the grace and the time for last answers are over.
+    async fn finish(&self) {
+        self.shutdown.stopping().await;
+        self.pools().for_each(|pool| pool.close());
+        let grace = self.settings.shutdown_grace;
+        if self.shutdown.tasks_ended(grace).await {
+            return;
+        }
+        self.shutdown.end();
+        if !self.shutdown.tasks_ended(LAST_ANSWERS_MAX).await {
+            tracing::warn!("requests were still running at the end of the grace and are cut off");
+        }
+    }
+
+    fn pools(&self) -> impl Iterator<Item = &Rc<Pool>> {
+        self.apps.iter().flat_map(|app| &app.upstreams).map(|upstream| &upstream.pool)
+    }
+}
+
+impl App {
+    /// Every upstream once, beginning with the one whose turn it is.
+    pub(crate) fn upstreams_in_turn(&self) -> impl Iterator<Item = &Upstream> {
+        let first = self.turn.get() % self.upstreams.len().max(1);
+        self.turn.set(first + 1);
+        self.upstreams.iter().cycle().skip(first).take(self.upstreams.len())
+    }
+}
+
+/// Dropped also by a panic.
+struct StopsTheGate(Shutdown);
+
+impl Drop for StopsTheGate {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// Small answers go out at once, and a client that takes nothing is not waited for for ever: the
+/// kernel ends the connection.
+fn prepare(stream: &TcpStream, write_timeout: Duration) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    socket2::SockRef::from(stream).set_tcp_user_timeout(Some(write_timeout))
+}
+
+/// The connection was over before it was accepted; the listener is well.
+fn is_the_clients(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
+}

@@ -1,0 +1,137 @@
+//! Stopping in two steps, and the tasks that stop with it.
+//!
+//! `stopping`: no new connection, what is there may finish. `ending`: the grace is over, whoever
+//! still waits gets a last answer. Every task is spawned here, ends on one of the two, and is
+//! waited for, with a bound.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What one thread needs to know about the end, and the list of its tasks. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct Shutdown {
+    stopping: CancellationToken,
+    ending: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Shutdown {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The same stop with its own list of tasks, for another thread.
+    #[must_use]
+    pub fn with_own_tasks(&self) -> Self {
+        Self { tasks: TaskTracker::new(), ..self.clone() }
+    }
+
+    pub fn stop(&self) {
+        self.stopping.cancel();
+    }
+
+    pub fn end(&self) {
+        self.stopping.cancel();
+        self.ending.cancel();
+    }
+
+    pub async fn stopping(&self) {
+        self.stopping.cancelled().await;
+    }
+
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.is_cancelled()
+    }
+
+    pub async fn ending(&self) {
+        self.ending.cancelled().await;
+    }
+
+    pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.tasks.spawn(task)
+    }
+
+    /// For a thread that runs a `LocalSet`.
+    pub fn spawn_local<F>(&self, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        self.tasks.spawn_local(task)
+    }
+
+    /// Runs `task`, which blocks, on a thread where it may.
+    pub fn spawn_blocking<F, T>(&self, task: F) -> JoinHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.tasks.spawn_blocking(task)
+    }
+
+    /// Waits until every task on this list has ended; false if some had not after `bound`.
+    pub async fn tasks_ended(&self, bound: Duration) -> bool {
+        self.tasks.close();
+        tokio::time::timeout(bound, self.tasks.wait()).await.is_ok()
+    }
+}
+
+/// The signals that ask this process to stop.
+#[derive(Debug)]
+pub struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+/// Which signal it was: its name, and whether a terminal sent it to the whole foreground group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopSignal {
+    Interrupt,
+    Terminate,
+    Hangup,
+}
+
+impl StopSignals {
+    /// From now on these signals no longer end the process by themselves.
+    ///
+    /// # Errors
+    /// The operating system refuses to install a handler.
+    pub fn install() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    pub async fn next(&mut self) -> StopSignal {
+        tokio::select! {
+            _ = self.interrupt.recv() => StopSignal::Interrupt,
+            _ = self.terminate.recv() => StopSignal::Terminate,
+            _ = self.hangup.recv() => StopSignal::Hangup,
+        }
+    }
+}
+
+impl StopSignal {
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Interrupt => "SIGINT",
+            Self::Terminate => "SIGTERM",
+            Self::Hangup => "SIGHUP",
+        }
+    }
+}
