@@ -158,7 +158,7 @@ impl Server {
         // From here on the folder goes even if this process is killed.
         let mut supervisor =
             Supervisor::new(folder.path(), &command.each_ref().map(String::as_str), &[])
-                .map_err(|source| ServerError::io("cannot start /bin/sh", source))?;
+                .map_err(|source| ServerError::io("cannot start setsid and /bin/sh", source))?;
         template::copy_template(&template, &folder.path().join("data"))?;
         let port = port::free_port().ok_or(ServerError::NoPort)?;
         write_option_file(&Config { flavor, lab: &lab, folder: folder.path(), port, options })?;

@@ -8,7 +8,6 @@
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -48,8 +47,11 @@ impl Supervisor {
         command: &[&str],
         environment: &[(&str, &str)],
     ) -> io::Result<Self> {
-        let mut shell = Command::new("/bin/sh")
-            .args(["-c", SCRIPT, "lab-supervisor"])
+        // A session of its own. Ctrl-C in a terminal reaches the whole foreground group, and only the owner may
+        // decide. A group alone is not enough: when its owner ends while the server is suspended, the kernel
+        // sends the orphaned group a SIGHUP, and the shell would die of it before it has cleaned up.
+        let mut shell = Command::new("setsid")
+            .args(["/bin/sh", "-c", SCRIPT, "lab-supervisor"])
             .arg(folder)
             .args(command)
             .envs(environment.iter().copied())
@@ -57,8 +59,6 @@ impl Supervisor {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
-            // Ctrl-C in a terminal reaches the whole foreground group; only the owner may decide.
-            .process_group(0)
             .spawn()?;
         let orders = shell.stdin.take();
         let answers = shell.stdout.take().expect("stdout was asked for as a pipe");
