@@ -9,7 +9,7 @@ test: ## every test, on real servers of both kinds
 lint: ## formatting, clippy, documentation, dependency policy
 	scripts/lint
 
-bench: ## the figures in docs/PERFORMANCE.md
+bench: ## the benchmarks
 	scripts/bench
 
 clean: ## everything a build, a test or the demo left here

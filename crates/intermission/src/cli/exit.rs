@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use crate::admin::api::ErrorCode;
 use crate::admin::client::ClientError;
+use crate::swap::journal::JournalError;
+use crate::swap::run::RunError;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -20,6 +22,9 @@ pub(crate) enum Exit {
 impl Exit {
     /// A gate that said no, or anything else that went wrong.
     pub(crate) fn of(error: &anyhow::Error) -> Self {
+        if let Some(RunError::Journal(JournalError::Locked { .. })) = error.downcast_ref() {
+            return Self::Refused;
+        }
         match error.downcast_ref::<ClientError>().and_then(ClientError::code) {
             None | Some(ErrorCode::UnknownApp | ErrorCode::BadRequest) => Self::Usage,
             Some(_) => Self::Refused,

@@ -6,11 +6,7 @@ use super::parties::Assembly;
 use crate::{
     cli::{Exit, Printer},
     config::Config,
-    swap::{
-        plan::{Planned, plan},
-        refusal::Refusal,
-        run,
-    },
+    swap::{plan::Planned, refusal::Refusal, run},
 };
 
 #[derive(Debug, clap::Args)]
@@ -33,8 +29,8 @@ struct Answer<'a> {
 
 pub(crate) async fn run(args: &Args, config: &Config, printer: &Printer) -> anyhow::Result<Exit> {
     let assembly = Assembly::of(config)?;
-    let observation = run::observe(&assembly.parties).await;
-    let planned = plan(&observation, &assembly.request(args.to.clone()));
+    let request = assembly.request(args.to.clone());
+    let planned = run::preflight(&assembly.parties, &assembly.journals, &request).await?;
     let (answer, said) = match &planned {
         Ok(Planned::Swap(plan)) => {
             let (old, new) = (&plan.old, &plan.new);

@@ -14,7 +14,7 @@ use crate::{
     config::Config,
     swap::{
         journal,
-        plan::{Planned, plan},
+        plan::Planned,
         record::Ending,
         run::{self, Report},
         step::Step,
@@ -67,8 +67,8 @@ pub(crate) async fn run(args: &Args, config: &Config, printer: &Printer) -> anyh
 }
 
 async fn dry_run(assembly: &Assembly, args: &Args, printer: &Printer) -> anyhow::Result<Exit> {
-    let observation = run::observe(&assembly.parties).await;
-    match plan(&observation, &assembly.request(args.to.clone())) {
+    let request = assembly.request(args.to.clone());
+    match run::preflight(&assembly.parties, &assembly.journals, &request).await? {
         Ok(Planned::Swap(plan)) => {
             let steps = run::steps_of(&assembly.parties, *plan);
             printer.data(steps.as_ref().map(announce).unwrap_or_default());

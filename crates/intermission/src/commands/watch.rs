@@ -27,9 +27,9 @@ const LINES_MAX: usize = 1024;
 pub(super) fn watcher() -> (Listener, JoinHandle<()>) {
     let (sender, lines) = mpsc::sync_channel::<String>(LINES_MAX);
     let printer = tokio::task::spawn_blocking(move || {
-        let mut terminal = std::io::stderr().lock();
         for line in lines {
-            if writeln!(terminal, "{line}").is_err() {
+            // Locked for a line at a time: others talk too.
+            if writeln!(std::io::stderr(), "{line}").is_err() {
                 break;
             }
         }

@@ -116,6 +116,32 @@ fn fold(id: &str, entries: &[Entry]) -> Result<State, RunError> {
         .map_err(|source| RunError::Machine { id: id.to_owned(), source })
 }
 
+/// Looks and plans; changes nothing.
+///
+/// # Errors
+/// [`RunError`] when the journals cannot be read.
+pub async fn preflight(
+    parties: &Parties,
+    dir: &Path,
+    request: &Request,
+) -> Result<Result<Planned, Vec<Refusal>>, RunError> {
+    // Half-way through a swap the servers look wrong in many ways that all have this one reason.
+    if let Some(refusal) = refuse_unfinished(dir)? {
+        return Ok(Err(vec![refusal]));
+    }
+    Ok(plan(&observe(parties).await, request))
+}
+
+fn refuse_unfinished(dir: &Path) -> Result<Option<Refusal>, RunError> {
+    Ok(unfinished(dir)?.into_iter().next().map(|id| {
+        Refusal::new(
+            Code::UnfinishedSwap,
+            format!("swap {id} was interrupted and neither finished nor taken back"),
+            "intermission recover",
+        )
+    }))
+}
+
 /// Plans and, where nothing speaks against it and `confirm` agrees, swaps.
 ///
 /// # Errors
@@ -129,12 +155,8 @@ pub async fn swap(
     listener: Listener,
 ) -> Result<Report, RunError> {
     let lock = JournalLock::acquire(dir)?;
-    if let Some(id) = unfinished(dir)?.into_iter().next() {
-        return Ok(Report::Refused(vec![Refusal::new(
-            Code::UnfinishedSwap,
-            format!("swap {id} was interrupted and neither finished nor taken back"),
-            "intermission recover",
-        )]));
+    if let Some(refusal) = refuse_unfinished(dir)? {
+        return Ok(Report::Refused(vec![refusal]));
     }
     let mut observation = observe(parties).await;
     for view in observation.servers.iter_mut().filter_map(|seen| seen.view.as_mut().ok()) {

@@ -30,6 +30,9 @@ pub struct Bounds {
     /// How long the new primary may take to apply the last transactions.
     #[serde(with = "friendly")]
     pub catch_up: Duration,
+    /// Nobody is made to wait before the new primary was seen to catch up this fast: the pause is predicted.
+    #[serde(with = "friendly")]
+    pub catch_up_sample: Duration,
     /// The largest lag accepted before a swap.
     #[serde(with = "friendly")]
     pub lag: Duration,
@@ -52,6 +55,7 @@ impl Bounds {
     pub const SETTLE: Duration = Duration::from_millis(500);
     pub const FENCE: Duration = Duration::from_millis(250);
     pub const CATCH_UP: Duration = Duration::from_secs(1);
+    pub const CATCH_UP_SAMPLE: Duration = Duration::from_millis(50);
     pub const LAG: Duration = Duration::from_secs(1);
     pub const STATEMENT: Duration = Duration::from_secs(2);
     pub const CONNECT: Duration = Duration::from_secs(3);
@@ -68,6 +72,7 @@ impl Bounds {
             ("settle", self.settle),
             ("fence", self.fence),
             ("catch_up", self.catch_up),
+            ("catch_up_sample", self.catch_up_sample),
             ("statement", self.statement),
             ("connect", self.connect),
             ("prove", self.prove),
@@ -96,6 +101,7 @@ impl Default for Bounds {
             settle: Self::SETTLE,
             fence: Self::FENCE,
             catch_up: Self::CATCH_UP,
+            catch_up_sample: Self::CATCH_UP_SAMPLE,
             lag: Self::LAG,
             statement: Self::STATEMENT,
             connect: Self::CONNECT,
