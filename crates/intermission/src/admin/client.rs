@@ -35,7 +35,7 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const DRAIN_UNKNOWN: Duration = Duration::from_mins(10);
 const REPLY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Connections kept between calls: more calls at once than this open their own.
-const IDLE_MAX: usize = 2;
+const IDLE_MAX: usize = 8;
 
 type Sender = http1::SendRequest<Full<Bytes>>;
 type Driver = http1::Connection<TokioIo<UnixStream>, Full<Bytes>>;
