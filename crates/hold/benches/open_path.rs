@@ -14,7 +14,7 @@ fn lanes(count: NonZeroUsize) -> Vec<Lane> {
     Hold::new(Limits { held_max: 1, pace }, count).1
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 4096)]
 fn one_thread(bencher: Bencher<'_, '_>) {
     let lanes = lanes(NonZeroUsize::MIN);
     let lane = lanes.first().expect("one lane was asked for");
@@ -22,7 +22,7 @@ fn one_thread(bencher: Bencher<'_, '_>) {
 }
 
 /// Every thread finds its own lane by its own index, so that nothing but the hold is measured.
-#[divan::bench(threads = [1, 2])]
+#[divan::bench(threads = [1, 2], sample_size = 4096)]
 fn own_lanes(bencher: Bencher<'_, '_>) {
     use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -151,11 +151,15 @@ impl Inner {
         now: Instant,
         outbox: &mut Outbox,
     ) -> Drain {
-        self.advance(now, outbox);
         if let Some(ended) = self.drain(named) {
             return ended;
         }
+        // Read once: the last one may leave between two looks.
         let in_flight = self.in_flight();
+        if in_flight == 0 {
+            self.now_held(outbox);
+            return Drain::Drained;
+        }
         match self.release(named, now, outbox) {
             Ok(_) => Drain::TimedOut { in_flight },
             Err(_) => Drain::Over,
@@ -202,7 +206,6 @@ impl Inner {
     }
 
     /// A request has waited long enough. A grant that came first is taken.
-    #[cfg(not(loom))]
     pub(crate) fn time_out(
         &mut self,
         number: Number,
@@ -274,6 +277,7 @@ impl Inner {
         }
     }
 
+    #[cfg(not(loom))]
     pub(crate) fn lease_until(&self, named: Generation) -> Option<Instant> {
         self.lease.as_ref().filter(|_| named == self.generation).map(|lease| lease.until)
     }
@@ -314,8 +318,7 @@ impl Inner {
             State::Open | State::Held => {}
             State::Draining => {
                 if self.in_flight() == 0 {
-                    self.state = State::Held;
-                    self.watchers.wake(outbox);
+                    self.now_held(outbox);
                 }
             }
             State::Releasing => {
@@ -325,6 +328,11 @@ impl Inner {
                 }
             }
         }
+    }
+
+    fn now_held(&mut self, outbox: &mut Outbox) {
+        self.state = State::Held;
+        self.watchers.wake(outbox);
     }
 
     /// Grants from the head of the line, as far as the ramp allows.

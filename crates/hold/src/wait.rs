@@ -3,13 +3,10 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-#[cfg(not(loom))]
-use std::time::Instant;
+use std::time::Duration;
 
-#[cfg(not(loom))]
-use crate::TimedOut;
 use crate::line::Number;
-use crate::{Lane, Ticket, sync};
+use crate::{Lane, Ticket, TimedOut, sync};
 
 /// A held request: ready with its ticket when its turn has come. Dropping it leaves the line; if
 /// its turn had just come, the turn passes to the next.
@@ -28,14 +25,21 @@ impl Wait {
         Self { lane, number: Some(number) }
     }
 
-    /// Waits no longer than `deadline`. Whoever is timed out is out of the line and is never
-    /// granted afterwards; a grant that raced with the deadline is taken.
+    /// Waits no longer than `deadline`, then gives up.
     #[cfg(not(loom))]
-    pub async fn until(mut self, deadline: Instant) -> Result<Ticket, TimedOut> {
-        if let Ok(ticket) = tokio::time::timeout_at(deadline.into(), &mut self).await {
-            return Ok(ticket);
+    pub async fn until(mut self, deadline: std::time::Instant) -> Result<Ticket, TimedOut> {
+        match tokio::time::timeout_at(deadline.into(), &mut self).await {
+            Ok(ticket) => Ok(ticket),
+            Err(_elapsed) => self.give_up(),
         }
-        let number = self.number.take().expect("only a ticket takes the number");
+    }
+
+    /// The request has waited as long as it may. A turn that came first is taken; otherwise the
+    /// request is out of the line and never has a turn again.
+    pub fn give_up(mut self) -> Result<Ticket, TimedOut> {
+        let Some(number) = self.number.take() else {
+            return Err(TimedOut { waited: Duration::ZERO });
+        };
         let now = sync::now();
         self.lane
             .shared()
