@@ -1,6 +1,7 @@
 //! The commands: what they do, print and exit with.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use intermission::admin::api::AppState;
 use rustix::process::{Pid, Signal, kill_process};
@@ -152,20 +153,18 @@ async fn the_command_runs_while_held_and_longer_than_the_lease() {
 #[tokio::test]
 async fn a_signal_is_passed_on_to_the_command_and_the_app_is_released() {
     let gate = gate().await;
+    let running = gate.directory.path().join("running");
     for (sent, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
-        let script = "exec sleep 60";
-        let arguments = ["hold", "shop", "--", "sh", "-c", script];
+        let script = "touch \"$0\"; exec sleep 60";
+        let file = running.to_str().unwrap();
+        let arguments = ["hold", "shop", "--", "sh", "-c", script, file];
         let child = command(&gate.config(), &arguments).spawn().unwrap();
         gate.until_state("shop", AppState::Held).await;
-        // Held, but is the command running already? Sent again until it is.
-        until("the app is released", async || {
-            if let Some(id) = child.id() {
-                kill_process(Pid::from_raw(i32::try_from(id).unwrap()).unwrap(), sent).ok();
-            }
-            gate.shop().await.hold.is_none().then_some(())
-        })
-        .await;
+        until("the command runs", async || running.exists().then_some(())).await;
+        signal(&child, sent);
         assert_eq!(ended(child).await.code, Some(code));
+        assert!(gate.shop().await.hold.is_none());
+        std::fs::remove_file(&running).unwrap();
     }
 }
 
@@ -201,6 +200,19 @@ async fn a_signal_during_the_drain_leaves_nothing_held() {
     assert_eq!(ran.code, Some(1));
     gate.until_state("shop", AppState::Open).await;
     upstream.let_go(1);
+}
+
+#[tokio::test]
+async fn a_signal_at_any_moment_leaves_nothing_held() {
+    let gate = gate().await;
+    for delay_us in (0..20_000).step_by(1_000) {
+        let mut command = command(&gate.config(), &["hold", "shop", "--", "sleep", "60"]);
+        let child = command.spawn().unwrap();
+        tokio::time::sleep(Duration::from_micros(delay_us)).await;
+        signal(&child, Signal::TERM);
+        ended(child).await;
+        gate.until_state("shop", AppState::Open).await;
+    }
 }
 
 #[tokio::test]
