@@ -245,6 +245,27 @@ async fn an_old_client_without_keep_alive_is_served() {
 }
 
 #[tokio::test]
+async fn connections_over_the_bound_wait_until_one_ends() {
+    let upstream = Upstream::start().await;
+    let bounds = "threads = 1\nconnections_max = 2";
+    let gate = Setup::shop(&upstream).gate(bounds).start().await;
+    let mut open = Vec::new();
+    // One above the bound is in the hand of the one accept loop.
+    for _ in 0..3 {
+        let mut wire = Wire::connect(gate.address).await;
+        wire.get("/").await;
+        assert_eq!(wire.answer().await.status, 200);
+        open.push(wire);
+    }
+    let mut over = Wire::connect(gate.address).await;
+    over.get("/over").await;
+    let early = tokio::time::timeout(Duration::from_millis(100), over.head()).await;
+    assert!(early.is_err(), "{early:?}");
+    open.pop();
+    assert_eq!(over.answer().await.status, 200);
+}
+
+#[tokio::test]
 async fn a_client_that_sends_no_head_is_let_go() {
     let upstream = Upstream::start().await;
     let gate = Setup::shop(&upstream).gate("client_head_timeout = \"100ms\"").start().await;
