@@ -188,6 +188,25 @@ fn what_needs_an_operator_can_be_resumed_and_nothing_else() {
 }
 
 #[test]
+fn a_resumed_swap_tries_again_to_undo_what_could_not_be_undone() {
+    for broken in [Step::Lock, Step::Hold, Step::Fence] {
+        let mut state = State::new(plan());
+        let (ending, _) = drive(&mut state, |action, step| match (action, step) {
+            (Action::Perform, Step::Barrier) => failed(),
+            (Action::Undo, step) if step == broken => failed(),
+            _ => done(),
+        });
+        assert_eq!(ending, Ending::NeedsOperator, "{broken}");
+        let closed = Record::Closed { ending, reason: None, users: None };
+        state.apply(1, &closed).expect("closes");
+        state.apply(2, &Record::Resumed { reason: "again".to_owned() }).expect("resumes");
+        let (ending, acts) = drive(&mut state, |_, _| done());
+        assert_eq!(ending, Ending::RolledBack, "{broken}");
+        assert_eq!(acts, [(Action::Undo, broken)]);
+    }
+}
+
+#[test]
 fn illegal_journals_are_refused() {
     assert_eq!(State::fold([]).expect_err("empty"), MachineError::Empty);
     let opened = || Record::Opened { version: VERSION, plan: Box::new(plan()) };
