@@ -19,17 +19,23 @@ use crate::{
     moment::{Moment, at},
 };
 
-on_both!(
-    f45_a_late_answer_is_never_taken_for_another,
-    f46_open_transactions_come_and_go,
-    the_age_of_a_transaction_knows_no_time_zone,
-    a_session_without_the_lock_changes_nothing,
-    the_end_of_sessions_spares_our_own,
-    a_short_wait_timeout_does_not_end_a_swap,
-);
+on_both!(f45_f46_what_is_read_is_what_is, a_session_changes_only_what_it_may);
 
-async fn f45_a_late_answer_is_never_taken_for_another(flavor: Flavor) {
+async fn f45_f46_what_is_read_is_what_is(flavor: Flavor) {
     let bench = Bench::new(flavor).await;
+    f45_a_late_answer_is_never_taken_for_another(&bench).await;
+    f46_open_transactions_come_and_go(&bench).await;
+    the_age_of_a_transaction_knows_no_time_zone(&bench).await;
+}
+
+async fn a_session_changes_only_what_it_may(flavor: Flavor) {
+    let bench = Bench::new(flavor).await;
+    a_session_without_the_lock_changes_nothing(&bench).await;
+    the_end_of_sessions_spares_our_own(&bench).await;
+    a_short_wait_timeout_does_not_end_a_swap(&bench).await;
+}
+
+async fn f45_a_late_answer_is_never_taken_for_another(bench: &Bench) {
     let statement = Duration::from_millis(300);
     let server = MySqlServer::new(Access { statement, ..bench.access(0) });
     server.lock(false).await.unwrap();
@@ -54,8 +60,7 @@ async fn f45_a_late_answer_is_never_taken_for_another(flavor: Flavor) {
     }
 }
 
-async fn f46_open_transactions_come_and_go(flavor: Flavor) {
-    let bench = Bench::new(flavor).await;
+async fn f46_open_transactions_come_and_go(bench: &Bench) {
     let server = bench.server(0);
     let [mut first, mut second] = [bench.app(0).await, bench.app(0).await];
     assert_eq!(server.open_transactions().await.unwrap(), []);
@@ -78,8 +83,7 @@ async fn f46_open_transactions_come_and_go(flavor: Flavor) {
     assert_eq!(server.open_transactions().await.unwrap(), []);
 }
 
-async fn the_age_of_a_transaction_knows_no_time_zone(flavor: Flavor) {
-    let bench = Bench::new(flavor).await;
+async fn the_age_of_a_transaction_knows_no_time_zone(bench: &Bench) {
     for zone in ["+07:00", "-07:00"] {
         bench.sql(0, [format!("SET GLOBAL time_zone = '{zone}'")]).await;
         let server = bench.server(0);
@@ -95,8 +99,7 @@ async fn the_age_of_a_transaction_knows_no_time_zone(flavor: Flavor) {
     }
 }
 
-async fn a_session_without_the_lock_changes_nothing(flavor: Flavor) {
-    let bench = Bench::new(flavor).await;
+async fn a_session_without_the_lock_changes_nothing(bench: &Bench) {
     let (one, other) = (bench.server(0), bench.server(0));
     one.lock(false).await.unwrap();
     let error = other.lock(false).await.expect_err("one has it");
@@ -129,10 +132,9 @@ async fn a_session_without_the_lock_changes_nothing(flavor: Flavor) {
     one.lock(false).await.unwrap();
 }
 
-async fn the_end_of_sessions_spares_our_own(flavor: Flavor) {
-    let bench = Bench::new(flavor).await;
+async fn the_end_of_sessions_spares_our_own(bench: &Bench) {
     let server = bench.server(0);
-    server.lock(false).await.unwrap();
+    server.lock(true).await.unwrap();
     let mut root = bench.root(0).await;
     // Our second session dies; the one opened in its place must not end itself, again and again.
     let lock: u64 = root.query_first("SELECT IS_USED_LOCK('intermission')").await.unwrap().unwrap();
@@ -153,7 +155,7 @@ async fn the_end_of_sessions_spares_our_own(flavor: Flavor) {
         app.query_drop("SELECT 1").await.expect_err("ended");
     }
     // MySQL protects an administrator's session from our account, and that must not keep us from the others.
-    assert_eq!(root.query_drop("SELECT 1").await.is_err(), flavor == Flavor::MariaDb);
+    assert_eq!(root.query_drop("SELECT 1").await.is_err(), bench.flavor() == Flavor::MariaDb);
     assert_eq!(server.end_sessions().await.unwrap(), 0);
     // Replication goes on.
     bench.write(0, "after").await.unwrap();
@@ -161,8 +163,7 @@ async fn the_end_of_sessions_spares_our_own(flavor: Flavor) {
     bench.expect_codes(&[]).await;
 }
 
-async fn a_short_wait_timeout_does_not_end_a_swap(flavor: Flavor) {
-    let bench = Bench::new(flavor).await;
+async fn a_short_wait_timeout_does_not_end_a_swap(bench: &Bench) {
     for index in [0, 1] {
         bench.sql(index, ["SET GLOBAL wait_timeout = 1"]).await;
     }

@@ -26,14 +26,12 @@ use crate::{
 
 on_both!(
     f15_f30_there_and_back_and_nothing_to_do,
-    f1_a_catch_up_that_never_ends,
+    f1_f5_f43_what_is_unwound_leaves_a_healthy_pair,
     f11_what_is_still_in_the_relay_log,
     f10_f12_never_two_writers,
     f38_somebody_else_lifts_the_fence,
     f8_a_writer_the_fence_does_not_stop,
-    f43_a_transaction_prepared_after_the_check,
     f44_f48_an_idle_transaction_on_the_old_primary,
-    f5_a_lock_taken_after_the_quiet_moment,
     f16_an_unfinished_swap_is_refused,
 );
 
@@ -64,8 +62,16 @@ fn journals(bench: &Bench) -> usize {
     intermission::swap::journal::list(bench.journals()).unwrap().len()
 }
 
-async fn f1_a_catch_up_that_never_ends(flavor: Flavor) {
+async fn f1_f5_f43_what_is_unwound_leaves_a_healthy_pair(flavor: Flavor) {
     let bench = Bench::new(flavor).await;
+    f1_a_catch_up_that_never_ends(&bench).await;
+    bench.expect_codes(&[]).await;
+    f43_a_transaction_prepared_after_the_check(&bench).await;
+    bench.expect_codes(&[]).await;
+    f5_a_lock_taken_after_the_quiet_moment(&bench).await;
+}
+
+async fn f1_a_catch_up_that_never_ends(bench: &Bench) {
     let stop = bench.either("STOP SLAVE SQL_THREAD", "STOP REPLICA SQL_THREAD");
     let (mut replica, mut primary) = (bench.root(1).await, bench.app(0).await);
     let began = Instant::now();
@@ -199,7 +205,7 @@ async fn f38_somebody_else_lifts_the_fence(flavor: Flavor) {
             app.query_drop(insert(&token)).await.unwrap();
         });
         let report = bench.swap_with(&Bench::request(), listener).await;
-        let cause = bench.assert_rolled_back_with(&report, &format!("after {moment:?}")).await;
+        let cause = bench.assert_rolled_back(&report).await;
         assert!(cause.contains("db1 is writable behind its fence"), "{moment:?}: {cause}");
         bench.assert_same_rows().await;
     }
@@ -239,8 +245,7 @@ async fn f8_a_writer_the_fence_does_not_stop(flavor: Flavor) {
     bench.assert_same_rows().await;
 }
 
-async fn f43_a_transaction_prepared_after_the_check(flavor: Flavor) {
-    let bench = Bench::new(flavor).await;
+async fn f43_a_transaction_prepared_after_the_check(bench: &Bench) {
     let mut app = bench.app(0).await;
     let listener = at(Moment::After(Step::Quiet), async move {
         for sql in ["XA START 'late'", &insert("xa"), "XA END 'late'", "XA PREPARE 'late'"] {
@@ -276,8 +281,7 @@ async fn f44_f48_an_idle_transaction_on_the_old_primary(flavor: Flavor) {
     assert!(idle.query_drop("SELECT 1").await.is_err(), "its session is ended");
 }
 
-async fn f5_a_lock_taken_after_the_quiet_moment(flavor: Flavor) {
-    let bench = Bench::new(flavor).await;
+async fn f5_a_lock_taken_after_the_quiet_moment(bench: &Bench) {
     // A table whose engine knows no transactions: only the fence itself meets such a statement.
     bench.sql(0, ["CREATE TABLE ledger.log (n INT) ENGINE=MyISAM"]).await;
     let blockers = ["LOCK TABLES ledger.entries WRITE", "INSERT INTO ledger.log SELECT SLEEP(60)"];
@@ -307,7 +311,7 @@ async fn f5_a_lock_taken_after_the_quiet_moment(flavor: Flavor) {
         };
         assert_eq!(*ending, intermission::swap::record::Ending::RolledBack);
         assert!(cause.contains("our statement was killed"), "{cause}");
-        if flavor == Flavor::MySql || turn == 1 {
+        if bench.flavor() == Flavor::MySql || turn == 1 {
             assert!(cause.contains(&format!("in the way: session {id}")), "{cause}");
         }
         // Without it the session of the first would have ended with the moment.
@@ -315,7 +319,7 @@ async fn f5_a_lock_taken_after_the_quiet_moment(flavor: Flavor) {
             drop(holder.disconnect().await);
         }
         drop(bench.root(0).await.query_drop(format!("KILL {id}")).await);
-        bench.assert_rolled_back_with(&report, &format!("after {turn}")).await;
+        bench.assert_rolled_back(&report).await;
     }
     let undone = bench.journal().iter().any(|entry| {
         matches!(
