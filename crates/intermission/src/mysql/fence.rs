@@ -13,6 +13,8 @@ use crate::swap::server::{Effect, ServerError};
 const KILLED_BOUND: Duration = Duration::from_secs(2);
 /// How many KILLs go into one request.
 const KILLS_AT_ONCE: usize = 200;
+/// "You are not owner of thread."
+const NOT_OWNER: u16 = 1095;
 /// "Query execution was interrupted."
 const INTERRUPTED: u16 = 1317;
 
@@ -76,8 +78,9 @@ impl MySqlServer {
 
     /// Ends every session but ours, replication's and the server's own. A large list goes in several requests.
     pub(super) async fn end_application_sessions(&self) -> Result<usize, ServerError> {
-        let own = self.own_ids().await;
         let rows = self.control.rows("list sessions", "SHOW PROCESSLIST").await?;
+        // Asked afterwards: the request above may have opened the very session it lists.
+        let own = self.own_ids().await;
         let ids: Vec<u64> = rows
             .iter()
             .filter(|row| {
@@ -88,27 +91,39 @@ impl MySqlServer {
             .filter_map(|row| row.number(&["Id"]))
             .filter(|id| !own.contains(id))
             .collect();
+        let mut ended = 0;
         for some in ids.chunks(KILLS_AT_ONCE) {
-            self.end_all(some).await?;
+            ended += self.end_all(some).await?;
         }
-        Ok(ids.len())
+        Ok(ended)
     }
 
-    async fn end_all(&self, ids: &[u64]) -> Result<(), ServerError> {
+    async fn end_all(&self, ids: &[u64]) -> Result<usize, ServerError> {
+        const DOING: &str = "end the application's sessions";
         let kills: Vec<String> = ids.iter().map(|id| format!("KILL {id}")).collect();
-        match self.control.rows("end the application's sessions", &kills.join(";")).await {
-            Ok(_) => return Ok(()),
-            // One of them left by itself, and the rest of the request was not done.
-            Err(failure) if failure.code == Some(UNKNOWN_THREAD) => {}
+        match self.control.rows(DOING, &kills.join(";")).await {
+            Ok(_) => return Ok(ids.len()),
+            // The rest of the request was not done.
+            Err(failure) if is_about_one(failure.code) => {}
             Err(failure) => return Err(failure.into()),
         }
-        for kill in kills {
-            match self.control.rows("end the application's sessions", &kill).await {
+        let mut left = 0;
+        for kill in &kills {
+            match self.control.rows(DOING, kill).await {
                 Ok(_) => {}
-                Err(failure) if failure.code == Some(UNKNOWN_THREAD) => {}
+                Err(failure) if is_about_one(failure.code) => {
+                    left += 1;
+                    tracing::info!(%kill, answer = %failure.error.reason, "a session was left alone");
+                }
                 Err(failure) => return Err(failure.into()),
             }
         }
-        Ok(())
+        Ok(ids.len() - left)
     }
+}
+
+/// One session left by itself, or is an administrator's whom not even `CONNECTION_ADMIN` may end (MySQL's
+/// `SYSTEM_USER`): no reason to leave the others.
+const fn is_about_one(code: Option<u16>) -> bool {
+    matches!(code, Some(UNKNOWN_THREAD | NOT_OWNER))
 }

@@ -153,7 +153,6 @@ impl MySqlServer {
         acting: &mut Acting,
         take_over: bool,
     ) -> Result<(), ServerError> {
-        const DOING: &str = "take the advisory lock";
         if matches!(acting, Acting::Open(_)) {
             return Ok(());
         }
@@ -162,6 +161,16 @@ impl MySqlServer {
         }
         let conn = self.login.connect().await?;
         *acting = Acting::Open(conn);
+        let locked = self.lock_on(acting, take_over).await;
+        if locked.is_err() && matches!(acting, Acting::Open(_)) {
+            // A session without the lock must never be mistaken for the one that has it.
+            *acting = Acting::Closed;
+        }
+        locked
+    }
+
+    /// Prepares the new acting session and takes the advisory lock on it.
+    async fn lock_on(&self, acting: &mut Acting, take_over: bool) -> Result<(), ServerError> {
         let session =
             format!("SET SESSION sql_mode='', SESSION lock_wait_timeout={LOCK_WAIT_TIMEOUT_S}");
         self.act_on(acting, "prepare a session", &session, self.login.statement).await?;
@@ -175,11 +184,10 @@ impl MySqlServer {
                 return Ok(());
             }
         }
-        *acting = Acting::Closed;
         let holder =
             holder.map_or_else(|| "another session".to_owned(), |id| format!("session {id}"));
         let reason = format!("{holder} has it: another swap is at work");
-        Err(self.login.error(DOING, reason, Effect::Refused))
+        Err(self.login.error("take the advisory lock", reason, Effect::Refused))
     }
 
     async fn get_lock(&self, acting: &mut Acting) -> Result<bool, ServerError> {
@@ -263,6 +271,15 @@ impl MySqlServer {
             Err(failure) => Err(failure.into()),
         }
     }
+}
+
+/// A server quotes what it stumbles over, and what it is given here holds a password.
+fn without_quotes(error: ServerError) -> ServerError {
+    let reason = match error.reason.find(['\'', '"']) {
+        Some(quote) => format!("{}…", error.reason.get(..quote).unwrap_or_default()),
+        None => error.reason,
+    };
+    ServerError { reason, ..error }
 }
 
 #[async_trait]
@@ -387,7 +404,9 @@ impl Server for MySqlServer {
         }
         let Account { user, password } = &self.replication;
         for sql in dialect.follow(source, user, password.reveal()) {
-            self.act("make it a replica", &sql, REPLICATION_BOUND).await?;
+            if let Err(failure) = self.act("make it a replica", &sql, REPLICATION_BOUND).await {
+                return Err(without_quotes(failure.into()));
+            }
         }
         Ok(())
     }

@@ -64,6 +64,12 @@ pub fn plan(observation: &Observation, request: &Request) -> Result<Planned, Vec
     refusals.extend(check_lease(&request.bounds));
     let [first, second] = &observation.servers;
     let (Ok(first_view), Ok(second_view)) = (&first.view, &second.view) else {
+        // What the other one tells of itself is worth knowing at once.
+        for seen in &observation.servers {
+            if let Ok(view) = &seen.view {
+                refusals.extend(check_server(Side { seen, view }));
+            }
+        }
         return Err(refusals);
     };
     let pair = [Side { seen: first, view: first_view }, Side { seen: second, view: second_view }];
@@ -233,14 +239,15 @@ fn check_server(side: Side<'_>) -> Vec<Refusal> {
         refuse(
             Code::MissingPrivilege,
             format!("{label}: our account lacks {}: {}", denied.privilege, denied.answer),
-            format!("GRANT {} TO our account on {}", denied.privilege, side.seen.name),
+            format!("GRANT {} TO our account on {}", denied.scoped(), side.seen.name),
         );
     }
     if let Some(answer) = &view.replication_login {
         refuse(
             Code::ReplicationLogin,
             format!("{label}: the replication account cannot be used: {answer}"),
-            "create that account there, or correct cluster.replication".to_owned(),
+            "create that account there with REPLICATION SLAVE, or correct cluster.replication"
+                .to_owned(),
         );
     }
     if !view.prepared_xa.is_empty() {
@@ -263,6 +270,8 @@ fn roles<'a, 'b>(pair: &'b [Side<'a>; 2]) -> Result<(&'b Side<'a>, &'b Side<'a>)
     match (a.view.channels.is_empty(), b.view.channels.is_empty()) {
         (true, false) => Ok((a, b)),
         (false, true) => Ok((b, a)),
+        // Where looking is denied, that nothing was seen says nothing. The missing privilege is refused already.
+        (true, true) if pair.iter().any(|side| side.view.hides_replication()) => Err(Vec::new()),
         (true, true) => {
             let mut refusals = vec![Refusal::new(
                 Code::NotAReplica,
@@ -432,6 +441,8 @@ fn wrong_source(old: &Side<'_>, channel: &ReplicaView) -> Option<String> {
             old.label()
         )),
         _ if channel.source_server_id == old.view.server_id => None,
+        // It has not met any source yet: that its receiver does not run is said elsewhere.
+        _ if channel.source_server_id == 0 && channel.io != ThreadState::Yes => None,
         _ => Some(format!(
             "it replicates from {} with server_id {}, but {} has server_id {}",
             channel.source,
