@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::{
+    acting::{Acting, UNKNOWN_THREAD},
     dialect::Dialect,
-    server::{MySqlServer, UNKNOWN_THREAD},
+    server::MySqlServer,
     session::request,
 };
 use crate::swap::server::{Effect, ServerError};
@@ -59,7 +60,7 @@ impl MySqlServer {
             }
         };
         if let Some(conn) = conn {
-            *acting = super::server::Acting::Open(conn);
+            *acting = Acting::Open(conn);
         }
         match answer {
             Ok(_) => Ok(()),

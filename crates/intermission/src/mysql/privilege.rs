@@ -1,8 +1,9 @@
 //! Privileges, tried and not parsed: roles, wildcards and future servers cannot mislead an attempt.
 
 use super::{
+    acting::UNKNOWN_THREAD,
     dialect::Dialect,
-    server::{MySqlServer, UNKNOWN_THREAD},
+    server::MySqlServer,
     session::{Login, request},
 };
 use crate::swap::{observation::Denied, server::ServerError};
