@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::server::{Flavor, Server, ServerError, ServerOptions};
 
 pub use account::{APP, Account, LEDGER_TABLE, OPERATOR, REPLICATION};
+pub(crate) use dialect::follow;
 
 /// How long a replica may take to have everything.
 const CATCH_UP_DEADLINE: Duration = Duration::from_secs(30);
@@ -102,7 +103,7 @@ impl Pair {
     /// Makes one server the read-only replica of the other, as §6 of the facts says.
     pub async fn replicate(&self, from: usize, to: usize, gtid: bool) -> Result<(), ClusterError> {
         let source = self.server(from).address();
-        self.run(to, dialect::follow(self.flavor(), source, gtid)).await
+        self.run(to, follow(self.flavor(), source, gtid)).await
     }
 
     /// `index` is 0 or 1.

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use lab::app::{App, Ledger};
 use lab::demo::DemoArgs;
+use lab::faults::FaultsArgs;
 use lab::forwarder::{self, Forwarder};
 use lab::pair::PairArgs;
 use lab::swaps::SwapsArgs;
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     App(AppArgs),
     /// Show the main job: a swap there and one back under load, and what users saw.
     Demo(DemoArgs),
+    /// Break a swap in every way there is, under load, and judge what is left.
+    Faults(FaultsArgs),
     /// Start a pair of servers to play with until Ctrl-C.
     Pair(PairArgs),
     /// Measure many swaps in a row under continuous load.
@@ -96,6 +99,10 @@ impl Command {
             Self::Demo(args) => {
                 log_to_stderr();
                 serve(async move { Ok(verdict(lab::demo::run(&args).await?)) })
+            }
+            Self::Faults(args) => {
+                log_to_stderr();
+                serve(async move { Ok(verdict(lab::faults::run(&args).await?)) })
             }
             Self::Pair(args) => {
                 log_to_stderr();

@@ -4,6 +4,7 @@ pub mod app;
 pub mod cluster;
 pub mod demo;
 pub mod display;
+pub mod faults;
 pub mod forwarder;
 pub mod load;
 pub mod oracle;

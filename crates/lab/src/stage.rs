@@ -187,8 +187,14 @@ impl Stage {
     /// `intermission -c FILE` with the environment its configuration needs, to be given a subcommand.
     #[must_use]
     pub fn intermission(&self) -> tokio::process::Command {
+        self.intermission_with(&self.configuration)
+    }
+
+    /// As [`Stage::intermission`], with another configuration file than the gate runs on.
+    #[must_use]
+    pub fn intermission_with(&self, configuration: &Path) -> tokio::process::Command {
         let mut command = tokio::process::Command::new(&self.programs.intermission);
-        command.envs(secrets()).arg("-c").arg(&self.configuration).kill_on_drop(true);
+        command.envs(secrets()).arg("-c").arg(configuration).kill_on_drop(true);
         command
     }
 

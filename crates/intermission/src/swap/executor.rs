@@ -325,6 +325,7 @@ mod fault {
     use crate::swap::{record::Action, step::Step};
 
     #[cfg(feature = "fault-injection")]
+    #[expect(clippy::panic, reason = "that is what the test asks for")]
     pub(super) fn point(moment: &str, action: Action, step: Step) {
         let action = match action {
             Action::Perform => "perform",

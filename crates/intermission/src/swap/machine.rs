@@ -310,6 +310,12 @@ impl State {
                 if facts.barrier.is_some() {
                     self.barrier.clone_from(&facts.barrier);
                 }
+                // Until the address is led away, ended sessions come back to the old primary.
+                if step == Step::Endpoint
+                    && let Some(end) = self.steps.get_mut(&Step::EndSessions)
+                {
+                    *end = Progress::default();
+                }
             }
             (Action::Perform, Outcome::Failed { message, .. }) => {
                 progress.status = Status::Failed;

@@ -84,11 +84,12 @@ async fn see(server: &dyn Server) -> Seen {
     Seen { name: server.name().to_owned(), address: server.address().clone(), view }
 }
 
-/// A fresh name for a swap: its time, then four characters against a second one in the same second.
+/// A fresh name for a swap: its time to the microsecond, so that the order of names is the order of swaps even within
+/// one second. Recovery looks at the newest only.
 #[must_use]
 pub fn new_id(now: Timestamp) -> String {
-    let salt = now.subsec_nanosecond().unsigned_abs() % 0x1_0000;
-    format!("{}-{salt:04x}", now.strftime("%Y%m%dT%H%M%SZ"))
+    let micros = now.subsec_nanosecond().unsigned_abs() / 1000;
+    format!("{}-{micros:06}", now.strftime("%Y%m%dT%H%M%SZ"))
 }
 
 /// The swaps of this folder that were begun and neither finished nor taken back.
@@ -248,4 +249,17 @@ pub fn steps_of(parties: &Parties, plan: Plan) -> Option<Steps> {
         endpoint: Arc::clone(&parties.endpoint),
         plan: Arc::new(plan),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::new_id;
+
+    #[test]
+    fn ids_sort_by_time_within_a_second() {
+        let id = |at: &str| new_id(at.parse().expect("a time"));
+        let (first, second) = (id("2026-01-02T03:04:05.099Z"), id("2026-01-02T03:04:05.1Z"));
+        assert_eq!(first, "20260102T030405Z-099000");
+        assert!(first < second && second < id("2026-01-02T03:04:06Z"));
+    }
 }

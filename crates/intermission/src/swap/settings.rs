@@ -85,8 +85,9 @@ impl Bounds {
     /// or users would be let through to a fenced primary.
     #[must_use]
     pub fn longest_hold(&self) -> Duration {
-        /// Barrier (two reads), promote and its verification, the fence's own kill, and the undo of the fence.
-        const STATEMENTS: u32 = 6;
+        /// Barrier (two reads), the last look at the fence, promote and its verification, the fence's own kill, and
+        /// the undo of the fence.
+        const STATEMENTS: u32 = 7;
         self.drain + self.settle + self.fence + self.catch_up + self.statement * STATEMENTS
     }
 }

@@ -11,7 +11,7 @@ use super::{
     gates::{GateError, Gates},
     gtid::GtidSet,
     machine::State,
-    observation::{Blocker, ThreadState},
+    observation::{Access, Blocker, ThreadState},
     plan::Plan,
     record::{Facts, Verdict},
     server::{Effect, Server, ServerError, TRANSACTIONS_FRESH_AFTER},
@@ -95,10 +95,7 @@ impl Steps {
             Step::Fence => self.fence().await,
             Step::Barrier => self.barrier().await,
             Step::CatchUp => self.catch_up(self.barrier_of(state)?).await,
-            Step::Promote => {
-                self.new.promote().await?;
-                Ok(Facts::default())
-            }
+            Step::Promote => self.promote().await,
             Step::Endpoint => {
                 let said = self.endpoint.point(self.new.address(), self.old.address()).await?;
                 Ok(Facts { barrier: None, note: (!said.is_empty()).then_some(said) })
@@ -337,6 +334,17 @@ impl Steps {
             "{} has not applied {barrier} within {bound:?}",
             self.new.name()
         )))
+    }
+
+    /// The last look before there is no way back: somebody may have lifted the fence since the barrier, and then a
+    /// promote would make two writers. An old primary that does not answer was fenced when it last did.
+    async fn promote(&self) -> Result<Facts, StepError> {
+        if self.old.access().await.is_ok_and(Access::is_writable) {
+            let name = self.old.name();
+            return Err(StepError::refused(format!("somebody lifted the fence of {name}")));
+        }
+        self.new.promote().await?;
+        Ok(Facts::default())
     }
 
     /// Lifts the fence only where that cannot make two writers: the new primary was never about to be promoted, or

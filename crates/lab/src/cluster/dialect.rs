@@ -8,7 +8,7 @@ use super::account::REPLICATION;
 use crate::server::Flavor;
 
 /// Makes a server the read-only replica of `source`. Read-only comes first: nothing may slip in between.
-pub(super) fn follow(flavor: Flavor, source: SocketAddr, gtid: bool) -> Vec<String> {
+pub(crate) fn follow(flavor: Flavor, source: SocketAddr, gtid: bool) -> Vec<String> {
     let (host, port) = (source.ip(), source.port());
     let (user, password) = (REPLICATION.user, REPLICATION.password);
     let statements = match flavor {

@@ -6,6 +6,11 @@ use tokio::process::Command;
 
 use super::StageError;
 
+/// Where the product that can be told to die is kept, below the folder of the programs: it must never be taken for the
+/// one that is measured or shown.
+const FAULTS_FOLDER: &str = "faults";
+/// The feature that lets a test end the product at a chosen step.
+const FAULTS_FEATURE: &str = "intermission/fault-injection";
 /// Marks a folder as cargo's target directory.
 const TARGET_MARK: &str = "CACHEDIR.TAG";
 
@@ -31,9 +36,26 @@ impl Programs {
             return Self::in_folder(folder.parent().unwrap_or(folder));
         }
         if let Some(target) = folder.parent().filter(|target| target.join(TARGET_MARK).is_file()) {
-            build(folder, target).await?;
+            build(folder, target, &[]).await?;
         }
         Self::in_folder(folder)
+    }
+
+    /// As [`Programs::find_or_build`], with a product that can be told to die at a chosen step.
+    pub async fn find_or_build_for_faults() -> Result<Self, StageError> {
+        let usual = Self::find_or_build().await?;
+        let folder = usual.lab.parent().unwrap_or(Path::new("."));
+        let own = folder.join(FAULTS_FOLDER);
+        if let Some(target) = folder.parent().filter(|target| target.join(TARGET_MARK).is_file()) {
+            build(folder, target, &["--features", FAULTS_FEATURE]).await?;
+            copy_into(&usual.intermission, &own)?;
+            build(folder, target, &[]).await?;
+        }
+        let intermission = own.join("intermission");
+        if intermission.is_file() {
+            return Ok(Self { intermission, ..usual });
+        }
+        Err(StageError::NoProgram { path: intermission })
     }
 
     fn in_folder(folder: &Path) -> Result<Self, StageError> {
@@ -47,7 +69,7 @@ impl Programs {
 
 /// `cargo build` in the profile of `folder`; nothing happens when everything is fresh. Without cargo or the sources the
 /// programs are taken as they are.
-async fn build(folder: &Path, target: &Path) -> Result<(), StageError> {
+async fn build(folder: &Path, target: &Path, features: &[&str]) -> Result<(), StageError> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.toml");
     if !manifest.is_file() {
         return Ok(());
@@ -57,7 +79,7 @@ async fn build(folder: &Path, target: &Path) -> Result<(), StageError> {
     // All programs at once, as `make demo` builds them: another selection would unify other features and compile
     // dependencies anew.
     command.args(["build", "--quiet", "--workspace", "--bins", "--manifest-path"]).arg(&manifest);
-    command.arg("--target-dir").arg(target);
+    command.arg("--target-dir").arg(target).args(features);
     if folder.ends_with("release") {
         command.arg("--release");
     }
@@ -67,4 +89,14 @@ async fn build(folder: &Path, target: &Path) -> Result<(), StageError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(source) => Err(StageError::io("cannot start cargo", source)),
     }
+}
+
+/// By way of a rename: the copy that is there may be running.
+fn copy_into(program: &Path, folder: &Path) -> Result<(), StageError> {
+    let name = program.file_name().unwrap_or_default();
+    let (new, path) = (folder.join("new"), folder.join(name));
+    std::fs::create_dir_all(folder)
+        .and_then(|()| std::fs::copy(program, &new))
+        .and_then(|_| std::fs::rename(&new, &path))
+        .map_err(|source| StageError::io(format!("cannot make {}", path.display()), source))
 }

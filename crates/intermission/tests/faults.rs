@@ -1,0 +1,137 @@
+//! Every fault of the campaign, on the whole stage with both servers, against this very program.
+//!
+//! Needs the feature `fault-injection` and the lab's program: `make test` builds both. All cases of a server share one
+//! stage and take turns on it, so that at most two stages run, however many threads the tests have.
+
+#![allow(clippy::expect_used, clippy::panic, reason = "a test may stop where it stands")]
+
+use std::path::{Path, PathBuf};
+
+use intermission::swap::step::Step;
+use lab::faults::{Bench, Case, STEPS, cases, play};
+use lab::server::Flavor;
+use lab::stage::Programs;
+use tokio::sync::Mutex;
+
+static MARIADB: Mutex<Option<Bench>> = Mutex::const_new(None);
+static MYSQL: Mutex<Option<Bench>> = Mutex::const_new(None);
+
+fn programs() -> Programs {
+    let intermission = PathBuf::from(env!("CARGO_BIN_EXE_intermission"));
+    let lab = intermission.parent().unwrap_or(Path::new("")).join("lab");
+    assert!(lab.is_file(), "{} is not there: run `cargo build --bins`", lab.display());
+    Programs { lab, intermission }
+}
+
+/// Plays one case. Its turn comes with the lock of the server's stage.
+fn play_case(flavor: Flavor, id: &str) {
+    assert!(cfg!(feature = "fault-injection"), "build with --features fault-injection");
+    let case = cases().into_iter().find(|case| case.id == id);
+    let case: Case = case.unwrap_or_else(|| panic!("there is no case {id}"));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let result = runtime.block_on(async {
+        let stage = match flavor {
+            Flavor::MariaDb => &MARIADB,
+            Flavor::MySql => &MYSQL,
+        };
+        play(&mut *stage.lock().await, &case, flavor, &programs()).await
+    });
+    assert!(result.ok, "{flavor} {id}: {}", result.outcome);
+}
+
+macro_rules! faults {
+    ($($name:ident: $id:literal,)*) => {
+        /// The cases that have a test.
+        const TESTED: &[&str] = &[$($id),*];
+
+        mod mariadb {
+            $(#[test] fn $name() { super::play_case(super::Flavor::MariaDb, $id); })*
+        }
+
+        mod mysql {
+            $(#[test] fn $name() { super::play_case(super::Flavor::MySql, $id); })*
+        }
+    };
+}
+
+faults! {
+    f1_the_applier_stops_while_users_wait: "F1",
+    f2_the_replica_stopped_at_a_duplicate_key: "F2",
+    f3_the_replica_follows_somebody_else: "F3",
+    f4_the_lag_is_null: "F4",
+    f5_a_table_lock_holds_the_fence_up: "F5a",
+    f5_a_table_lock_is_held_all_the_time: "F5a:before",
+    f5_f7_a_long_write_holds_the_fence_up: "F5b/F7",
+    f10_f12_never_two_writers: "F10/F12",
+    f11_the_relay_log_is_not_applied: "F11",
+    f15_the_target_is_the_primary: "F15",
+    f16_a_signal_in_the_hold: "F16:hold",
+    f16_a_signal_in_the_settle_step: "F16:settle",
+    f16_a_signal_in_the_fence: "F16:fence",
+    f16_a_signal_in_the_catch_up: "F16:catch_up",
+    f16_a_signal_behind_the_commit_point: "F16:promote",
+    f29_the_replication_account_is_broken: "F29",
+    f30_the_old_primary_is_a_healthy_replica: "F30",
+    f32_both_have_one_server_id: "F32",
+    f38_somebody_lifts_the_fence: "F38:fence",
+    f38_somebody_opens_the_replica: "F38:replica",
+    f40_everything_wrong_is_told_at_once: "F40",
+    f43_a_prepared_xa_transaction: "F43",
+    f44_an_idle_transaction_with_locks: "F44",
+    f44_a_transaction_that_begins_while_held: "F44:late",
+    f45_a_replica_that_hangs_and_answers_late: "F45",
+    f46_a_transaction_that_ends_in_the_settle_step: "F46",
+    h1_the_gate_dies_held: "H1",
+    h4_the_gate_dies_draining: "H4",
+    h42_the_holder_dies: "H42",
+    h1_the_gate_dies_in_the_hold_of_a_swap: "gate:hold",
+    h1_the_gate_dies_in_the_fence_of_a_swap: "gate:fence",
+    the_gate_dies_behind_the_commit_point: "gate:committed",
+    the_gate_dies_and_stays_away: "gate:away",
+    the_gate_is_down: "gate:down",
+    the_replica_dies: "crash:replica",
+    the_primary_dies: "crash:primary",
+    f16_killed_at_lock: "kill:lock",
+    f16_killed_at_quiet: "kill:quiet",
+    f16_killed_at_hold: "kill:hold",
+    f16_killed_at_settle: "kill:settle",
+    f16_killed_at_fence: "kill:fence",
+    f16_killed_at_barrier: "kill:barrier",
+    f16_killed_at_catch_up: "kill:catch_up",
+    f16_killed_at_promote: "kill:promote",
+    f16_killed_at_endpoint: "kill:endpoint",
+    f16_killed_at_end_sessions: "kill:end_sessions",
+    f16_killed_at_release: "kill:release",
+    f16_killed_at_detach: "kill:detach",
+    f16_killed_at_rejoin: "kill:rejoin",
+    f16_killed_at_prove: "kill:prove",
+    f16_killed_at_unlock: "kill:unlock",
+    f16_killed_in_the_recovery: "kill:recover",
+    a_panic_in_the_hold: "panic:hold",
+    a_panic_in_the_fence: "panic:fence",
+    a_panic_at_the_commit_point: "panic:promote",
+    a_panic_in_the_rejoin: "panic:rejoin",
+    the_journal_cannot_be_written: "journal",
+    f13_the_hook_fails_once: "endpoint:once",
+    f13_the_hook_always_fails: "endpoint:always",
+    f13_the_hook_hangs: "endpoint:hangs",
+    no_password_shows: "passwords",
+}
+
+#[test]
+fn every_case_has_a_test() {
+    let mut ids: Vec<&str> = cases().iter().map(|case| case.id).collect();
+    let mut tested = TESTED.to_vec();
+    ids.sort_unstable();
+    tested.sort_unstable();
+    assert_eq!(ids, tested);
+}
+
+#[test]
+fn every_step_is_killed() {
+    assert_eq!(Step::ALL.map(Step::name), STEPS);
+}

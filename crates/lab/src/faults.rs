@@ -1,0 +1,150 @@
+//! `lab faults`: a swap on the whole stage broken in every way there is, under load, and what is left judged.
+//!
+//! A case is `ok` only if every acknowledged write is there once, users are served, exactly one server is writable and
+//! replicated, and the command ended as its contract says.
+
+mod bench;
+mod case;
+mod command;
+mod crash;
+mod database;
+mod endpoint;
+mod gate;
+mod judge;
+mod kill;
+mod proof;
+mod refusal;
+mod request;
+mod signal;
+mod unwind;
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use serde::Serialize;
+use tokio::time::{Instant, timeout};
+
+pub use bench::Bench;
+pub use case::{Case, cases};
+pub use kill::STEPS;
+
+use crate::display::Display;
+use crate::server::Flavor;
+use crate::stage::Programs;
+
+/// How long a case may take before it counts as stuck.
+const CASE_DEADLINE: Duration = Duration::from_secs(150);
+
+/// Arguments of `lab faults`.
+#[derive(Debug, clap::Args)]
+pub struct FaultsArgs {
+    /// Which server: `mariadb` or `mysql`.
+    #[arg(long, default_value_t = Flavor::MariaDb)]
+    pub server: Flavor,
+    /// Only the cases whose id is this or begins with it.
+    #[arg(long, value_name = "ID")]
+    pub only: Option<String>,
+    /// Print one JSON object on stdout instead of lines.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The result. Its field names are a stable interface; new ones may be added.
+#[derive(Debug, Serialize)]
+struct FaultsResult {
+    server: String,
+    failed: usize,
+    cases: Vec<CaseResult>,
+}
+
+/// How a case ended.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CaseResult {
+    /// The fault's number in the list of faults, or `kill:STEP`.
+    pub id: &'static str,
+    /// What became of the swap; what is wrong when the case failed.
+    pub outcome: String,
+    /// Whether all is as it must be.
+    pub ok: bool,
+    /// How long it took, its stage's start included where it needed a new one.
+    pub seconds: f64,
+}
+
+/// Runs the campaign and prints what became of it; `true` when no case failed.
+pub async fn run(args: &FaultsArgs) -> anyhow::Result<bool> {
+    let wanted = |case: &Case| args.only.as_ref().is_none_or(|only| case.id.starts_with(only));
+    let cases: Vec<Case> = cases().into_iter().filter(wanted).collect();
+    ensure!(!cases.is_empty(), "no case begins with {:?}", args.only.as_deref().unwrap_or(""));
+    let display = Display::new(u64::try_from(cases.len()).unwrap_or(u64::MAX));
+    display.now("building");
+    let programs = Programs::find_or_build_for_faults().await?;
+    let mut bench = None;
+    let mut results = Vec::new();
+    for case in &cases {
+        display.now(case.id);
+        let result = play(&mut bench, case, args.server, &programs).await;
+        display.line(&line(&result));
+        display.advance();
+        results.push(result);
+    }
+    drop(display);
+    let failed = results.iter().filter(|result| !result.ok).count();
+    let result = FaultsResult { server: args.server.to_string(), failed, cases: results };
+    print(&mut io::stdout().lock(), &result, args.json).context("cannot print the result")?;
+    Ok(failed == 0)
+}
+
+/// Plays one case on the stage there is, or on a new one. After a failure the stage is not used again.
+pub async fn play(
+    bench: &mut Option<Bench>,
+    case: &Case,
+    flavor: Flavor,
+    programs: &Programs,
+) -> CaseResult {
+    let began = Instant::now();
+    let played = timeout(CASE_DEADLINE, play_on(bench, case, flavor, programs)).await;
+    let played = played.unwrap_or_else(|_| Err(anyhow::anyhow!("stuck for {CASE_DEADLINE:?}")));
+    let seconds = (began.elapsed().as_secs_f64() * 100.0).round() / 100.0;
+    match played {
+        Ok(outcome) => CaseResult { id: case.id, outcome: outcome.to_owned(), ok: true, seconds },
+        Err(error) => {
+            *bench = None;
+            CaseResult { id: case.id, outcome: format!("{error:#}"), ok: false, seconds }
+        }
+    }
+}
+
+async fn play_on(
+    bench: &mut Option<Bench>,
+    case: &Case,
+    flavor: Flavor,
+    programs: &Programs,
+) -> anyhow::Result<&'static str> {
+    let bench = match bench {
+        Some(bench) => bench,
+        None => bench.insert(Bench::new(flavor, programs.clone()).await?),
+    };
+    let before = bench.begin().await?;
+    let end = case.play(bench).await?;
+    let flaws = bench.judge(before, &end).await;
+    ensure!(flaws.is_empty(), "after {}: {}", end.outcome, flaws.join("; "));
+    Ok(end.outcome)
+}
+
+fn line(result: &CaseResult) -> String {
+    let CaseResult { id, outcome, ok, seconds } = result;
+    let verdict = if *ok { "ok" } else { "FAILED" };
+    format!("{id:<22} {verdict:<6} {seconds:>6.1} s  {outcome}")
+}
+
+fn print(out: &mut impl Write, result: &FaultsResult, json: bool) -> io::Result<()> {
+    if json {
+        serde_json::to_writer(&mut *out, result)?;
+        return writeln!(out);
+    }
+    for case in &result.cases {
+        writeln!(out, "{}", line(case))?;
+    }
+    writeln!(out, "{}: {} cases, {} failed", result.server, result.cases.len(), result.failed)
+}

@@ -1,0 +1,188 @@
+//! What cases do to the servers, in the words of each.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Row};
+use tokio::time::Instant;
+
+use super::bench::Bench;
+use crate::cluster::APP;
+use crate::server::Flavor;
+
+const HEALTHY_DEADLINE: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(10);
+
+/// Tables no request touches. One has no transactions: a long write to it is not seen as one.
+const BYSTANDERS: [&str; 3] = [
+    "CREATE TABLE ledger.bystander (id INT PRIMARY KEY, v INT) ENGINE=InnoDB",
+    "INSERT INTO ledger.bystander VALUES (1, 1), (2, 1), (3, 1)",
+    "CREATE TABLE ledger.plain (v INT) ENGINE=MyISAM",
+];
+
+/// The words for replication.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Words {
+    status: &'static str,
+    io: &'static str,
+    sql: &'static str,
+    port: &'static str,
+    error: &'static str,
+    /// `SLAVE` or `REPLICA`.
+    noun: &'static str,
+}
+
+impl Words {
+    pub(super) const fn of(flavor: Flavor) -> Self {
+        match flavor {
+            Flavor::MariaDb => Self {
+                status: "SHOW SLAVE STATUS",
+                io: "Slave_IO_Running",
+                sql: "Slave_SQL_Running",
+                port: "Master_Port",
+                error: "Last_SQL_Errno",
+                noun: "SLAVE",
+            },
+            Flavor::MySql => Self {
+                status: "SHOW REPLICA STATUS",
+                io: "Replica_IO_Running",
+                sql: "Replica_SQL_Running",
+                port: "Source_Port",
+                error: "Last_SQL_Errno",
+                noun: "REPLICA",
+            },
+        }
+    }
+
+    pub(super) fn start(self) -> String {
+        format!("START {}", self.noun)
+    }
+
+    pub(super) fn stop(self) -> String {
+        format!("STOP {}", self.noun)
+    }
+
+    pub(super) fn stop_applier(self) -> String {
+        format!("STOP {} SQL_THREAD", self.noun)
+    }
+}
+
+/// A replica's state.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Replication {
+    pub(super) receives: bool,
+    pub(super) applies: bool,
+    pub(super) port: String,
+    pub(super) error: String,
+}
+
+impl Bench {
+    pub(super) fn words(&self) -> Words {
+        Words::of(self.flavor())
+    }
+
+    pub(super) async fn make_bystanders(&self) -> anyhow::Result<()> {
+        self.say(0, &BYSTANDERS).await?;
+        Ok(self.stage.pair.wait_replicated().await?)
+    }
+
+    /// Statements as root.
+    pub(super) async fn say(&self, index: usize, statements: &[&str]) -> anyhow::Result<()> {
+        let statements = statements.iter().map(|sql| (*sql).to_owned()).collect();
+        Ok(self.stage.pair.run(index, statements).await?)
+    }
+
+    /// A session of the application on a server, not by the floating address.
+    pub(super) async fn app_session(&self, index: usize) -> anyhow::Result<Conn> {
+        let connected = self.stage.pair.server(index).connect(APP.user, APP.password).await;
+        connected.context("the application cannot log in")
+    }
+
+    pub(super) async fn replication(&self, index: usize) -> anyhow::Result<Replication> {
+        let words = self.words();
+        let mut conn = self.stage.pair.connect(index).await?;
+        let row: Option<Row> = conn.query_first(words.status).await?;
+        drop(conn.disconnect().await);
+        let Some(row) = row else { return Ok(Replication::default()) };
+        let text = |name: &str| row.get::<Option<String>, _>(name).flatten().unwrap_or_default();
+        Ok(Replication {
+            receives: text(words.io) == "Yes",
+            applies: text(words.sql) == "Yes",
+            port: text(words.port),
+            error: text(words.error),
+        })
+    }
+
+    /// Waits until the other server is a healthy replica of the primary.
+    pub(super) async fn wait_healthy(&self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + HEALTHY_DEADLINE;
+        loop {
+            let primary = self.stage.pair.primary_index().await?;
+            let seen = self.replication(1 - primary).await?;
+            let port = self.stage.pair.server(primary).address().port().to_string();
+            if seen.receives && seen.applies && seen.port == port {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("the replica of the server on port {port} is not healthy: {seen:?}");
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Waits until the replica has this applier error.
+    pub(super) async fn wait_applier_error(&self, index: usize, error: &str) -> anyhow::Result<()> {
+        let deadline = Instant::now() + HEALTHY_DEADLINE;
+        while self.replication(index).await?.error != error {
+            if Instant::now() > deadline {
+                bail!("the applier never stopped with {error}");
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    /// Runs a statement on a replica that its binary log never sees.
+    pub(super) async fn say_unlogged(&self, index: usize, sql: &str) -> anyhow::Result<()> {
+        let statements = match self.flavor() {
+            Flavor::MariaDb => vec!["SET SESSION sql_log_bin=0", sql],
+            // Root writes through read_only, but through super_read_only nobody does.
+            Flavor::MySql => vec![
+                "SET GLOBAL super_read_only=0",
+                "SET SESSION sql_log_bin=0",
+                sql,
+                "SET GLOBAL super_read_only=1",
+            ],
+        };
+        self.say(index, &statements).await
+    }
+
+    /// Makes a server read-only, as a replica is.
+    pub(super) async fn fence(&self, index: usize) -> anyhow::Result<()> {
+        let sql = match self.flavor() {
+            Flavor::MariaDb => "SET GLOBAL read_only=1",
+            Flavor::MySql => "SET GLOBAL super_read_only=1",
+        };
+        self.say(index, &[sql]).await
+    }
+
+    /// A session that holds up whatever the replica would apply to the ledger, until it is dropped.
+    pub(super) async fn stall_applier(&self, index: usize) -> anyhow::Result<Conn> {
+        let mut conn = self.stage.pair.connect(index).await?;
+        conn.query_drop("LOCK TABLES ledger.entries READ").await?;
+        Ok(conn)
+    }
+
+    /// No statement of ours may be left behind (F7).
+    pub(super) async fn expect_no_pending_fence(&self, index: usize) -> anyhow::Result<()> {
+        let sql =
+            "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'SET GLOBAL%'";
+        let pending = self.stage.pair.ask(index, sql).await?;
+        anyhow::ensure!(
+            pending.as_deref() == Some("0"),
+            "{pending:?} statements are still pending"
+        );
+        Ok(())
+    }
+}

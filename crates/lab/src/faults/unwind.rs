@@ -1,0 +1,218 @@
+//! What goes wrong between the hold and the commit point: taken back within bounds, users unharmed.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use futures_util::future::BoxFuture;
+use mysql_async::prelude::Queryable;
+use tokio::time::sleep;
+
+use super::bench::Bench;
+use super::command::{Ran, Running};
+use super::judge::End;
+use super::request::Plug;
+
+/// The most any request may take in an attempt that is taken back: drain, settle, fence and catch-up of the bench one
+/// after another, and a busy machine.
+const LONGEST: Duration = Duration::from_secs(4);
+
+impl Bench {
+    /// A swap that is draining and goes on so until the plug is pulled.
+    pub(super) async fn start_draining(&mut self) -> anyhow::Result<(Running, Plug)> {
+        let configuration = self.configuration.clone();
+        self.start_draining_with(&configuration).await
+    }
+
+    pub(super) async fn start_draining_with(
+        &mut self,
+        configuration: &std::path::Path,
+    ) -> anyhow::Result<(Running, Plug)> {
+        let mut swap = self.start_with(configuration, &["swap", "--yes"], None)?;
+        swap.wait_step("lock").await?;
+        let plug = self.plug().await?;
+        self.wait_state("draining").await?;
+        Ok((swap, plug))
+    }
+
+    async fn pull_and_end(&mut self, swap: Running, plug: Plug) -> anyhow::Result<Ran> {
+        self.unplug(plug).await?;
+        swap.end().await
+    }
+}
+
+/// F1: the applier stops while users wait. F1 and F11: what it has not applied is neither waited for without end nor
+/// dropped.
+pub(super) fn applier_stops(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>> {
+    Box::pin(async move {
+        let replica = 1 - bench.stage.pair.primary_index().await?;
+        let (swap, plug) = bench.start_draining().await?;
+        bench.say(replica, &[&bench.words().stop_applier()]).await?;
+        let ended = bench.pull_and_end(swap, plug).await;
+        bench.say(replica, &[&bench.words().start()]).await?;
+        let ended = ended?;
+        ended.expect(1)?.expect_failed_at("catch_up")?;
+        Ok(End::rolled_back().longest(LONGEST))
+    })
+}
+
+/// F11: the replica has received and not yet applied the last writes: promoted only when it has.
+pub(super) fn unapplied_relay_log(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>> {
+    Box::pin(async move {
+        let replica = 1 - bench.stage.pair.primary_index().await?;
+        let (mut swap, plug) = bench.start_draining().await?;
+        let stalled = bench.stall_applier(replica).await?;
+        let pulling = plug.pull();
+        let (written, waiting) = tokio::join!(pulling, swap.wait_step("barrier"));
+        waiting?;
+        drop(stalled.disconnect().await);
+        swap.end().await?.expect(0)?;
+        bench.acknowledged.extend(written?);
+        Ok(End::swapped().longest(LONGEST))
+    })
+}
+
+/// F5: a table lock that the fence has to wait for, taken when the quiet moment was already found.
+pub(super) fn lock_tables(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>> {
+    Box::pin(async move {
+        let primary = bench.stage.pair.primary_index().await?;
+        let (swap, plug) = bench.start_draining().await?;
+        let mut locking = bench.app_session(primary).await?;
+        locking.query_drop("LOCK TABLES ledger.bystander WRITE").await?;
+        let ended = bench.pull_and_end(swap, plug).await?;
+        bench.expect_no_pending_fence(primary).await?;
+        drop(locking.disconnect().await);
+        ended.expect(1)?.expect_failed_at("fence")?;
+        Ok(End::rolled_back().longest(LONGEST))
+    })
+}
+
+/// F5: the same lock held all the time. Where the server shows it nobody is held at all.
+pub(super) fn lock_tables_before(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>> {
+    Box::pin(async move {
+        let primary = bench.stage.pair.primary_index().await?;
+        let mut locking = bench.app_session(primary).await?;
+        locking.query_drop("LOCK TABLES ledger.bystander WRITE").await?;
+        let ended = bench.swap().await?;
+        bench.expect_no_pending_fence(primary).await?;
+        drop(locking.disconnect().await);
+        ended.expect(1)?;
+        Ok(End::rolled_back().longest(LONGEST))
+    })
+}
+
+/// F5 and F7: a long write holds the fence up. Our statement is gone afterwards, theirs is not harmed.
+pub(super) fn long_write(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>> {
+    Box::pin(async move {
+        let primary = bench.stage.pair.primary_index().await?;
+        let (swap, plug) = bench.start_draining().await?;
+        let mut writing = bench.app_session(primary).await?;
+        let write = tokio::spawn(async move {
+            writing.query_drop("INSERT INTO ledger.plain SELECT SLEEP(2.5)").await
+        });
+        sleep(Duration::from_millis(100)).await;
+        let ended = bench.pull_and_end(swap, plug).await?;
+        ended.expect(1)?.expect_failed_at("fence")?;
+        bench.expect_no_pending_fence(primary).await?;
+        write.await??;
+        Ok(End::rolled_back().longest(LONGEST))
+    })
+}
+
+/// F38: the fence is lifted by somebody while the swap waits for the replica: seen before there are two writers.
+pub(super) fn fence_lifted(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>> {
+    Box::pin(async move {
+        let primary = bench.stage.pair.primary_index().await?;
+        let (mut swap, plug) = bench.start_draining().await?;
+        let stalled = bench.stall_applier(1 - primary).await?;
+        let (written, waiting) = tokio::join!(plug.pull(), swap.wait_step("barrier"));
+        waiting?;
+        bench.say(primary, &["SET GLOBAL read_only = 0"]).await?;
+        drop(stalled.disconnect().await);
+        let ended = swap.end().await?;
+        bench.acknowledged.extend(written?);
+        ended.expect(1)?.expect_failed_at("promote")?;
+        Ok(End::rolled_back().longest(LONGEST))
+    })
+}
+
+/// F38: the replica is made writable by somebody while users wait: what is written there is not lost either.
+pub(super) fn replica_opened(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>> {
+    Box::pin(async move {
+        let replica = 1 - bench.stage.pair.primary_index().await?;
+        let (swap, plug) = bench.start_draining().await?;
+        bench.say(replica, &["SET GLOBAL read_only = 0"]).await?;
+        let ended = bench.pull_and_end(swap, plug).await?;
+        if ended.expect_one_of(&[0, 1])?.code() == Some(0) {
+            return Ok(End::swapped());
+        }
+        bench.fence(replica).await?;
+        Ok(End::rolled_back())
+    })
+}
+
+/// F44: an idle transaction with row locks on the old primary, there all the time: nobody is held for it.
+pub(super) fn idle_transaction(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>> {
+    Box::pin(async move {
+        let primary = bench.stage.pair.primary_index().await?;
+        let mut idle = bench.app_session(primary).await?;
+        idle.query_drop("BEGIN").await?;
+        idle.query_drop("UPDATE ledger.bystander SET v = v + 1 WHERE id = 2").await?;
+        // Older than swap.bounds.quiet_age, in the server's whole seconds.
+        sleep(Duration::from_millis(1500)).await;
+        let ended = bench.swap().await?;
+        let told = ended.expect(1)?;
+        ensure!(told.out.contains("an open transaction"), "{}", told.out);
+        ensure!(told.step("hold").is_none(), "users were held for it: {}", told.talk);
+        idle.query_drop("ROLLBACK").await?;
+        drop(idle.disconnect().await);
+        Ok(End::rolled_back())
+    })
+}
+
+/// F44: the transaction begins while users are held: the settle step gives up within its bound, and it may commit.
+pub(super) fn late_transaction(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>> {
+    Box::pin(async move {
+        let primary = bench.stage.pair.primary_index().await?;
+        let (swap, plug) = bench.start_draining().await?;
+        let mut idle = bench.app_session(primary).await?;
+        idle.query_drop("BEGIN").await?;
+        idle.query_drop("UPDATE ledger.bystander SET v = v + 1 WHERE id = 2").await?;
+        let ended = bench.pull_and_end(swap, plug).await?;
+        ensure!(ended.expect(1)?.talk.contains("still has open transactions"), "{}", ended.talk);
+        idle.query_drop("COMMIT").await?;
+        drop(idle.disconnect().await);
+        Ok(End::rolled_back().longest(LONGEST))
+    })
+}
+
+/// F46: a transaction that ends while the settle step looks: the server's stale list does not make it fail.
+pub(super) fn short_transaction(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>> {
+    Box::pin(async move {
+        let primary = bench.stage.pair.primary_index().await?;
+        let (mut swap, plug) = bench.start_draining().await?;
+        let mut busy = bench.app_session(primary).await?;
+        busy.query_drop("BEGIN").await?;
+        busy.query_drop("UPDATE ledger.bystander SET v = v + 1 WHERE id = 2").await?;
+        bench.unplug(plug).await?;
+        swap.wait_step("hold").await?;
+        sleep(Duration::from_millis(100)).await;
+        busy.query_drop("COMMIT").await?;
+        swap.end().await?.expect(0)?;
+        Ok(End::swapped().longest(LONGEST))
+    })
+}
+
+/// F45: a replica that stops answering in the middle. What it says late, after it goes on, is not taken for an answer.
+pub(super) fn replica_hangs(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>> {
+    Box::pin(async move {
+        let replica = 1 - bench.stage.pair.primary_index().await?;
+        let (swap, plug) = bench.start_draining().await?;
+        bench.stage.pair.server(replica).suspend()?;
+        let ended = bench.pull_and_end(swap, plug).await;
+        bench.stage.pair.server(replica).resume()?;
+        ended?.expect(1)?;
+        bench.wait_healthy().await?;
+        bench.swap().await?.expect(0)?;
+        Ok(End::swapped().as_outcome("rolled_back, then swapped"))
+    })
+}
