@@ -180,10 +180,12 @@ impl Server for MySqlServer {
         if rows.first().and_then(|row| row.at(0)) != Some("0") {
             return Ok(false);
         }
-        // MariaDB's function compares sequence numbers only: the set decides, server id included.
-        let executed = self.executed().await?;
         tracing::debug!(took = ?began.elapsed(), "the barrier is applied");
-        Ok(executed.contains(barrier))
+        match dialect.0 {
+            Flavor::MySql => Ok(true),
+            // Its function compares sequence numbers only: the set decides, server id included.
+            Flavor::MariaDb => Ok(self.executed().await?.contains(barrier)),
+        }
     }
 
     async fn promote(&self) -> Result<(), ServerError> {

@@ -160,13 +160,14 @@ impl<L: Log> Executor<L> {
             sleep(RETRY_PAUSE * tries).await;
             self.renew_before_retry(step).await;
         }
-        let emergency = if step == Step::COMMIT && action == Action::Perform {
-            self.steps.emergency()
+        let (emergency, covers) = if step == Step::COMMIT && action == Action::Perform {
+            (self.steps.emergency(), Step::COVERED.to_vec())
         } else {
-            Vec::new()
+            (Vec::new(), Vec::new())
         };
-        let durable = step.acts() || action == Action::Undo;
-        if !self.record(Record::Intent { action, step, emergency }, durable).await {
+        let announced = action == Action::Perform && tries == 0 && Step::COVERED.contains(&step);
+        let durable = (step.acts() || action == Action::Undo) && !announced;
+        if !self.record(Record::Intent { action, step, emergency, covers }, durable).await {
             return;
         }
         fault::point("before", action, step);

@@ -11,7 +11,7 @@ use super::{
     gates::{GateError, Gates},
     gtid::GtidSet,
     machine::State,
-    observation::{Access, Blocker, ThreadState},
+    observation::{Blocker, ThreadState},
     plan::Plan,
     record::{Facts, Verdict},
     server::{Effect, Server, ServerError, TRANSACTIONS_FRESH_AFTER},
@@ -95,7 +95,7 @@ impl Steps {
             Step::Fence => self.fence().await,
             Step::Barrier => self.barrier().await,
             Step::CatchUp => self.catch_up(self.barrier_of(state)?).await,
-            Step::Promote => self.promote().await,
+            Step::Promote => self.promote(self.barrier_of(state)?).await,
             Step::Endpoint => {
                 let said = self.endpoint.point(self.new.address(), self.old.address()).await?;
                 Ok(Facts { barrier: None, note: (!said.is_empty()).then_some(said) })
@@ -325,9 +325,6 @@ impl Steps {
     async fn catch_up(&self, barrier: &GtidSet) -> Result<Facts, StepError> {
         let bound = self.plan.bounds.catch_up;
         if self.new.wait_applied(barrier, bound).await? {
-            // The last look before the commit point: an administrator writes through MariaDB's read_only, and
-            // anybody may have lifted the fence meanwhile.
-            self.check_fenced_at(barrier).await?;
             return Ok(Facts::default());
         }
         Err(StepError::refused(format!(
@@ -336,12 +333,13 @@ impl Steps {
         )))
     }
 
-    /// The last look before there is no way back: somebody may have lifted the fence since the barrier, and then a
-    /// promote would make two writers. An old primary that does not answer was fenced when it last did.
-    async fn promote(&self) -> Result<Facts, StepError> {
-        if self.old.access().await.is_ok_and(Access::is_writable) {
-            let name = self.old.name();
-            return Err(StepError::refused(format!("somebody lifted the fence of {name}")));
+    /// Looks at the fence a last time: an administrator writes through MariaDB's `read_only`, and anybody may have lifted
+    /// it since the barrier; then a promote would make two writers or lose a write. An old primary that does not answer
+    /// was fenced when it last did.
+    async fn promote(&self, barrier: &GtidSet) -> Result<Facts, StepError> {
+        match self.check_fenced_at(barrier).await {
+            Err(error) if error.effect == Effect::Refused => return Err(error),
+            Ok(()) | Err(_) => {}
         }
         self.new.promote().await?;
         Ok(Facts::default())
