@@ -139,10 +139,6 @@ impl Gates for AdminGates {
         Ok(())
     }
 
-    async fn is_held(&self, holder: &str) -> Result<bool, GateError> {
-        Ok(self.held_by(holder).await?.len() == self.apps.len())
-    }
-
     async fn release(&self, holder: &str) -> Result<(), GateError> {
         let known: Option<Vec<(String, u64)>> =
             self.apps.iter().map(|app| Some((app.clone(), self.known(app)?))).collect();

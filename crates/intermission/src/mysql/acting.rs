@@ -163,6 +163,9 @@ impl MySqlServer {
 
     pub(super) async fn give_lock_back(&self) -> Result<(), ServerError> {
         let mut acting = self.acting.lock().await;
+        if let Acting::Lost(id) = *acting {
+            self.end_own_session(id).await?;
+        }
         if matches!(*acting, Acting::Open(_)) {
             let sql = format!("SELECT RELEASE_LOCK('{LOCK}')");
             self.act_on(&mut acting, "give the advisory lock back", &sql, self.login.statement)

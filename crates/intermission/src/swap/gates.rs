@@ -39,8 +39,6 @@ pub trait Gates: Send + Sync + fmt::Debug {
     async fn hold(&self, holder: &str, lease: Duration, drain: Duration) -> Result<(), GateError>;
     /// Lengthens what `holder` holds.
     async fn renew(&self, holder: &str, lease: Duration) -> Result<(), GateError>;
-    /// Whether `holder` still holds every app.
-    async fn is_held(&self, holder: &str) -> Result<bool, GateError>;
     /// Releases what `holder` holds, if anything.
     async fn release(&self, holder: &str) -> Result<(), GateError>;
     /// What users saw of `holder`'s last hold.

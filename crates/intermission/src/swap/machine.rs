@@ -279,6 +279,12 @@ impl State {
         }
         self.closed = None;
         self.interrupted = true;
+        if let Some(commit) = self.steps.get_mut(&Step::COMMIT)
+            && commit.status == Status::Undone
+        {
+            // It had not happened then; an operator may have done it by hand since.
+            commit.status = Status::Failed;
+        }
         for progress in self.steps.values_mut() {
             // Only the attempts of the new process count, those to undo a finished step too. That a step was ever
             // tried stays known.

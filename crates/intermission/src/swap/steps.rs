@@ -84,6 +84,11 @@ impl Steps {
     /// What went wrong, and whether it may have had an effect.
     pub async fn perform(&self, step: Step, state: &State) -> Result<Facts, StepError> {
         let bounds = &self.plan.bounds;
+        let moves =
+            matches!(step, Step::Endpoint | Step::EndSessions | Step::Detach | Step::Rejoin);
+        if moves && state.is_interrupted() {
+            self.check_promoted().await?;
+        }
         match step {
             Step::Lock => self.lock().await,
             Step::Quiet => self.quiet().await,
@@ -122,6 +127,18 @@ impl Steps {
             }
             Step::Unlock => self.unlock().await,
         }
+    }
+
+    /// A journal may be old: going on with it after somebody has given the roles back would take the site down.
+    async fn check_promoted(&self) -> Result<(), StepError> {
+        if self.new.access().await?.is_writable() {
+            return Ok(());
+        }
+        Err(StepError::refused(format!(
+            "{} is not writable any more: somebody changed the roles since; look at both servers, and move the journal \
+             away when they are right",
+            self.new.name()
+        )))
     }
 
     /// Whether the commit point was passed. It takes the lock first, so that no earlier promote can still come.

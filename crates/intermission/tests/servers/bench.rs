@@ -80,9 +80,6 @@ impl Gates for Asked {
     async fn renew(&self, _: &str, _: Duration) -> Result<(), GateError> {
         Ok(())
     }
-    async fn is_held(&self, _: &str) -> Result<bool, GateError> {
-        Ok(true)
-    }
     async fn release(&self, _: &str) -> Result<(), GateError> {
         self.note("release");
         drop(self.closed.lock().unwrap().take());

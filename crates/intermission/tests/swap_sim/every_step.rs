@@ -18,6 +18,8 @@ use crate::{
 };
 
 const UNDOABLE: [Step; 3] = [Step::Lock, Step::Hold, Step::Fence];
+/// The promote step first looks at the old primary this many times.
+const LOOKS: usize = 2;
 
 /// The calls of a whole run: which step makes how many.
 fn calls(flavor: Flavor) -> Vec<(Step, usize)> {
@@ -77,7 +79,14 @@ async fn recover_when_mended(stage: &Arc<Stage>, case: &str) {
 
 /// The only legal ending of a swap in which this call goes wrong and this undo never succeeds.
 fn expected(fault: &Fault, undo: Option<&Fault>) -> Ending {
-    let is_lost = fault.step == Step::Promote && !fault.moment.lands();
+    let is_look = fault.nth.is_some_and(|nth| nth < LOOKS);
+    let is_lost = fault.step == Step::Promote
+        && match fault.moment {
+            // A look without an answer does not stop the promote; one that hangs takes the step's time.
+            Moment::AfterEffect | Moment::Late | Moment::Dies if is_look => false,
+            Moment::HangAfter if is_look => true,
+            moment => !moment.lands(),
+        };
     let unwinds = fault.step < Step::COMMIT || is_lost;
     // An undo that never works is met only where there is something to undo. To unlock never fails for long: closing
     // a connection that does not answer gives its lock back too.
@@ -143,7 +152,7 @@ fn f12_a_promote_whose_outcome_cannot_be_read_leaves_the_fence_and_holds_nobody(
         for moment in Moment::ALL {
             for silence in [Moment::BeforeEffect, Moment::AfterEffect, Moment::HangBefore] {
                 let faults = [
-                    Fault::once(Action::Perform, Step::Promote, 0, moment),
+                    Fault::once(Action::Perform, Step::Promote, LOOKS, moment),
                     Fault::always(Action::Verify, Step::Promote, silence),
                 ];
                 let seen = run(flavor, &faults);

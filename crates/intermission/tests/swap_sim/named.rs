@@ -58,7 +58,7 @@ fn f1_a_catch_up_that_never_finishes_is_found_before_anybody_is_held() {
         stage.with(|world| world.servers[1].is_stuck = true);
         let end = swap(&stage).await;
         let (cause, held) = rolled_back(&stage, &end).await;
-        assert!(cause.contains("does not catch up"), "{cause}");
+        assert!(cause.contains("to catch up"), "{cause}");
         assert!(held.is_zero(), "users were held for {held:?}");
     });
 }
@@ -137,7 +137,8 @@ fn f10_f11_f39_the_order_of_what_is_asked_of_the_servers() {
             ];
             assert!(order.map(at).is_sorted(), "{asked:?}");
             let count = |what| asked.iter().filter(|call| **call == what).count();
-            assert_eq!((count("barrier"), count("promote"), count("point")), (2, 1, 1));
+            // The third look at the barrier is the last before the promote.
+            assert_eq!((count("barrier"), count("promote"), count("point")), (3, 1, 1));
         });
     }
 }

@@ -200,13 +200,6 @@ impl Gates for SimGates {
         self.0.pass("renew", None, renew).await.map_err(gate_error("renew"))
     }
 
-    async fn is_held(&self, holder: &str) -> Result<bool, GateError> {
-        let name = holder.to_owned();
-        let look =
-            move |world: &mut World| Ok(world.gate.held.as_ref().is_some_and(|h| h.holder == name));
-        self.0.pass("is_held", None, look).await.map_err(gate_error("look"))
-    }
-
     async fn release(&self, holder: &str) -> Result<(), GateError> {
         let name = holder.to_owned();
         let release = move |world: &mut World| {

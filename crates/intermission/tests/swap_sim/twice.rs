@@ -47,7 +47,12 @@ fn picture(world: &mut World, step: Step) -> Picture {
 
 async fn perform(steps: &Steps, state: &mut State, step: Step, times: u32) {
     for _ in 0..times {
-        let intent = Record::Intent { action: Action::Perform, step, emergency: Vec::new() };
+        let intent = Record::Intent {
+            action: Action::Perform,
+            step,
+            emergency: Vec::new(),
+            covers: Vec::new(),
+        };
         state.apply(1, &intent).unwrap();
         let facts = steps.perform(step, state).await.unwrap_or_else(|e| panic!("{step}: {e}"));
         let outcome = Outcome::Done { facts };
