@@ -106,7 +106,8 @@ impl Gate {
         listener::ensure_free(&settings.listen)?;
         let (listeners, listen) = listener::bind(&settings.listen, workers)?;
         let shared = Shared {
-            // An accept loop waits with a permit in its hand.
+            // An accept loop waits with a permit in its hand, so each may exceed the bound by one;
+            // without that, a connection could wait at one loop for a permit idle in another.
             connections: Arc::new(Semaphore::new(
                 settings.connections_max.saturating_add(workers * listen.len()),
             )),

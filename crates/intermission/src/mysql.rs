@@ -1,7 +1,9 @@
 //! The database servers: the only place with SQL.
 
+mod acting;
 mod dialect;
 mod fence;
+mod marker;
 mod observe;
 mod privilege;
 mod row;

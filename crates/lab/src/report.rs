@@ -6,14 +6,18 @@ mod page;
 mod table;
 mod timeline;
 
+use std::cmp::Reverse;
 use std::io::{self, Write};
 use std::path::Path;
 
 use jiff::Timestamp;
 
-use crate::trial::Trial;
+use crate::trial::{Swapped, Trial};
 
 pub(crate) use page::{show_count, show_ms};
+
+/// Swaps drawn per trial: a page stays a page.
+const DRAWN_MAX: usize = 4;
 
 /// The whole page.
 #[must_use]
@@ -29,7 +33,11 @@ pub fn render(trials: &[Trial], generated: Timestamp) -> String {
 fn section(trial: &Trial) -> String {
     let mut html = format!("<section><h2>{}</h2>", page::escape(&trial.server()));
     html.push_str(&table::facts(trial));
-    for (number, swapped) in (1..).zip(&trial.swaps) {
+    let drawn = worth_drawing(trial);
+    if drawn.len() < trial.swaps.len() {
+        html.push_str("<p>Drawn are the swaps of the longest added latency.</p>");
+    }
+    for (number, swapped) in drawn {
         html.push_str(&table::swap_heading(trial, swapped, number));
         html.push_str(&timeline::draw(trial, swapped));
         html.push_str(page::LEGEND);
@@ -40,6 +48,17 @@ fn section(trial: &Trial) -> String {
     html.push_str(&table::failures(trial));
     html.push_str("</section>");
     html
+}
+
+/// The swaps to draw, numbered from 1: all, or of many those that users saw most of.
+fn worth_drawing(trial: &Trial) -> Vec<(usize, &Swapped)> {
+    let mut swaps: Vec<(usize, &Swapped)> = (1..).zip(&trial.swaps).collect();
+    if swaps.len() > DRAWN_MAX {
+        swaps.sort_by_cached_key(|(_, swapped)| Reverse(trial.added_latency(swapped)));
+        swaps.truncate(DRAWN_MAX);
+        swaps.sort_by_key(|(number, _)| *number);
+    }
+    swaps
 }
 
 /// Writes the page, all or nothing.

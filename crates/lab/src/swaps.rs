@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::display::Display;
 use crate::load::percentile;
-use crate::report::show_ms;
+use crate::report::{self, show_ms};
 use crate::server::Flavor;
 use crate::stage::{Programs, Stage, StageOptions};
 use crate::trial::{self, Event, Trial, TrialOptions};
@@ -29,6 +31,9 @@ pub struct SwapsArgs {
     /// Load without a swap before each swap, ms.
     #[arg(long, value_name = "MS", default_value_t = 400)]
     pub quiet: u64,
+    /// Draw the worst swaps and the whole run into this file.
+    #[arg(long, value_name = "PATH")]
+    pub report: Option<PathBuf>,
     /// Print one JSON object on stdout instead of lines.
     #[arg(long)]
     pub json: bool,
@@ -100,6 +105,12 @@ pub async fn run(args: &SwapsArgs) -> anyhow::Result<bool> {
     let trial = trial::run(&stage, options, |event| follow(&mut display, event)).await?;
     drop(display);
 
+    let trials = [trial];
+    if let Some(path) = &args.report {
+        report::write(path, &report::render(&trials, Timestamp::now()))
+            .with_context(|| format!("cannot write the report {}", path.display()))?;
+    }
+    let [trial] = trials;
     let result = SwapsResult::of(&trial);
     let mut out = io::stdout().lock();
     print(&mut out, &result, args.json).context("cannot print the result")?;

@@ -173,10 +173,12 @@ impl Trial {
         self.swaps.iter().filter(|swapped| swapped.run.done()).count()
     }
 
-    /// The write pause of one swap.
+    /// The write pause of one swap: from the last acknowledgement by the old primary to the first by the new one. Only
+    /// the gap around the promote has both; without a journal it is the longest gap of the whole swap.
     #[must_use]
     pub fn write_pause(&self, swapped: &Swapped) -> Option<Duration> {
-        write_pause(&self.recording.samples, swapped.window)
+        let window = self.named_step(swapped, "promote").unwrap_or(swapped.window);
+        write_pause(&self.recording.samples, window)
     }
 
     /// The longest added latency over one swap.

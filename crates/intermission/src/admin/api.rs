@@ -83,6 +83,7 @@ pub struct HoldRequest {
     /// The app's own if left out.
     #[serde(default)]
     pub lease_ms: Option<u64>,
+    /// Not longer than the lease. The app's own if left out.
     #[serde(default)]
     pub drain_ms: Option<u64>,
 }

@@ -25,8 +25,8 @@ use tokio::net::UnixStream;
 pub use self::error::ClientError;
 pub use self::event::{Events, Notice};
 use super::api::{
-    APPS_PATH, Apps, ErrorBody, HoldReply, HoldRequest, ReleaseReply, ReleaseRequest, RenewReply,
-    RenewRequest, STATUS_PATH, Status,
+    APPS_PATH, Apps, ErrorBody, ErrorCode, HoldReply, HoldRequest, ReleaseReply, ReleaseRequest,
+    RenewReply, RenewRequest, STATUS_PATH, Status,
 };
 
 /// Of any call but the drain of a hold; the gate writes its state to disk in between.
@@ -35,7 +35,7 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const DRAIN_UNKNOWN: Duration = Duration::from_mins(10);
 const REPLY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Connections kept between calls: more calls at once than this open their own.
-const IDLE_MAX: usize = 2;
+const IDLE_MAX: usize = 8;
 
 type Sender = http1::SendRequest<Full<Bytes>>;
 type Driver = http1::Connection<TokioIo<UnixStream>, Full<Bytes>>;
@@ -79,7 +79,8 @@ impl Client {
         self.get(APPS_PATH).await
     }
 
-    /// Returns when nothing is in flight any more. Dropping the future releases.
+    /// Returns when nothing is in flight any more. Dropping the future releases, unless the
+    /// acknowledgement is under way already: follow it with [`Client::release_of`].
     ///
     /// # Errors
     /// [`ClientError::Refused`] with who holds it, or with the stragglers of a drain that took too
@@ -109,6 +110,20 @@ impl Client {
         request: &ReleaseRequest,
     ) -> Result<ReleaseReply, ClientError> {
         self.post(app, "release", request, CALL_TIMEOUT).await
+    }
+
+    /// Releases `app` if `holder` holds it: after a hold whose outcome was not waited for.
+    ///
+    /// # Errors
+    /// See [`Client::status`]. That it was over meanwhile is none.
+    pub async fn release_of(&self, app: &str, holder: &str) -> Result<(), ClientError> {
+        let apps = self.apps().await?.apps;
+        let held = apps.into_iter().filter(|status| status.name == app).find_map(|app| app.hold);
+        let Some(held) = held.filter(|held| held.holder == holder) else { return Ok(()) };
+        match self.release(app, &ReleaseRequest { generation: held.generation }).await {
+            Err(error) if error.code() == Some(ErrorCode::Stale) => Ok(()),
+            released => released.map(drop),
+        }
     }
 
     /// What happens from now on.

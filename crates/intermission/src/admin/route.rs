@@ -1,18 +1,17 @@
 //! The routes of the admin API. They parse, ask the gate and answer; they decide nothing.
 
+mod call;
 mod event;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use bytes::Bytes;
 use hold::{Generation, Holder};
-use http::StatusCode;
-use serde::de::DeserializeOwned;
 
+use self::call::Call;
 use self::event::{Subscribers, events};
 use super::api::{
     APPS_PATH, AppState, AppStatus, Apps, EVENTS_PATH, ErrorCode, HeldBy, HoldReply, HoldRequest,
@@ -24,8 +23,6 @@ use crate::gate::{AppControl, Done, Gate, StateError, millis};
 const BODY_BYTES_MAX: usize = 16 * 1024;
 const HOLDER_CHARS_MAX: usize = 100;
 const REASON_CHARS_MAX: usize = 500;
-/// Of what a caller sent, an error repeats no more.
-const QUOTE_CHARS_MAX: usize = 64;
 
 #[derive(Clone)]
 struct Context {
@@ -63,16 +60,10 @@ async fn apps(State(context): State<Context>) -> Json<Apps> {
     Json(Apps { apps: context.gate.apps.iter().map(|app| app_status(app)).collect() })
 }
 
-async fn hold(
-    State(context): State<Context>,
-    Path(app): Path<String>,
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
-) -> Result<Json<HoldReply>, ApiError> {
-    let app = find(&context, &app)?;
-    let asked: HoldRequest = parse(body)?;
+async fn hold(Call { app, asked }: Call<HoldRequest>) -> Result<Json<HoldReply>, ApiError> {
     let holder = holder(asked.holder, asked.reason)?;
-    let lease = lease(app, asked.lease_ms)?;
-    let drain = asked.drain_ms.map_or(app.settings.drain, Duration::from_millis);
+    let lease = lease(&app, asked.lease_ms)?;
+    let drain = asked.drain_ms.map_or(app.settings.drain.min(lease), Duration::from_millis);
     if drain > lease {
         let (drain_ms, lease_ms) = (millis(drain), millis(lease));
         let message = format!(
@@ -85,14 +76,8 @@ async fn hold(
     Ok(Json(HoldReply { generation, lease_ms: millis(lease), drained_ms: millis(held.drained) }))
 }
 
-async fn renew(
-    State(context): State<Context>,
-    Path(app): Path<String>,
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
-) -> Result<Json<RenewReply>, ApiError> {
-    let app = find(&context, &app)?;
-    let asked: RenewRequest = parse(body)?;
-    let lease = lease(app, asked.lease_ms)?;
+async fn renew(Call { app, asked }: Call<RenewRequest>) -> Result<Json<RenewReply>, ApiError> {
+    let lease = lease(&app, asked.lease_ms)?;
     let generation = Generation::new(asked.generation);
     let Done { value: (), unwritten } = app.renew(generation, lease).await?;
     let warning = unwritten
@@ -101,12 +86,8 @@ async fn renew(
 }
 
 async fn release(
-    State(context): State<Context>,
-    Path(app): Path<String>,
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+    Call { app, asked }: Call<ReleaseRequest>,
 ) -> Result<Json<ReleaseReply>, ApiError> {
-    let app = find(&context, &app)?;
-    let asked: ReleaseRequest = parse(body)?;
     let generation = Generation::new(asked.generation);
     let Done { value, unwritten } = app.release(generation).await?;
     let warning = unwritten.map(|error| {
@@ -121,35 +102,6 @@ async fn not_found() -> ApiError {
 
 async fn method_not_allowed() -> ApiError {
     ApiError::new(ErrorCode::MethodNotAllowed, "this path does not take this method")
-}
-
-fn find<'c>(context: &'c Context, name: &str) -> Result<&'c Arc<AppControl>, ApiError> {
-    context.gate.app(name).ok_or_else(|| {
-        let known: Vec<_> =
-            context.gate.apps.iter().map(|app| app.settings.name.as_str()).collect();
-        let name: String = name.chars().take(QUOTE_CHARS_MAX).collect();
-        let message = format!("no app {name:?}; there is: {}", known.join(", "));
-        ApiError::new(ErrorCode::UnknownApp, message)
-    })
-}
-
-fn parse<T: DeserializeOwned>(
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
-) -> Result<T, ApiError> {
-    let body = body.map_err(|rejection| {
-        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            let message = format!("the body is larger than {BODY_BYTES_MAX} bytes");
-            return ApiError::new(ErrorCode::TooLarge, message);
-        }
-        ApiError::new(ErrorCode::BadRequest, "the body broke off")
-    })?;
-    serde_json::from_slice(&body).map_err(|error| {
-        let error: String = error.to_string().chars().take(QUOTE_CHARS_MAX * 4).collect();
-        ApiError::new(
-            ErrorCode::BadRequest,
-            format!("the body is not what this path takes: {error}"),
-        )
-    })
 }
 
 fn holder(name: String, reason: String) -> Result<Holder, ApiError> {

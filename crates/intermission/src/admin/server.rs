@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,13 +71,17 @@ fn connected(
             .timer(TokioTimer::new())
             .header_read_timeout(IDLE_MAX)
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-        tokio::select! {
-            ended = connection => {
-                if let Err(error) = ended {
-                    tracing::debug!(%error, "admin connection ended");
-                }
+        let mut connection = pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = ending.ending() => {
+                // A release that let the last requests go, and so the gate end, gets its answer.
+                connection.as_mut().graceful_shutdown();
+                connection.await
             }
-            () = ending.ending() => {}
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "admin connection ended");
         }
         drop(permit);
     }));

@@ -54,7 +54,8 @@ pub(crate) async fn run(args: &Args, config: &Config, printer: &Printer) -> anyh
     let held = tokio::select! {
         held = client.hold(&args.app, &request) => held,
         signal = signals.next() => {
-            // The gate releases because the call is dropped.
+            // The gate releases because the call is dropped, unless it had just answered.
+            client.release_of(&args.app, &request.holder).await?;
             let signal = signal.name();
             printer.talk(format_args!("{signal} while `{}` was draining: released", args.app));
             return Ok(Exit::Refused);

@@ -1,5 +1,6 @@
 //! `intermission serve`
 
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +16,19 @@ use crate::shutdown::{Shutdown, StopSignal, StopSignals};
 /// For the admin connections, after every worker has ended.
 const LAST_TASKS_MAX: Duration = Duration::from_secs(1);
 
+/// Open files besides the client connections: upstream connections, above all.
+const FILES_BESIDE: u64 = 2048;
+
 pub(crate) fn run(config: &Config) -> anyhow::Result<Exit> {
     let filter = tracing_subscriber::EnvFilter::builder()
         .with_env_var("INTERMISSION_LOG")
         .with_default_directive(tracing::Level::INFO.into())
         .from_env_lossy();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
     raise_file_limit(config.gate.connections_max);
     block_on(serve(config))
 }
@@ -66,14 +74,14 @@ fn stop(signal: StopSignal, shutdown: &Shutdown) {
     }
 }
 
-/// Each connection is an open file, and each request in flight one more.
+/// Each connection is an open file, and so is each connection to an upstream.
 fn raise_file_limit(connections_max: usize) {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "cannot raise the limit of open files");
     }
-    let needed = u64::try_from(connections_max).unwrap_or(u64::MAX).saturating_mul(2);
+    let needed = u64::try_from(connections_max).unwrap_or(u64::MAX).saturating_add(FILES_BESIDE);
     if let Some(files_max) = limit.maximum.filter(|maximum| *maximum < needed) {
         tracing::warn!(
             files_max,

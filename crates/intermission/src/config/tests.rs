@@ -20,7 +20,7 @@ fn parse(text: &str) -> Result<Config, super::ConfigError> {
     Config::parse(Path::new("x.toml"), text)
 }
 
-fn check_error(text: &str, want: Expect) {
+fn check_error(text: &str, want: &Expect) {
     let error = parse(text).unwrap_err();
     want.assert_eq(&error.to_string());
 }
@@ -66,57 +66,57 @@ fn upstreams_of_every_kind_print_as_written() {
 fn errors_name_file_key_and_mend() {
     check_error(
         "[gate]\nlisten_on = []\n",
-        expect![
+        &expect![
             "x.toml:2: `listen_on`: unknown field `listen_on`, expected one of `listen`, `threads`, `admin_socket`, `state_dir`, `shutdown_grace`, `connections_max`, `client_head_timeout`, `client_body_timeout`, `client_write_timeout`, `upstream_connect_timeout`, `upstream_head_timeout`, `upstream_body_timeout`, `upstream_idle_timeout`, `upstream_idle_max`, `trust_forwarded`"
         ],
     );
     check_error(
         "[gate]\nthreads = \"two\"\n",
-        expect![[r#"x.toml:2: `threads`: invalid type: string "two", expected usize"#]],
+        &expect![[r#"x.toml:2: `threads`: invalid type: string "two", expected usize"#]],
     );
     check_error(
         "[gate]\nshutdown_grace = \"soon\"\n",
-        expect![[
+        &expect![[
             r#"x.toml:2: `shutdown_grace`: failed to parse input in the "friendly" duration format: expected duration to start with a unit value (a decimal integer) after an optional sign, but no integer was found"#
         ]],
     );
     check_error(
         "[gate]\nlisten = []\n",
-        expect![[
+        &expect![[
             r#"x.toml: `gate.listen`: is empty; write at least one address, for example ["127.0.0.1:8080"]"#
         ]],
     );
     check_error(
         "[gate]\nupstream_head_timeout = \"0s\"\n",
-        expect![[
+        &expect![[
             r#"x.toml: `gate.upstream_head_timeout`: 0ns is out of range; write a time from "1ms" to "24h""#
         ]],
     );
     check_error(
         &MINIMAL.replace("shop.example.com", "Shop:80"),
-        expect![[
+        &expect![[
             r#"x.toml: `app.shop.hosts`: "Shop:80" is no host name; write an exact host name in lower case, without scheme, port or wildcard"#
         ]],
     );
     check_error(
         &MINIMAL.replace("127.0.0.1:3000", "nowhere"),
-        expect![[
+        &expect![[
             r#"x.toml:5: `upstreams`: "nowhere" is no upstream; write "host:port" or "unix:/path/of.sock""#
         ]],
     );
     check_error(
         &MINIMAL.replace("\"shop\"", "\"../shop\""),
-        expect![[
+        &expect![[
             r#"x.toml: `app.name`: "../shop" is no usable name; use up to 64 of a-z, 0-9, `-` and `_`, beginning with a letter or a digit"#
         ]],
     );
     check_error(
         &format!("{MINIMAL}{MINIMAL}"),
-        expect!["x.toml: `app.shop`: is there twice; give each app its own name"],
+        &expect!["x.toml: `app.shop`: is there twice; give each app its own name"],
     );
     check_error(
         &format!("{MINIMAL}\nlease = \"10m\""),
-        expect![
+        &expect![
             "x.toml: `app.shop.lease`: 600s is longer than lease_max, 300s; make it shorter, or raise lease_max"
         ],
     );

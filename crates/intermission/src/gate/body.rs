@@ -1,7 +1,7 @@
 //! Bodies streamed through in both directions, each with a limit to the patience between two parts.
 
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub(crate) struct RequestBody {
     inner: Incoming,
     patience: Patience,
     /// Only for a request that was held: nobody else is waiting for it to be written.
-    passage: Option<Rc<Passage>>,
+    passage: Option<Weak<Passage>>,
     slot: WrittenSlot,
 }
 
@@ -60,7 +60,7 @@ struct Patience {
 
 impl RequestBody {
     pub(crate) fn new(inner: Incoming, patience: Duration, passage: &Rc<Passage>) -> Self {
-        let passage = passage.was_held().then(|| Rc::clone(passage));
+        let passage = passage.was_held().then(|| Rc::downgrade(passage));
         Self { inner, patience: Patience::new(patience), passage, slot: WrittenSlot::default() }
     }
 

@@ -109,14 +109,13 @@ impl AppControl {
         drain: Duration,
         mut reply: oneshot::Sender<Result<Held, HoldError>>,
     ) {
-        let began = Instant::now();
         let generation = match self.close(holder, lease).await {
             Ok(generation) => generation,
             Err(error) => return drop(reply.send(Err(error))),
         };
         let closed = Instant::now();
         let drained = tokio::select! {
-            drained = self.hold.drained(generation, began + drain) => drained,
+            drained = self.hold.drained(generation, closed + drain) => drained,
             () = reply.closed() => return self.give_up(generation).await,
         };
         let result = match drained {

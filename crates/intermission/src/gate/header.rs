@@ -143,7 +143,7 @@ mod tests {
         ])
         .headers;
         strip_hop_by_hop(&mut headers);
-        assert_eq!(headers.keys().map(|name| name.as_str()).collect::<Vec<_>>(), ["x-public"]);
+        assert_eq!(headers.keys().map(http::HeaderName::as_str).collect::<Vec<_>>(), ["x-public"]);
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! A request on its way through: in flight until its response is complete.
 
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use hold::Ticket;
 
 use super::flight::FlightGuard;
 
-/// Shared by the request's body, the upstream connection that writes it and the response's body;
-/// the last one to let go completes the request.
+/// Kept by whoever waits for the response, then by the response's body. Those who write the request
+/// only look.
 #[derive(Debug)]
 pub(crate) struct Passage {
     ticket: RefCell<Ticket>,
@@ -33,16 +33,16 @@ impl Passage {
 /// Tells a held request that it is written: armed when hyper has taken its last byte, fired by the
 /// next write to the socket. One per upstream connection.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct WrittenSlot(Rc<RefCell<Option<Rc<Passage>>>>);
+pub(crate) struct WrittenSlot(Rc<RefCell<Weak<Passage>>>);
 
 impl WrittenSlot {
-    pub(crate) fn arm(&self, passage: Rc<Passage>) {
-        self.0.replace(Some(passage));
+    pub(crate) fn arm(&self, passage: Weak<Passage>) {
+        self.0.replace(passage);
     }
 
     pub(crate) fn fire(&self) {
         let passage = self.0.take();
-        if let Some(passage) = passage {
+        if let Some(passage) = passage.upgrade() {
             passage.written();
         }
     }

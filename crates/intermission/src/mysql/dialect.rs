@@ -1,5 +1,6 @@
 //! The words of each server (MYSQL.md §2), so that the rest reads the same for both.
 
+use super::row::StatusRow;
 use crate::swap::observation::{Access, Address, Flavor};
 
 /// The channel name of the privilege probes: no server has it, so only the privilege is tried.
@@ -9,13 +10,13 @@ const PROBE: &str = "intermission_probe";
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Dialect(pub(super) Flavor);
 
-/// A privilege, a statement that needs it and changes nothing, and the error number that says "allowed, but there is
-/// no such channel". Zero where success is the only good answer.
+/// A privilege, a statement that needs it and changes nothing, and the error numbers that say "allowed, but there is
+/// no such channel". None where success is the only good answer.
 #[derive(Debug, Clone)]
 pub(super) struct Probe {
     pub(super) privilege: &'static str,
     pub(super) sql: String,
-    pub(super) allowed: u16,
+    pub(super) allowed: &'static [u16],
 }
 
 /// `version` is `@@version`.
@@ -142,41 +143,79 @@ impl Dialect {
         }
     }
 
+    /// The right to end other accounts' sessions.
+    pub(super) const fn connection_admin(self) -> &'static str {
+        match self.0 {
+            Flavor::MariaDb => "CONNECTION ADMIN",
+            Flavor::MySql => "CONNECTION_ADMIN",
+        }
+    }
+
+    /// A statement of the replication account's that tells whether it may replicate. MariaDB has none that needs just
+    /// this privilege: there the grants themselves have to do.
+    pub(super) const fn try_replicating(self) -> &'static str {
+        match self.0 {
+            Flavor::MariaDb => "SHOW GRANTS",
+            Flavor::MySql => "SHOW REPLICAS",
+        }
+    }
+
+    /// What the answer to [`Self::try_replicating`] lacks.
+    pub(super) fn lacks_replicating(self, rows: &[StatusRow]) -> Option<String> {
+        let may = |grant: &str| {
+            let privileges =
+                grant.strip_prefix("GRANT ").and_then(|rest| rest.split_once(" ON *.*"));
+            privileges.is_some_and(|(list, _)| {
+                list.split(", ").any(|one| one == "REPLICATION SLAVE" || one == "ALL PRIVILEGES")
+            })
+        };
+        match self.0 {
+            Flavor::MariaDb if rows.iter().filter_map(|row| row.at(0)).any(may) => None,
+            Flavor::MariaDb => Some("it has no REPLICATION SLAVE on *.*".to_owned()),
+            Flavor::MySql => None,
+        }
+    }
+
     /// Every privilege a swap needs that can be tried without an effect.
     pub(super) fn probes(self) -> Vec<Probe> {
         /// "There is no master connection of that name."
-        const NO_CONNECTION: u16 = 1617;
-        /// "Replica channel does not exist."
-        const NO_CHANNEL: u16 = 3074;
+        const NO_CONNECTION: &[u16] = &[1617];
+        /// "Replica channel does not exist", and "Replica is not configured".
+        const NO_CHANNEL: &[u16] = &[3074, 1794];
         let probe = |privilege, sql: String, allowed| Probe { privilege, sql, allowed };
         let transactions = "SELECT 1 FROM information_schema.innodb_trx LIMIT 1".to_owned();
+        // STOP of a channel that does not exist is answered before the privilege is looked at, on both servers.
         match self.0 {
             Flavor::MariaDb => vec![
-                probe("READ_ONLY ADMIN", "SET GLOBAL read_only=@@global.read_only".to_owned(), 0),
-                probe("REPLICATION SLAVE ADMIN", format!("STOP SLAVE '{PROBE}'"), NO_CONNECTION),
+                probe("READ_ONLY ADMIN", "SET GLOBAL read_only=@@global.read_only".to_owned(), &[]),
+                probe(
+                    "REPLICATION SLAVE ADMIN",
+                    "SET GLOBAL slave_net_timeout=@@global.slave_net_timeout".to_owned(),
+                    &[],
+                ),
                 probe("RELOAD", format!("RESET SLAVE '{PROBE}' ALL"), NO_CONNECTION),
-                probe("SLAVE MONITOR", "SHOW ALL SLAVES STATUS".to_owned(), 0),
-                probe("PROCESS", transactions, 0),
+                probe("SLAVE MONITOR", "SHOW ALL SLAVES STATUS".to_owned(), &[]),
+                probe("PROCESS", transactions, &[]),
             ],
             Flavor::MySql => vec![
                 probe(
                     "SYSTEM_VARIABLES_ADMIN",
                     "SET GLOBAL super_read_only=@@global.super_read_only".to_owned(),
-                    0,
+                    &[],
                 ),
                 probe(
                     "REPLICATION_SLAVE_ADMIN",
-                    format!("STOP REPLICA FOR CHANNEL '{PROBE}'"),
+                    format!("CHANGE REPLICATION FILTER REPLICATE_DO_DB=() FOR CHANNEL '{PROBE}'"),
                     NO_CHANNEL,
                 ),
                 probe("RELOAD", format!("RESET REPLICA ALL FOR CHANNEL '{PROBE}'"), NO_CHANNEL),
-                probe("REPLICATION CLIENT", "SHOW REPLICA STATUS".to_owned(), 0),
-                probe("PROCESS", transactions, 0),
-                probe("XA_RECOVER_ADMIN", "XA RECOVER".to_owned(), 0),
+                probe("REPLICATION CLIENT", "SHOW REPLICA STATUS".to_owned(), &[]),
+                probe("PROCESS", transactions, &[]),
+                probe("XA_RECOVER_ADMIN", "XA RECOVER".to_owned(), &[]),
                 probe(
                     "SELECT ON performance_schema.*",
                     "SELECT 1 FROM performance_schema.metadata_locks LIMIT 0".to_owned(),
-                    0,
+                    &[],
                 ),
             ],
         }
@@ -267,7 +306,7 @@ mod tests {
                     || probe.sql.starts_with("SELECT")
                     || probe.sql.starts_with("SHOW")
                     || probe.sql == "XA RECOVER"
-                    || probe.sql.contains("read_only=@@global.");
+                    || probe.sql.contains("=@@global.");
                 assert!(harmless, "{}", probe.sql);
             }
         }

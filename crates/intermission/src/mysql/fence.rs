@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::{
+    acting::{Acting, UNKNOWN_THREAD},
     dialect::Dialect,
-    server::{MySqlServer, UNKNOWN_THREAD},
+    server::MySqlServer,
     session::request,
 };
 use crate::swap::server::{Effect, ServerError};
@@ -13,8 +14,8 @@ use crate::swap::server::{Effect, ServerError};
 const KILLED_BOUND: Duration = Duration::from_secs(2);
 /// How many KILLs go into one request.
 const KILLS_AT_ONCE: usize = 200;
-/// "You are not owner of thread": on MySQL a session with SYSTEM_USER, which an account without it may not end.
-const NOT_OURS: u16 = 1095;
+/// "You are not owner of thread."
+const NOT_OWNER: u16 = 1095;
 /// "Query execution was interrupted."
 const INTERRUPTED: u16 = 1317;
 
@@ -59,7 +60,7 @@ impl MySqlServer {
             }
         };
         if let Some(conn) = conn {
-            *acting = super::server::Acting::Open(conn);
+            *acting = Acting::Open(conn);
         }
         match answer {
             Ok(_) => Ok(()),
@@ -77,11 +78,10 @@ impl MySqlServer {
     }
 
     /// Ends every session but ours, replication's and the server's own. A large list goes in several requests.
-    ///
-    /// An administrator's session that we may not end stays: it is no application's, and no fence is open to it.
     pub(super) async fn end_application_sessions(&self) -> Result<usize, ServerError> {
-        let own = self.own_ids().await;
         let rows = self.control.rows("list sessions", "SHOW PROCESSLIST").await?;
+        // Asked afterwards: the request above may have opened the very session it lists.
+        let own = self.own_ids().await;
         let ids: Vec<u64> = rows
             .iter()
             .filter(|row| {
@@ -100,25 +100,31 @@ impl MySqlServer {
     }
 
     async fn end_all(&self, ids: &[u64]) -> Result<usize, ServerError> {
+        const DOING: &str = "end the application's sessions";
         let kills: Vec<String> = ids.iter().map(|id| format!("KILL {id}")).collect();
-        match self.control.rows("end the application's sessions", &kills.join(";")).await {
-            Ok(_) => return Ok(kills.len()),
-            // One of them left by itself or may stay, and the rest of the request was not done.
-            Err(failure) if matches!(failure.code, Some(UNKNOWN_THREAD | NOT_OURS)) => {}
+        match self.control.rows(DOING, &kills.join(";")).await {
+            Ok(_) => return Ok(ids.len()),
+            // The rest of the request was not done.
+            Err(failure) if is_about_one(failure.code) => {}
             Err(failure) => return Err(failure.into()),
         }
-        let mut ended = kills.len();
-        for kill in kills {
-            match self.control.rows("end the application's sessions", &kill).await {
+        let mut left = 0;
+        for kill in &kills {
+            match self.control.rows(DOING, kill).await {
                 Ok(_) => {}
-                Err(failure) if failure.code == Some(UNKNOWN_THREAD) => {}
-                Err(failure) if failure.code == Some(NOT_OURS) => {
-                    tracing::warn!(error = %failure.error, kill, "an administrator's session stays");
-                    ended -= 1;
+                Err(failure) if is_about_one(failure.code) => {
+                    left += 1;
+                    tracing::info!(%kill, answer = %failure.error.reason, "a session was left alone");
                 }
                 Err(failure) => return Err(failure.into()),
             }
         }
-        Ok(ended)
+        Ok(ids.len() - left)
     }
+}
+
+/// One session left by itself, or is an administrator's whom not even `CONNECTION_ADMIN` may end (MySQL's
+/// `SYSTEM_USER`): no reason to leave the others.
+const fn is_about_one(code: Option<u16>) -> bool {
+    matches!(code, Some(UNKNOWN_THREAD | NOT_OWNER))
 }

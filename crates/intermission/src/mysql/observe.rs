@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{dialect::Dialect, row::StatusRow, server::MySqlServer};
+use super::{dialect::Dialect, privilege::DENIALS, row::StatusRow, server::MySqlServer};
 use crate::swap::{
     gtid::GtidSet,
     observation::{Access, Address, Blocker, Denied, Flavor, ReplicaView, ServerView, ThreadState},
     server::{Detail, Effect, ServerError},
 };
 
-/// "Access denied; you need … privilege(s)".
-pub(super) const DENIED: u16 = 1227;
 /// How much of a statement an error shows, in characters.
 const STATEMENT_SHOWN: usize = 120;
 /// How many sessions are looked at.
@@ -51,7 +49,7 @@ impl MySqlServer {
         match self.control.rows("read its replication status", dialect.channels()).await {
             Ok(rows) => view.channels = rows.iter().map(channel_of).collect(),
             // The probes name the missing privilege.
-            Err(failure) if failure.code == Some(DENIED) => {}
+            Err(failure) if failure.code.is_some_and(|code| DENIALS.contains(&code)) => {}
             Err(failure) => return Err(failure.into()),
         }
         if detail == Detail::Preflight {
@@ -66,14 +64,10 @@ impl MySqlServer {
         view: &mut ServerView,
     ) -> Result<(), ServerError> {
         view.denied = self.denied(dialect, view.access.is_writable()).await?;
-        view.replication_login = self.try_replication_login(&mut view.denied).await?;
+        view.replication_login = self.try_replication_login(dialect, &mut view.denied).await?;
         let is_denied =
             |privilege: &str| view.denied.iter().any(|d: &Denied| d.privilege == privilege);
-        if !is_denied("XA_RECOVER_ADMIN") {
-            let rows = self.control.rows("list prepared XA transactions", "XA RECOVER").await?;
-            view.prepared_xa =
-                rows.iter().filter_map(|row| row.get(&["data"])).map(str::to_owned).collect();
-        }
+        view.prepared_xa = self.read_prepared().await?;
         if !is_denied("PROCESS") && view.channels.is_empty() {
             let mut blockers = self.read_blockers().await?;
             blockers.retain(|blocker| blocker.age_s >= 1);
@@ -123,8 +117,16 @@ impl MySqlServer {
              LIMIT {SESSIONS_MAX}"
         );
         let rows = self.control.rows("list open transactions", &sql).await?;
+        let prepared = self.read_prepared().await?.into_iter().map(|id| Blocker {
+            session: 0,
+            user: String::new(),
+            host: String::new(),
+            age_s: 0,
+            rows: None,
+            what: format!("the prepared XA transaction {id}, which can commit through a fence"),
+        });
         if rows.is_empty() {
-            return Ok(Vec::new());
+            return Ok(prepared.collect());
         }
         let sessions = self.application_sessions().await?;
         Ok(rows
@@ -145,7 +147,21 @@ impl MySqlServer {
                     ),
                 })
             })
+            .chain(prepared)
             .collect())
+    }
+
+    /// Identifiers of prepared XA transactions, as far as they may be seen.
+    async fn read_prepared(&self) -> Result<Vec<String>, ServerError> {
+        match self.control.rows("list prepared XA transactions", "XA RECOVER").await {
+            Ok(rows) => {
+                Ok(rows.iter().filter_map(|row| row.get(&["data"])).map(str::to_owned).collect())
+            }
+            Err(failure) if failure.code.is_some_and(|code| DENIALS.contains(&code)) => {
+                Ok(Vec::new())
+            }
+            Err(failure) => Err(failure.into()),
+        }
     }
 
     /// Open transactions, writing statements and holders of locks the fence would wait for.
@@ -160,7 +176,15 @@ impl MySqlServer {
             }
         };
         if let Some(sql) = dialect.lock_holders() {
-            for row in self.control.rows("list holders of locks", sql).await? {
+            let rows = match self.control.rows("list holders of locks", sql).await {
+                Ok(rows) => rows,
+                // The probes name the missing privilege.
+                Err(failure) if failure.code.is_some_and(|code| DENIALS.contains(&code)) => {
+                    Vec::new()
+                }
+                Err(failure) => return Err(failure.into()),
+            };
+            for row in rows {
                 if let Some(id) = row.at(0).and_then(|id| id.parse().ok())
                     && let Some(who) = sessions.get(&id)
                 {
@@ -178,8 +202,9 @@ impl MySqlServer {
 
     /// Everybody but us and the server's own sessions.
     async fn application_sessions(&self) -> Result<BTreeMap<u64, Session>, ServerError> {
-        let own = self.own_ids().await;
         let rows = self.control.rows("list sessions", "SHOW FULL PROCESSLIST").await?;
+        // Asked afterwards: the request above may have opened the very session it lists.
+        let own = self.own_ids().await;
         let text = |row: &StatusRow, column| row.get(&[column]).unwrap_or_default().to_owned();
         Ok(rows
             .iter()
@@ -220,14 +245,45 @@ impl Session {
     }
 }
 
+/// What a person needs to know a statement by. Its literals may be passwords, or somebody's data.
 fn shorten(statement: &str) -> String {
-    statement
+    without_literals(statement)
         .split_whitespace()
         .collect::<Vec<_>>()
         .join(" ")
         .chars()
         .take(STATEMENT_SHOWN)
         .collect()
+}
+
+/// Puts an ellipsis for everything between quotes. An unfinished literal, of a statement the server cut, goes too.
+fn without_literals(statement: &str) -> String {
+    let mut kept = String::with_capacity(statement.len());
+    let mut chars = statement.chars();
+    while let Some(c) = chars.next() {
+        kept.push(c);
+        if c != '\'' && c != '"' {
+            continue;
+        }
+        kept.push('…');
+        while let Some(inside) = chars.next() {
+            if inside == '\\' {
+                chars.next();
+            } else if inside == c {
+                kept.push(c);
+                break;
+            }
+        }
+    }
+    kept
+}
+
+/// An applier's error without the statement it quotes: a CREATE USER holds a password.
+fn without_statement(error: &str) -> String {
+    match error.split_once(" Query: ") {
+        Some((error, _)) => error.to_owned(),
+        None => error.to_owned(),
+    }
 }
 
 fn is_on(value: Option<&str>) -> bool {
@@ -256,7 +312,7 @@ fn channel_of(row: &StatusRow) -> ReplicaView {
         io: state(&["Replica_IO_Running", "Slave_IO_Running"]),
         sql: state(&["Replica_SQL_Running", "Slave_SQL_Running"]),
         io_error: row.text(&["Last_IO_Error"]),
-        sql_error: row.text(&["Last_SQL_Error"]),
+        sql_error: row.text(&["Last_SQL_Error"]).map(|error| without_statement(&error)),
         lag_s: row.number(&["Seconds_Behind_Source", "Seconds_Behind_Master"]),
         uses_gtid,
         delay_s: row.number(&["SQL_Delay"]).unwrap_or(0),

@@ -1,17 +1,20 @@
 //! Privileges, tried and not parsed: roles, wildcards and future servers cannot mislead an attempt.
 
 use super::{
+    acting::UNKNOWN_THREAD,
     dialect::Dialect,
-    server::{MySqlServer, UNKNOWN_THREAD},
-    session::Login,
+    server::MySqlServer,
+    session::{Login, request},
 };
 use crate::swap::{observation::Denied, server::ServerError};
 
 /// Error numbers that mean a missing privilege. 1401 is what MySQL 9.7 answers to `XA RECOVER` without
 /// `XA_RECOVER_ADMIN` (measured).
-const DENIALS: [u16; 8] = [1044, 1045, 1095, 1142, 1143, 1227, 1401, 3530];
+pub(super) const DENIALS: [u16; 8] = [1044, 1045, 1095, 1142, 1143, 1227, 1401, 3530];
 const UNKNOWN_DATABASE: u16 = 1049;
 const UNKNOWN_TABLE: u16 = 1146;
+const TABLE_EXISTS: u16 = 1050;
+const COLUMN_TWICE: u16 = 1060;
 
 impl MySqlServer {
     /// The privileges that were denied.
@@ -22,7 +25,7 @@ impl MySqlServer {
     ) -> Result<Vec<Denied>, ServerError> {
         let mut denied = Vec::new();
         for probe in dialect.probes() {
-            if let Some(answer) = self.try_statement(&probe.sql, &[probe.allowed]).await? {
+            if let Some(answer) = self.try_statement(&probe.sql, probe.allowed).await? {
                 denied.push(Denied { privilege: probe.privilege.to_owned(), answer });
             }
         }
@@ -34,23 +37,27 @@ impl MySqlServer {
     }
 
     /// The marker's table may not be there yet: then "no such table" says that the privilege is.
-    async fn denied_on_marker(&self) -> Result<Option<Denied>, ServerError> {
+    async fn denied_on_marker(&self) -> Result<Vec<Denied>, ServerError> {
         let schema = &self.marker_schema;
+        let table = format!("{schema}.marker");
         let probes = [
-            format!("INSERT INTO {schema}.marker (id, swap) SELECT 1, '' FROM DUAL WHERE FALSE"),
-            format!("UPDATE {schema}.marker SET swap = '' WHERE FALSE"),
-            format!("CREATE TABLE {schema}.marker LIKE {schema}.no_such_table"),
+            ("SELECT", format!("SELECT swap FROM {table} LIMIT 0")),
+            (
+                "INSERT",
+                format!("INSERT INTO {table} (id, swap) SELECT 1, '' FROM DUAL WHERE FALSE"),
+            ),
+            ("UPDATE", format!("UPDATE {table} SET swap = '' WHERE FALSE")),
+            // Two columns of one name: no server makes such a table, and each looks at the privilege first.
+            ("CREATE", format!("CREATE TABLE {table} (id INT, id INT)")),
         ];
-        for sql in probes {
-            /// "Table already exists": the privilege was looked at first.
-            const EXISTS: u16 = 1050;
-            let allowed = [UNKNOWN_DATABASE, UNKNOWN_TABLE, EXISTS];
+        let mut denied = Vec::new();
+        for (privilege, sql) in probes {
+            let allowed = [UNKNOWN_DATABASE, UNKNOWN_TABLE, TABLE_EXISTS, COLUMN_TWICE];
             if let Some(answer) = self.try_statement(&sql, &allowed).await? {
-                let privilege = format!("SELECT, INSERT, UPDATE, CREATE ON {schema}.*");
-                return Ok(Some(Denied { privilege, answer }));
+                denied.push(Denied { privilege: format!("{privilege} ON {schema}.*"), answer });
             }
         }
-        Ok(None)
+        Ok(denied)
     }
 
     /// The server's words when it denies; other errors than `allowed` are errors.
@@ -69,20 +76,33 @@ impl MySqlServer {
         }
     }
 
-    /// Logs in as the replication account, and tries the right to end other accounts' sessions on that session.
+    /// Logs in as the replication account and tries its right to replicate; and, on that session, our right to end
+    /// other accounts' sessions.
     pub(super) async fn try_replication_login(
         &self,
+        dialect: Dialect,
         denied: &mut Vec<Denied>,
     ) -> Result<Option<String>, ServerError> {
+        const DOING: &str = "try the replication account";
         let login = Login { account: self.replication.clone(), ..self.login.clone() };
         let session = match login.connect().await {
             Ok(session) => session,
             Err(error) => return Ok(Some(error.reason)),
         };
-        let kill = format!("KILL {}", session.id());
-        if let Some(answer) = self.try_statement(&kill, &[UNKNOWN_THREAD]).await? {
-            denied.push(Denied { privilege: "CONNECTION ADMIN".to_owned(), answer });
+        let id = session.id();
+        let sql = dialect.try_replicating();
+        let (session, answer) = request(&login, session, DOING, sql, login.statement).await;
+        let complaint = match answer {
+            Ok(rows) => dialect.lacks_replicating(&rows),
+            Err(failure) if failure.code.is_some_and(|code| DENIALS.contains(&code)) => {
+                Some(failure.error.reason)
+            }
+            Err(failure) => return Err(failure.into()),
+        };
+        if let Some(answer) = self.try_statement(&format!("KILL {id}"), &[UNKNOWN_THREAD]).await? {
+            denied.push(Denied { privilege: dialect.connection_admin().to_owned(), answer });
         }
-        Ok(None)
+        drop(session);
+        Ok(complaint)
     }
 }

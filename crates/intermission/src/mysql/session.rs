@@ -5,7 +5,7 @@
 
 use std::{fmt, time::Duration};
 
-use mysql_async::{Conn, Error, OptsBuilder, Row, prelude::Queryable};
+use mysql_async::{Conn, DriverError, Error, OptsBuilder, Row, prelude::Queryable};
 use tokio::{sync::Mutex, time::timeout};
 
 use super::row::StatusRow;
@@ -16,6 +16,12 @@ use crate::{
         server::{Effect, ServerError},
     },
 };
+
+/// A swap may wait longer than the server lets others idle, in seconds; and `innodb_trx` tells times in the system's
+/// zone, whatever zone sessions have by default.
+const SESSION: &str = "SET SESSION wait_timeout=28800, SESSION time_zone='SYSTEM'";
+/// Errors with which the server closes the connection: shutdown, and a session that was ended.
+const CLOSING: [u16; 3] = [1053, 1927, 4031];
 
 /// Where and as whom to log in, and how long that and a request may take.
 #[derive(Debug, Clone)]
@@ -49,6 +55,7 @@ impl Login {
             .pass(Some(self.account.password.reveal().to_owned()))
             .prefer_socket(false)
             .stmt_cache_size(0)
+            .init(vec![SESSION])
             .tcp_nodelay(true);
         match timeout(self.connect, Conn::new(options)).await {
             Ok(Ok(conn)) => Ok(conn),
@@ -66,6 +73,10 @@ pub(super) fn words(error: &Error) -> String {
     match error {
         Error::Server(error) => format!("error {}: {}", error.code, error.message),
         Error::Io(error) => error.to_string(),
+        Error::Driver(error @ DriverError::UnknownAuthPlugin { .. }) => {
+            // MySQL asks for one of its plugins by chance where it knows no such user, so as not to tell.
+            format!("{error}, or there is no such user")
+        }
         Error::Driver(error) => error.to_string(),
         Error::Url(_) | Error::Other(_) => "the client library failed".to_owned(),
     }
@@ -166,7 +177,8 @@ pub(super) async fn request(
         Ok(Err(error)) => {
             let code = code(&error);
             let effect = if code.is_some() { Effect::Refused } else { Effect::Unknown };
-            let conn = (!error.is_fatal()).then_some(conn);
+            let is_over = error.is_fatal() || code.is_some_and(|code| CLOSING.contains(&code));
+            let conn = (!is_over).then_some(conn);
             (conn, Err(Failure { error: login.error(doing, words(&error), effect), code }))
         }
         Err(_) => {

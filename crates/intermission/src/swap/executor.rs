@@ -11,7 +11,7 @@ use super::{
     journal::{Journal, JournalError},
     machine::{Decision, MachineError, State},
     record::{Action, Ending, Entry, Facts, Outcome, Record},
-    server::Effect,
+    server::{Effect, Server},
     step::Step,
     steps::{StepError, Steps},
 };
@@ -123,12 +123,9 @@ impl<L: Log> Executor<L> {
         let record = Record::Resumed { reason };
         executor.state.apply(next_seq, &record)?;
         executor.write(record, true).await?;
-        // Whoever cannot be reached now is dealt with by the steps that need it.
-        for server in [&executor.steps.old, &executor.steps.new] {
-            if let Err(error) = server.lock(true).await {
-                tracing::warn!(error = %error, "cannot take the advisory lock over");
-            }
-        }
+        let bound = executor.bound(Step::Lock) + STEP_SLACK;
+        let Steps { old, new, .. } = &executor.steps;
+        tokio::join!(take_over(old.as_ref(), bound), take_over(new.as_ref(), bound));
         Ok(executor)
     }
 
@@ -163,13 +160,14 @@ impl<L: Log> Executor<L> {
             sleep(RETRY_PAUSE * tries).await;
             self.renew_before_retry(step).await;
         }
-        let emergency = if step == Step::COMMIT && action == Action::Perform {
-            self.steps.emergency()
+        let (emergency, covers) = if step == Step::COMMIT && action == Action::Perform {
+            (self.steps.emergency(), Step::COVERED.to_vec())
         } else {
-            Vec::new()
+            (Vec::new(), Vec::new())
         };
-        let durable = step.acts() || action == Action::Undo;
-        if !self.record(Record::Intent { action, step, emergency }, durable).await {
+        let announced = action == Action::Perform && tries == 0 && Step::COVERED.contains(&step);
+        let durable = (step.acts() || action == Action::Undo) && !announced;
+        if !self.record(Record::Intent { action, step, emergency, covers }, durable).await {
             return;
         }
         fault::point("before", action, step);
@@ -250,15 +248,19 @@ impl<L: Log> Executor<L> {
         if !self.state.is_committed() || step > Step::Release {
             return;
         }
-        let lease = self.steps.plan.bounds.lease;
-        if let Err(error) = self.steps.gates.renew(&self.steps.holder(), lease).await {
-            tracing::warn!(error = %error, "cannot renew the hold");
+        let (lease, holder) = (self.steps.plan.bounds.lease, self.steps.holder());
+        match timeout(self.bound(Step::Release), self.steps.gates.renew(&holder, lease)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(error = %error, "cannot renew the hold"),
+            Err(_) => tracing::warn!("no answer to the renewal of the hold"),
         }
     }
 
     async fn close(&mut self, ending: Ending) {
         let ending = if self.has_journal { ending } else { Ending::NeedsOperator };
-        let users = self.steps.gates.users(&self.steps.holder()).await.ok();
+        let holder = self.steps.holder();
+        let users = timeout(self.bound(Step::Release), self.steps.gates.users(&holder)).await;
+        let users = users.ok().and_then(Result::ok);
         let reason = self.state.cause().map(str::to_owned);
         self.record(Record::Closed { ending, reason, users }, true).await;
     }
@@ -308,6 +310,19 @@ impl<L: Log> Executor<L> {
         self.next_seq += 1;
         (self.listener)(&entry);
         Ok(())
+    }
+}
+
+/// Whoever cannot be reached now is dealt with by the steps that need it.
+async fn take_over(server: &dyn Server, bound: Duration) {
+    match timeout(bound, server.lock(true)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(error = %error, "cannot take the advisory lock over");
+        }
+        Err(_) => {
+            tracing::warn!(server = server.name(), "no answer to taking the advisory lock over");
+        }
     }
 }
 

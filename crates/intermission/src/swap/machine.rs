@@ -279,14 +279,12 @@ impl State {
         }
         self.closed = None;
         self.interrupted = true;
-        for progress in self.steps.values_mut().filter(|p| p.status != Status::Done) {
-            // Only the attempts of the new process count. That one was made stays known.
+        for progress in self.steps.values_mut() {
+            // Only the attempts of the new process count, those to undo a finished step too. That a step was ever
+            // tried stays known.
             progress.performs = progress.performs.min(1);
             progress.undos = 0;
             progress.verifies = 0;
-        }
-        if let Some(hold) = self.steps.get_mut(&Step::Hold) {
-            hold.undos = 0;
         }
         true
     }

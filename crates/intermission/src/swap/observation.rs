@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{gtid::GtidSet, refusal::Refusal};
 
+/// Without its server's one of these nobody may see whether a server is a replica.
+pub(crate) const STATUS_PRIVILEGES: [&str; 2] = ["SLAVE MONITOR", "REPLICATION CLIENT"];
+
 /// Host and port as clients and the replica use them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Address {
@@ -109,6 +112,7 @@ impl ReplicaView {
 /// A session that would block the fence, or whose work would be cut.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blocker {
+    /// 0 where no session is behind it.
     pub session: u64,
     pub user: String,
     pub host: String,
@@ -122,6 +126,10 @@ pub struct Blocker {
 
 impl std::fmt::Display for Blocker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // A prepared XA transaction outlives its session.
+        if self.session == 0 {
+            return f.write_str(&self.what);
+        }
         write!(f, "session {} of {}@{}, {} s", self.session, self.user, self.host, self.age_s)?;
         if let Some(rows) = self.rows {
             write!(f, ", {rows} rows changed")?;
@@ -133,9 +141,22 @@ impl std::fmt::Display for Blocker {
 /// A privilege that was tried and denied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denied {
+    /// As GRANT names it; without `ON` it is a global one.
     pub privilege: String,
     /// The server's words.
     pub answer: String,
+}
+
+impl Denied {
+    /// The privilege and what it is granted on.
+    #[must_use]
+    pub fn scoped(&self) -> String {
+        if self.privilege.contains(" ON ") {
+            self.privilege.clone()
+        } else {
+            format!("{} ON *.*", self.privilege)
+        }
+    }
 }
 
 /// Everything read from one server.
@@ -159,6 +180,14 @@ pub struct ServerView {
     /// Why the replication account cannot log in here, if it cannot.
     pub replication_login: Option<String>,
     pub blockers: Vec<Blocker>,
+}
+
+impl ServerView {
+    /// Whether its replication could not be read, for want of the privilege.
+    #[must_use]
+    pub fn hides_replication(&self) -> bool {
+        self.denied.iter().any(|denied| STATUS_PRIVILEGES.contains(&denied.privilege.as_str()))
+    }
 }
 
 /// One configured server and what came of asking it.

@@ -63,6 +63,10 @@ impl Step {
     /// From here on there is only forward.
     pub const COMMIT: Self = Self::Promote;
 
+    /// What follows the commit point while users still wait. The durable intent to promote announces these too, so
+    /// that no disk is waited for between them: recovery does all of them again once promote has taken effect.
+    pub const COVERED: [Self; 3] = [Self::Endpoint, Self::EndSessions, Self::Release];
+
     /// Whether the step changes anything outside the executor: only then its intent has to be on disk first.
     #[must_use]
     pub const fn acts(self) -> bool {

@@ -11,7 +11,7 @@ use super::{
     gates::{GateError, Gates},
     gtid::GtidSet,
     machine::State,
-    observation::{Access, Blocker, ThreadState},
+    observation::{Blocker, ThreadState},
     plan::Plan,
     record::{Facts, Verdict},
     server::{Effect, Server, ServerError, TRANSACTIONS_FRESH_AFTER},
@@ -95,7 +95,7 @@ impl Steps {
             Step::Fence => self.fence().await,
             Step::Barrier => self.barrier().await,
             Step::CatchUp => self.catch_up(self.barrier_of(state)?).await,
-            Step::Promote => self.promote().await,
+            Step::Promote => self.promote(self.barrier_of(state)?).await,
             Step::Endpoint => {
                 let said = self.endpoint.point(self.new.address(), self.old.address()).await?;
                 Ok(Facts { barrier: None, note: (!said.is_empty()).then_some(said) })
@@ -113,7 +113,13 @@ impl Steps {
                 Ok(Facts::default())
             }
             Step::Rejoin => self.rejoin().await,
-            Step::Prove => self.prove().await,
+            Step::Prove => {
+                if state.performs(Step::Prove) > 1 {
+                    // A receiver that failed to connect sleeps for a minute: it is told to try now.
+                    self.rejoin().await?;
+                }
+                self.prove().await
+            }
             Step::Unlock => self.unlock().await,
         }
     }
@@ -293,21 +299,27 @@ impl Steps {
 
     /// Read after the fence is seen to stand, never from what was known before.
     async fn barrier(&self) -> Result<Facts, StepError> {
+        let barrier = self.old.barrier().await?;
+        self.check_fenced_at(&barrier).await?;
+        Ok(Facts { note: Some(barrier.to_string()), barrier: Some(barrier) })
+    }
+
+    /// The fence stands and nothing was written behind it since `barrier` was read.
+    async fn check_fenced_at(&self, barrier: &GtidSet) -> Result<(), StepError> {
         if self.old.access().await?.is_writable() {
             return Err(StepError::refused(format!(
                 "{} is writable behind its fence",
                 self.old.name()
             )));
         }
-        let first = self.old.barrier().await?;
-        let second = self.old.barrier().await?;
-        if first != second {
+        let now = self.old.barrier().await?;
+        if now != *barrier {
             return Err(StepError::refused(format!(
-                "something writes through the fence of {}: {first} became {second}",
+                "something writes through the fence of {}: {barrier} became {now}",
                 self.old.name()
             )));
         }
-        Ok(Facts { note: Some(second.to_string()), barrier: Some(second) })
+        Ok(())
     }
 
     async fn catch_up(&self, barrier: &GtidSet) -> Result<Facts, StepError> {
@@ -321,12 +333,13 @@ impl Steps {
         )))
     }
 
-    /// The last look before there is no way back: somebody may have lifted the fence since the barrier, and then a
-    /// promote would make two writers. An old primary that does not answer was fenced when it last did.
-    async fn promote(&self) -> Result<Facts, StepError> {
-        if self.old.access().await.is_ok_and(Access::is_writable) {
-            let name = self.old.name();
-            return Err(StepError::refused(format!("somebody lifted the fence of {name}")));
+    /// Looks at the fence a last time: an administrator writes through MariaDB's `read_only`, and anybody may have lifted
+    /// it since the barrier; then a promote would make two writers or lose a write. An old primary that does not answer
+    /// was fenced when it last did.
+    async fn promote(&self, barrier: &GtidSet) -> Result<Facts, StepError> {
+        match self.check_fenced_at(barrier).await {
+            Err(error) if error.effect == Effect::Refused => return Err(error),
+            Ok(()) | Err(_) => {}
         }
         self.new.promote().await?;
         Ok(Facts::default())

@@ -169,7 +169,10 @@ mod tests {
         add(0, Record::Opened { version: 1, plan });
         for (after_ms, step) in [(10, Step::Fence), (12, Step::Release), (30, Step::Detach)] {
             let action = Action::Perform;
-            add(after_ms, Record::Intent { action, step, emergency: Vec::new() });
+            add(
+                after_ms,
+                Record::Intent { action, step, emergency: Vec::new(), covers: Vec::new() },
+            );
             let outcome = Outcome::Done { facts: Facts::default() };
             add(after_ms + 1, Record::Outcome { action, step, outcome, took_us: 1_500 });
         }

@@ -13,10 +13,17 @@ pub(super) fn headline(trials: &[Trial]) -> String {
     let requests: usize = trials.iter().map(|trial| trial.recording.samples.len()).sum();
     let failed: usize = trials.iter().map(|trial| trial.recording.failed()).sum();
     let lost: usize = trials.iter().map(|trial| trial.verdict.lost.len()).sum();
+    let longest = trials
+        .iter()
+        .flat_map(|trial| trial.swaps.iter().filter_map(|swapped| trial.added_latency(swapped)))
+        .max();
+    let longest = longest.map_or_else(String::new, |longest| {
+        format!(", longest added latency {}", show_ms(longest))
+    });
     let (class, word) =
         if clean { ("good", "Nobody noticed") } else { ("bad", "Somebody noticed") };
     format!(
-        r#"<p class="headline {class}"><strong>{word}.</strong> {swaps} swaps under load, {} requests, {} failed, {} acknowledged writes lost.</p>"#,
+        r#"<p class="headline {class}"><strong>{word}.</strong> {swaps} swaps under load, {} requests, {} failed, {} acknowledged writes lost{longest}.</p>"#,
         show_count(requests),
         show_count(failed),
         show_count(lost)

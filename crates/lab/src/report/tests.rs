@@ -155,3 +155,15 @@ fn a_report_is_written_whole_into_a_folder_that_may_not_exist() {
     write(&path, "<p>two</p>").expect("written again");
     assert_eq!(std::fs::read_to_string(&path).expect("there"), "<p>two</p>");
 }
+
+#[test]
+fn of_many_swaps_those_users_saw_most_of_are_drawn_in_their_order() {
+    let mut trial = made_up_trial(Flavor::MariaDb);
+    let mut quiet = trial.swaps[0].clone();
+    quiet.window = Window { from: us(500_000), to: us(600_000) };
+    trial.swaps = vec![quiet.clone(), quiet.clone(), trial.swaps[0].clone()];
+    trial.swaps.extend([quiet.clone(), quiet.clone(), quiet]);
+    let drawn: Vec<usize> = worth_drawing(&trial).into_iter().map(|(number, _)| number).collect();
+    assert_eq!(drawn.len(), 4);
+    assert!(drawn.contains(&3) && drawn.is_sorted(), "{drawn:?}");
+}

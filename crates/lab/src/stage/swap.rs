@@ -1,7 +1,8 @@
 //! One swap on the stage: the real command, and what its journal says of it.
 
-use std::process::{Output, Stdio};
-use std::time::Duration;
+use std::io::{Read, Seek};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -10,7 +11,7 @@ use tokio::time::timeout;
 use super::{Stage, StageError};
 
 /// How long a swap may take before it is killed and counts as failed.
-const SWAP_DEADLINE: Duration = Duration::from_secs(120);
+const SWAP_DEADLINE: Duration = Duration::from_secs(60);
 /// How long reading the journal may take.
 const JOURNAL_DEADLINE: Duration = Duration::from_secs(20);
 /// How much of an unreadable output an error quotes, characters.
@@ -103,18 +104,27 @@ impl StepTime {
 impl Stage {
     /// Runs `intermission swap --yes` to its end, whatever end that is.
     pub async fn swap(&self) -> Result<SwapRun, StageError> {
-        let started = Timestamp::now();
-        let clock = std::time::Instant::now();
+        let saving = |source| StageError::io("cannot keep what intermission says", source);
+        // A file and no pipe: what a swap said before it hung is what a person needs most.
+        let mut said = tempfile::tempfile().map_err(saving)?;
         let mut command = self.intermission();
-        command.args(["swap", "--yes"]).stdin(Stdio::null());
-        let (code, said) = match timeout(SWAP_DEADLINE, command.output()).await {
-            Ok(Ok(Output { status, stdout, stderr })) => {
-                (status.code(), format!("{}{}", text(&stderr), text(&stdout)))
-            }
+        command
+            .args(["swap", "--yes"])
+            .stdin(Stdio::null())
+            .stdout(said.try_clone().map_err(saving)?)
+            .stderr(said.try_clone().map_err(saving)?);
+        let started = Timestamp::now();
+        let clock = Instant::now();
+        let (code, remark) = match timeout(SWAP_DEADLINE, command.status()).await {
+            Ok(Ok(status)) => (status.code(), String::new()),
             Ok(Err(source)) => return Err(StageError::io("cannot run intermission", source)),
             Err(_) => (None, format!("killed: it was not done after {SWAP_DEADLINE:?}")),
         };
-        Ok(SwapRun { code, said, started, took: clock.elapsed() })
+        let took = clock.elapsed();
+        let mut text = Vec::new();
+        said.rewind().and_then(|()| said.read_to_end(&mut text)).map_err(saving)?;
+        let said = format!("{}{remark}", String::from_utf8_lossy(&text));
+        Ok(SwapRun { code, said, started, took })
     }
 
     /// Every swap in the journal. Empty when there is none, as after a swap that was refused.
@@ -130,7 +140,7 @@ impl Stage {
         if !output.status.success() {
             return Ok(Vec::new());
         }
-        let printed = text(&output.stdout);
+        let printed = String::from_utf8_lossy(&output.stdout);
         serde_json::from_str(&printed).map_err(|source| {
             let text = printed.chars().take(QUOTE_MAX).collect();
             StageError::Output { command: "journal", text, source }
@@ -141,8 +151,4 @@ impl Stage {
 /// A time from unix milliseconds with a fraction.
 pub(crate) fn from_unix_ms(ms: f64) -> Result<Timestamp, jiff::Error> {
     Timestamp::UNIX_EPOCH.checked_add(jiff::SignedDuration::try_from_secs_f64(ms / 1000.0)?)
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }

@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 use super::Context;
 use crate::admin::api::{ErrorCode, Event, Lost};
 use crate::admin::error::ApiError;
+use crate::shutdown::Shutdown;
 
 const SUBSCRIBERS_MAX: usize = 32;
 /// So that a subscriber that left without a word is noticed.
@@ -31,6 +32,7 @@ impl Subscribers {
 
 struct Subscription {
     events: broadcast::Receiver<Event>,
+    shutdown: Shutdown,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -41,9 +43,15 @@ pub(super) async fn events(
         let message = format!("{SUBSCRIBERS_MAX} subscribers listen already");
         ApiError::new(ErrorCode::TooManySubscribers, message)
     })?;
-    let subscription = Subscription { events: context.gate.events.subscribe(), _permit: permit };
+    let events = context.gate.events.subscribe();
+    let shutdown = context.gate.shutdown.clone();
+    let subscription = Subscription { events, shutdown, _permit: permit };
     let stream = unfold(subscription, async |mut subscription| {
-        let event = match subscription.events.recv().await {
+        let event = tokio::select! {
+            event = subscription.events.recv() => event,
+            () = subscription.shutdown.ending() => return None,
+        };
+        let event = match event {
             Ok(event) => SseEvent::default().event("hold").json_data(event),
             Err(RecvError::Lagged(lost)) => {
                 SseEvent::default().event("lost").json_data(Lost { lost })

@@ -13,7 +13,8 @@ pub const ANY_HOST: &str = "*";
 pub const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(30);
 pub const DEFAULT_HELD_MAX: usize = 10_000;
 pub const DEFAULT_RELEASE_CONCURRENCY: usize = 64;
-pub const DEFAULT_RELEASE_CONCURRENCY_MAX: usize = 4096;
+/// Below the listen backlog of common application servers (1024), each of which gets a new connection for it.
+pub const DEFAULT_RELEASE_CONCURRENCY_MAX: usize = 512;
 pub const DEFAULT_LEASE: Duration = Duration::from_secs(30);
 pub const DEFAULT_LEASE_MAX: Duration = Duration::from_mins(5);
 pub const DEFAULT_DRAIN: Duration = Duration::from_secs(5);

@@ -7,7 +7,7 @@ use crate::swap::{
 };
 
 fn intent(action: Action, step: Step) -> Record {
-    Record::Intent { action, step, emergency: Vec::new() }
+    Record::Intent { action, step, emergency: Vec::new(), covers: Vec::new() }
 }
 
 fn outcome(action: Action, step: Step, outcome: Outcome) -> Record {
@@ -184,6 +184,25 @@ fn what_needs_an_operator_can_be_resumed_and_nothing_else() {
         assert_eq!(state.decide(), Decision::Stop(ending));
         let resumed = state.apply(2, &Record::Resumed { reason: "again".to_owned() });
         assert_eq!(resumed.is_ok(), may, "{ending:?}");
+    }
+}
+
+#[test]
+fn a_resumed_swap_tries_again_to_undo_what_could_not_be_undone() {
+    for broken in [Step::Lock, Step::Hold, Step::Fence] {
+        let mut state = State::new(plan());
+        let (ending, _) = drive(&mut state, |action, step| match (action, step) {
+            (Action::Perform, Step::Barrier) => failed(),
+            (Action::Undo, step) if step == broken => failed(),
+            _ => done(),
+        });
+        assert_eq!(ending, Ending::NeedsOperator, "{broken}");
+        let closed = Record::Closed { ending, reason: None, users: None };
+        state.apply(1, &closed).expect("closes");
+        state.apply(2, &Record::Resumed { reason: "again".to_owned() }).expect("resumes");
+        let (ending, acts) = drive(&mut state, |_, _| done());
+        assert_eq!(ending, Ending::RolledBack, "{broken}");
+        assert_eq!(acts, [(Action::Undo, broken)]);
     }
 }
 

@@ -1,0 +1,177 @@
+//! The session that changes things, and the advisory lock it holds: whoever has the lock knows that nothing an earlier
+//! holder asked for can still happen.
+
+use std::time::Duration;
+
+use super::{
+    row::StatusRow,
+    server::MySqlServer,
+    session::{Failure, request},
+};
+use crate::swap::server::{Effect, ServerError};
+
+/// The advisory lock's name. Whoever has it may change something.
+const LOCK: &str = "intermission";
+/// How long to wait for the advisory lock, in seconds: a session that died needs a moment to be noticed.
+const LOCK_WAIT_S: u32 = 1;
+/// Backstop for the fence: our own kill comes earlier. Seconds; the smallest MySQL accepts is 1.
+const LOCK_WAIT_TIMEOUT_S: u32 = 5;
+/// "Unknown thread id": it is gone already.
+pub(super) const UNKNOWN_THREAD: u16 = 1094;
+
+/// The session that holds the advisory lock, on which everything is changed.
+#[derive(Debug)]
+pub(super) enum Acting {
+    Closed,
+    Open(mysql_async::Conn),
+    /// Given up while a request was under way: it may still run on the server.
+    Lost(u32),
+}
+
+impl MySqlServer {
+    /// Runs one statement on the acting session.
+    pub(super) async fn act(
+        &self,
+        doing: &str,
+        sql: &str,
+        bound: Duration,
+    ) -> Result<Vec<StatusRow>, Failure> {
+        let mut acting = self.acting.lock().await;
+        self.ensure_locked(&mut acting, false).await?;
+        self.act_on(&mut acting, doing, sql, bound).await
+    }
+
+    /// Runs one statement on the acting session there is. If this future is dropped, the session counts as lost.
+    pub(super) async fn act_on(
+        &self,
+        acting: &mut Acting,
+        doing: &str,
+        sql: &str,
+        bound: Duration,
+    ) -> Result<Vec<StatusRow>, Failure> {
+        let conn = self.take(acting, doing)?;
+        let (conn, answer) = request(&self.login, conn, doing, sql, bound).await;
+        if let Some(conn) = conn {
+            *acting = Acting::Open(conn);
+        }
+        answer
+    }
+
+    /// Takes the acting connection out and leaves word of it.
+    pub(super) fn take(
+        &self,
+        acting: &mut Acting,
+        doing: &str,
+    ) -> Result<mysql_async::Conn, ServerError> {
+        match std::mem::replace(acting, Acting::Closed) {
+            Acting::Open(conn) => {
+                *acting = Acting::Lost(conn.id());
+                Ok(conn)
+            }
+            other @ (Acting::Closed | Acting::Lost(_)) => {
+                *acting = other;
+                Err(self.login.error(doing, "the session with the lock is gone", Effect::NotSent))
+            }
+        }
+    }
+
+    /// Opens the acting session and takes the advisory lock on it, unless both are so already.
+    pub(super) async fn ensure_locked(
+        &self,
+        acting: &mut Acting,
+        take_over: bool,
+    ) -> Result<(), ServerError> {
+        if matches!(acting, Acting::Open(_)) {
+            return Ok(());
+        }
+        if let Acting::Lost(id) = acting {
+            self.end_own_session(*id).await?;
+        }
+        let conn = self.login.connect().await?;
+        *acting = Acting::Open(conn);
+        let locked = self.lock_on(acting, take_over).await;
+        if locked.is_err() && matches!(acting, Acting::Open(_)) {
+            // A session without the lock must never be mistaken for the one that has it.
+            *acting = Acting::Closed;
+        }
+        locked
+    }
+
+    /// Prepares the new acting session and takes the advisory lock on it.
+    async fn lock_on(&self, acting: &mut Acting, take_over: bool) -> Result<(), ServerError> {
+        let session =
+            format!("SET SESSION sql_mode='', SESSION lock_wait_timeout={LOCK_WAIT_TIMEOUT_S}");
+        self.act_on(acting, "prepare a session", &session, self.login.statement).await?;
+        if self.get_lock(acting).await? {
+            return Ok(());
+        }
+        let holder = self.lock_holder().await?;
+        if take_over && let Some(id) = holder {
+            self.kill(id).await?;
+            if self.get_lock(acting).await? {
+                return Ok(());
+            }
+        }
+        let holder =
+            holder.map_or_else(|| "another session".to_owned(), |id| format!("session {id}"));
+        let reason = format!("{holder} has it: another swap is at work");
+        Err(self.login.error("take the advisory lock", reason, Effect::Refused))
+    }
+
+    async fn get_lock(&self, acting: &mut Acting) -> Result<bool, ServerError> {
+        let sql = format!("SELECT GET_LOCK('{LOCK}', {LOCK_WAIT_S})");
+        let bound = self.login.statement + Duration::from_secs(u64::from(LOCK_WAIT_S));
+        let rows = self.act_on(acting, "take the advisory lock", &sql, bound).await?;
+        Ok(rows.first().and_then(|row| row.at(0)) == Some("1"))
+    }
+
+    async fn lock_holder(&self) -> Result<Option<u32>, ServerError> {
+        let sql = format!("SELECT IS_USED_LOCK('{LOCK}')");
+        let rows = self.control.rows("see who has the advisory lock", &sql).await?;
+        Ok(rows.first().and_then(|row| row.at(0)).and_then(|id| id.parse().ok()))
+    }
+
+    /// Ends a session of ours that was given up, so that nothing it was asked can still happen.
+    async fn end_own_session(&self, id: u32) -> Result<(), ServerError> {
+        let rows = self.control.rows("list sessions", "SHOW PROCESSLIST").await?;
+        // After a restart of the server the number may be somebody else's.
+        let is_ours = rows.iter().any(|row| {
+            row.number(&["Id"]) == Some(u64::from(id))
+                && row.get(&["User"]) == Some(self.login.account.user.as_str())
+        });
+        if is_ours { self.kill(id).await } else { Ok(()) }
+    }
+
+    pub(super) async fn kill(&self, id: u32) -> Result<(), ServerError> {
+        match self.control.rows("end a session", &format!("KILL {id}")).await {
+            Ok(_) => Ok(()),
+            Err(failure) if failure.code == Some(UNKNOWN_THREAD) => Ok(()),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    /// The ids of our own two sessions.
+    pub(super) async fn own_ids(&self) -> Vec<u64> {
+        let control = self.control.open_id().await;
+        let acting = match &*self.acting.lock().await {
+            Acting::Open(conn) => Some(conn.id()),
+            Acting::Lost(id) => Some(*id),
+            Acting::Closed => None,
+        };
+        control.into_iter().chain(acting).map(u64::from).collect()
+    }
+
+    pub(super) async fn give_lock_back(&self) -> Result<(), ServerError> {
+        let mut acting = self.acting.lock().await;
+        if matches!(*acting, Acting::Open(_)) {
+            let sql = format!("SELECT RELEASE_LOCK('{LOCK}')");
+            self.act_on(&mut acting, "give the advisory lock back", &sql, self.login.statement)
+                .await?;
+        }
+        if let Acting::Open(conn) = std::mem::replace(&mut *acting, Acting::Closed) {
+            // Whether the goodbye arrives does not matter: the lock is given back.
+            drop(tokio::time::timeout(self.login.statement, conn.disconnect()).await);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,267 @@
+//! What is checked before a swap is planned; each finds all its refusals.
+
+use std::time::Duration;
+
+use super::{Side, Words};
+use crate::swap::{
+    observation::{Flavor, Observation, ReplicaView, ThreadState},
+    refusal::{Code, Refusal},
+    settings::Bounds,
+};
+
+pub(super) fn check_reachable(observation: &Observation) -> Vec<Refusal> {
+    observation
+        .servers
+        .iter()
+        .filter_map(|seen| {
+            let reason = seen.view.as_ref().err()?;
+            Some(Refusal::new(
+                Code::Unreachable,
+                format!("{} at {} did not answer: {reason}", seen.name, seen.address),
+                format!(
+                    "check that the server runs and that this machine may log in: mysql -h {} -P {}",
+                    seen.address.host, seen.address.port
+                ),
+            ))
+        })
+        .collect()
+}
+
+pub(super) fn check_lease(bounds: &Bounds) -> Option<Refusal> {
+    let longest = bounds.longest_hold();
+    (bounds.lease < longest).then(|| {
+        Refusal::new(
+            Code::LeaseTooShort,
+            format!(
+                "the lease of {:?} is shorter than the {longest:?} an attempt may take: users would be let through \
+                 to a read-only primary",
+                bounds.lease
+            ),
+            format!("set swap.bounds.lease to at least {longest:?}, or lower drain, settle, fence or catch_up"),
+        )
+    })
+}
+
+pub(super) fn check_pair(pair: &[Side<'_>; 2]) -> Vec<Refusal> {
+    let [a, b] = pair;
+    let mut refusals = Vec::new();
+    if a.view.flavor != b.view.flavor {
+        refusals.push(Refusal::new(
+            Code::DifferentFlavors,
+            format!(
+                "{} is {:?} and {} is {:?}",
+                a.label(),
+                a.view.flavor,
+                b.label(),
+                b.view.flavor
+            ),
+            "name two servers of one kind under cluster.servers",
+        ));
+    }
+    if a.view.server_id == b.view.server_id {
+        refusals.push(Refusal::new(
+            Code::SameServerId,
+            format!("{} and {} both have server_id {}", a.label(), b.label(), a.view.server_id),
+            format!("give {} another server_id and restart it", b.seen.name),
+        ));
+    }
+    for side in pair {
+        refusals.extend(check_server(*side));
+    }
+    refusals
+}
+
+pub(super) fn check_server(side: Side<'_>) -> Vec<Refusal> {
+    let (label, view) = (side.label(), side.view);
+    let mut refusals = Vec::new();
+    let mut refuse =
+        |code, sentence: String, mend: String| refusals.push(Refusal::new(code, sentence, mend));
+    if !view.gtid_on {
+        refuse(
+            Code::GtidOff,
+            format!("{label} does not use GTIDs"),
+            "set gtid_mode=ON and enforce_gtid_consistency=ON and restart it".to_owned(),
+        );
+    }
+    if !view.binlog_on {
+        refuse(
+            Code::BinlogOff,
+            format!("{label} writes no binary log: nobody could replicate from it"),
+            "set log_bin and restart it".to_owned(),
+        );
+    } else if !view.log_replica_updates {
+        refuse(
+            Code::ReplicaUpdatesNotLogged,
+            format!("{label} does not log what it applies as a replica"),
+            match view.flavor {
+                Flavor::MariaDb => "set log_slave_updates=ON and restart it".to_owned(),
+                Flavor::MySql => "set log_replica_updates=ON and restart it".to_owned(),
+            },
+        );
+    }
+    for denied in &view.denied {
+        refuse(
+            Code::MissingPrivilege,
+            format!("{label}: our account lacks {}: {}", denied.privilege, denied.answer),
+            format!("GRANT {} TO our account on {}", denied.scoped(), side.seen.name),
+        );
+    }
+    if let Some(answer) = &view.replication_login {
+        refuse(
+            Code::ReplicationLogin,
+            format!("{label}: the replication account cannot be used: {answer}"),
+            "create that account there with REPLICATION SLAVE, or correct cluster.replication"
+                .to_owned(),
+        );
+    }
+    if !view.prepared_xa.is_empty() {
+        refuse(
+            Code::PreparedXa,
+            format!(
+                "{label} has {} prepared XA transactions ({}): they can commit through a fence",
+                view.prepared_xa.len(),
+                view.prepared_xa.join(", ")
+            ),
+            "XA RECOVER; then XA COMMIT or XA ROLLBACK each of them".to_owned(),
+        );
+    }
+    refusals
+}
+
+pub(super) fn check_replication(old: &Side<'_>, new: &Side<'_>, bounds: &Bounds) -> Vec<Refusal> {
+    let mut refusals = Vec::new();
+    if !old.view.access.is_writable() {
+        refusals.push(Refusal::new(
+            Code::NoPrimary,
+            format!("{} replicates from nobody and is read-only: no server accepts writes", old.label()),
+            "intermission recover, if a swap was interrupted; else SET GLOBAL read_only=0 on the right one",
+        ));
+    }
+    if new.view.access.is_writable() {
+        refusals.push(Refusal::new(
+            Code::ReplicaNotFenced,
+            format!("the replica {} is writable", new.label()),
+            "SET GLOBAL read_only=1 there, and find out what wrote to it",
+        ));
+    }
+    if let [channel] = new.view.channels.as_slice() {
+        refusals.extend(check_channel(old, new, channel, bounds));
+    } else {
+        refusals.push(Refusal::new(
+            Code::SeveralChannels,
+            format!("{} replicates from {} sources", new.label(), new.view.channels.len()),
+            "a swap needs a replica with exactly one source",
+        ));
+    }
+    let errant = new.view.executed.minus(&old.view.executed);
+    if !errant.is_empty() {
+        refusals.push(Refusal::new(
+            Code::ErrantTransactions,
+            format!("{} has transactions its primary lacks: {errant}", new.label()),
+            match new.view.flavor {
+                Flavor::MySql => "see what they did; then, on the primary, for each: SET gtid_next='…'; BEGIN; COMMIT; \
+                                  SET gtid_next='automatic'"
+                    .to_owned(),
+                Flavor::MariaDb => "see what they did; then build the replica anew from the primary".to_owned(),
+            },
+        ));
+    }
+    refusals.extend(old.view.blockers.iter().map(|blocker| {
+        Refusal::new(
+            Code::Blocked,
+            format!("{}: {blocker}", old.label()),
+            format!("let it finish, or end it: KILL {}", blocker.session),
+        )
+    }));
+    refusals
+}
+
+pub(super) fn check_channel(
+    old: &Side<'_>,
+    new: &Side<'_>,
+    channel: &ReplicaView,
+    bounds: &Bounds,
+) -> Vec<Refusal> {
+    let label = new.label();
+    let Words { start, show } = new.words();
+    let mut refusals = Vec::new();
+    let mut refuse =
+        |code, sentence: String, mend: String| refusals.push(Refusal::new(code, sentence, mend));
+    if channel.io != ThreadState::Yes {
+        let error = channel.io_error.as_deref().unwrap_or("no error reported");
+        refuse(
+            Code::IoThread,
+            format!("{label}: the replication receiver is {:?}: {error}", channel.io.word()),
+            format!("{start} there, then {show}"),
+        );
+    }
+    if channel.sql != ThreadState::Yes {
+        let error = channel.sql_error.as_deref().unwrap_or("no error reported");
+        refuse(
+            Code::SqlThread,
+            format!("{label}: the replication applier is {:?}: {error}", channel.sql.word()),
+            format!("mend the error, then {start} there"),
+        );
+    }
+    if let Some(sentence) = wrong_source(old, channel) {
+        refuse(
+            Code::WrongSource,
+            format!("{label}: {sentence}"),
+            format!("{show} there; point it at {}", old.label()),
+        );
+    }
+    if !channel.uses_gtid {
+        refuse(
+            Code::ReplicationWithoutGtid,
+            format!("{label} replicates by file and position"),
+            match new.view.flavor {
+                Flavor::MariaDb => "STOP SLAVE; CHANGE MASTER TO MASTER_USE_GTID=slave_pos; START SLAVE".to_owned(),
+                Flavor::MySql => {
+                    "STOP REPLICA; CHANGE REPLICATION SOURCE TO SOURCE_AUTO_POSITION=1; START REPLICA".to_owned()
+                }
+            },
+        );
+    }
+    if channel.delay_s > 0 {
+        refuse(
+            Code::DelayedReplica,
+            format!("{label} is told to stay {} s behind", channel.delay_s),
+            "take the delay off before a swap".to_owned(),
+        );
+    }
+    match channel.lag_s {
+        None => refuse(
+            Code::LagUnknown,
+            format!("{label} reports no lag (NULL): it is not replicating"),
+            format!("{show} there"),
+        ),
+        Some(lag) if Duration::from_secs(lag) > bounds.lag => refuse(
+            Code::Lag,
+            format!("{label} is {lag} s behind, more than {:?}", bounds.lag),
+            "wait until it has caught up, or raise swap.bounds.lag".to_owned(),
+        ),
+        Some(_) => {}
+    }
+    refusals
+}
+
+fn wrong_source(old: &Side<'_>, channel: &ReplicaView) -> Option<String> {
+    match (&channel.source_uuid, &old.view.uuid) {
+        (Some(source), Some(primary)) if source.eq_ignore_ascii_case(primary) => None,
+        (Some(source), Some(primary)) => Some(format!(
+            "it replicates from {} with uuid {source}, but {} has uuid {primary}",
+            channel.source,
+            old.label()
+        )),
+        _ if channel.source_server_id == old.view.server_id => None,
+        // It has not met any source yet: that its receiver does not run is said elsewhere.
+        _ if channel.source_server_id == 0 && channel.io != ThreadState::Yes => None,
+        _ => Some(format!(
+            "it replicates from {} with server_id {}, but {} has server_id {}",
+            channel.source,
+            channel.source_server_id,
+            old.label(),
+            old.view.server_id
+        )),
+    }
+}

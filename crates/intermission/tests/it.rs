@@ -1,0 +1,24 @@
+//! The gate, its admin API and its commands, on real sockets.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::string_slice,
+    clippy::print_stdout,
+    reason = "clippy's settings for tests do not reach the helpers of an integration test"
+)]
+
+mod it {
+    mod admin;
+    mod cli;
+    mod gate;
+    mod harness;
+    mod hold;
+    mod hold_client;
+    mod proxy;
+    mod restart;
+    mod stop;
+    mod upstream;
+    mod wire;
+}

@@ -1,0 +1,211 @@
+//! A gate of one test: the built binary with its own directory.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use intermission::admin::api::{AppState, AppStatus, HoldReply, HoldRequest, ReleaseRequest};
+use intermission::admin::client::Client;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::harness::{Ran, run, soon, until};
+
+pub(crate) const LEASE_MS: u64 = 30_000;
+
+/// Dropped: killed, and its log shown if the test fails.
+pub(crate) struct Gate {
+    pub(crate) directory: TempDir,
+    pub(crate) address: SocketAddr,
+    pub(crate) client: Client,
+    process: Child,
+}
+
+/// The text of `[gate]`'s further keys and of `[[app]]`s.
+#[derive(Default)]
+pub(crate) struct Setup {
+    gate: String,
+    apps: String,
+}
+
+impl Setup {
+    /// One app `shop` for every host.
+    pub(crate) fn shop(upstream: impl std::fmt::Display) -> Self {
+        Self::default().app("shop", "*", upstream, "")
+    }
+
+    pub(crate) fn app(
+        mut self,
+        name: &str,
+        host: &str,
+        upstream: impl std::fmt::Display,
+        further: &str,
+    ) -> Self {
+        writeln!(
+            self.apps,
+            "[[app]]\nname = {name:?}\nhosts = [{host:?}]\nupstreams = [\"{upstream}\"]\n{further}"
+        )
+        .unwrap();
+        self
+    }
+
+    /// Further lines of `[gate]`.
+    pub(crate) fn gate(mut self, line: &str) -> Self {
+        writeln!(self.gate, "{line}").unwrap();
+        self
+    }
+
+    pub(crate) fn write(&self, directory: &TempDir) {
+        let path = directory.path();
+        let text = format!(
+            "[gate]\nlisten = [\"127.0.0.1:0\"]\nadmin_socket = \"{0}/admin.sock\"\n\
+             state_dir = \"{0}/state\"\n{1}{2}",
+            path.display(),
+            self.gate,
+            self.apps
+        );
+        let file = std::fs::File::create(path.join("config.toml")).unwrap();
+        std::io::Write::write_all(&mut { file }, text.as_bytes()).unwrap();
+    }
+
+    pub(crate) async fn start(self) -> Gate {
+        let directory = directory();
+        self.write(&directory);
+        let process = spawn(&directory);
+        let client = Client::new(directory.path().join("admin.sock"));
+        let address = "127.0.0.1:0".parse().unwrap();
+        let mut gate = Gate { directory, address, client, process };
+        gate.wait_until_serving().await;
+        gate
+    }
+}
+
+impl Gate {
+    pub(crate) fn config(&self) -> PathBuf {
+        self.directory.path().join("config.toml")
+    }
+
+    pub(crate) fn state_file(&self, app: &str) -> PathBuf {
+        self.directory.path().join(format!("state/hold-{app}.json"))
+    }
+
+    pub(crate) async fn cli(&self, arguments: &[&str]) -> Ran {
+        run(&self.config(), arguments).await
+    }
+
+    pub(crate) async fn app(&self, name: &str) -> AppStatus {
+        let apps = self.client.apps().await.unwrap().apps;
+        apps.into_iter().find(|app| app.name == name).unwrap()
+    }
+
+    pub(crate) async fn shop(&self) -> AppStatus {
+        self.app("shop").await
+    }
+
+    pub(crate) async fn hold(&self, app: &str) -> HoldReply {
+        self.client.hold(app, &ask(LEASE_MS, 5_000)).await.unwrap()
+    }
+
+    pub(crate) async fn release(&self, app: &str, generation: u64) {
+        self.client.release(app, &ReleaseRequest { generation }).await.unwrap();
+    }
+
+    pub(crate) async fn until_state(&self, app: &str, state: AppState) -> AppStatus {
+        until(&format!("{app} is {}", state.name()), async || {
+            Some(self.app(app).await).filter(|app| app.state == state)
+        })
+        .await
+    }
+
+    pub(crate) async fn until_held(&self, app: &str, held: usize) {
+        until(&format!("{held} held"), async || (self.app(app).await.held == held).then_some(()))
+            .await;
+    }
+
+    /// SIGKILL, then the same gate again.
+    pub(crate) async fn crash_and_restart(&mut self) {
+        self.crash();
+        self.process = spawn(&self.directory);
+        self.wait_until_serving().await;
+    }
+
+    pub(crate) fn crash(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    pub(crate) fn terminate(&self) {
+        let id = Pid::from_raw(i32::try_from(self.process.id()).unwrap()).unwrap();
+        kill_process(id, Signal::TERM).unwrap();
+    }
+
+    pub(crate) async fn exit_code(&mut self) -> Option<i32> {
+        until("the gate has ended", async || self.process.try_wait().unwrap()).await.code()
+    }
+
+    /// Starts the binary again and gives what it says when it refuses to.
+    pub(crate) async fn refusal_to_start(&mut self) -> Ran {
+        soon("serve ends", run(&self.config(), &["serve"])).await
+    }
+
+    async fn wait_until_serving(&mut self) {
+        let status = until("the gate serves", async || {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                panic!("serve ended: {status}\n{}", log(&self.directory));
+            }
+            self.client.status().await.ok()
+        })
+        .await;
+        self.address = status.listen[0].parse().unwrap();
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+        let log = log(&self.directory);
+        if std::thread::panicking() {
+            println!("--- the gate's log\n{log}");
+        } else {
+            assert!(!log.contains("ERROR"), "the gate logged an error:\n{log}");
+        }
+    }
+}
+
+/// In memory: what is tested is the order of the writes, not the disk.
+pub(crate) fn directory() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_error| tempfile::tempdir()).unwrap()
+}
+
+pub(crate) fn ask(lease_ms: u64, drain_ms: u64) -> HoldRequest {
+    HoldRequest {
+        holder: "test".to_owned(),
+        reason: "because".to_owned(),
+        lease_ms: Some(lease_ms),
+        drain_ms: Some(drain_ms),
+    }
+}
+
+fn spawn(directory: &TempDir) -> Child {
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(directory.path().join("log"))
+        .unwrap();
+    Command::new(env!("CARGO_BIN_EXE_intermission"))
+        .arg("-c")
+        .arg(directory.path().join("config.toml"))
+        .arg("serve")
+        .env("INTERMISSION_LOG", "debug")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
+
+fn log(directory: &TempDir) -> String {
+    std::fs::read_to_string(directory.path().join("log")).unwrap_or_default()
+}

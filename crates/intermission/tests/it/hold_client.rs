@@ -1,0 +1,87 @@
+//! Clients that leave while their request is held.
+
+use std::time::Duration;
+
+use intermission::admin::api::AppState;
+use socket2::SockRef;
+
+use super::gate::{Gate, Setup};
+use super::upstream::Upstream;
+use super::wire::Wire;
+
+const ENDING_BODY: &str = "POST /gone HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody";
+const PART_OF_A_BODY: &str = "POST /gone HTTP/1.1\r\nhost: a\r\ncontent-length: 400\r\n\r\nbody";
+
+async fn held_shop(upstream: &Upstream) -> (Gate, u64) {
+    let gate = Setup::shop(upstream).start().await;
+    let generation = gate.hold("shop").await.generation;
+    (gate, generation)
+}
+
+/// It has left, the next one has not, and it is the app's first request.
+async fn assert_never_executed(gate: &Gate, generation: u64, upstream: &Upstream) {
+    let mut next = Wire::connect(gate.address).await;
+    next.get("/next").await;
+    gate.until_held("shop", 1).await;
+    gate.release("shop", generation).await;
+    assert_eq!(next.answer().await.status, 200);
+    let app = gate.until_state("shop", AppState::Open).await;
+    assert_eq!(upstream.paths(), ["/next"]);
+    assert_eq!((app.summary.left, app.summary.released, app.in_flight), (1, 1, 0));
+}
+
+#[tokio::test]
+async fn h12_a_client_that_leaves_frees_its_place_and_the_others_go_on() {
+    let upstream = Upstream::start().await;
+    let (gate, generation) = held_shop(&upstream).await;
+    let mut wire = Wire::connect(gate.address).await;
+    wire.get("/gone").await;
+    gate.until_held("shop", 1).await;
+    drop(wire);
+    gate.until_held("shop", 0).await;
+    assert_never_executed(&gate, generation, &upstream).await;
+}
+
+#[tokio::test]
+async fn h39_a_post_whose_client_left_is_never_executed_its_body_unread() {
+    for request in [ENDING_BODY, PART_OF_A_BODY] {
+        let upstream = Upstream::start().await;
+        let (gate, generation) = held_shop(&upstream).await;
+        let mut wire = Wire::connect(gate.address).await;
+        wire.send(request).await;
+        gate.until_held("shop", 1).await;
+        drop(wire);
+        gate.until_held("shop", 0).await;
+        assert_never_executed(&gate, generation, &upstream).await;
+    }
+}
+
+#[tokio::test]
+async fn h39_a_post_whose_client_reset_the_connection_is_never_executed() {
+    let upstream = Upstream::start().await;
+    let (gate, generation) = held_shop(&upstream).await;
+    let mut wire = Wire::connect(gate.address).await;
+    wire.send(ENDING_BODY).await;
+    gate.until_held("shop", 1).await;
+    SockRef::from(&wire.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(wire);
+    gate.until_held("shop", 0).await;
+    assert_never_executed(&gate, generation, &upstream).await;
+}
+
+#[tokio::test]
+async fn h39_a_client_that_left_right_before_the_release_is_not_executed() {
+    for _ in 0..20 {
+        let upstream = Upstream::start().await;
+        let (gate, generation) = held_shop(&upstream).await;
+        let mut wire = Wire::connect(gate.address).await;
+        wire.send(ENDING_BODY).await;
+        gate.until_held("shop", 1).await;
+        // No time for a sweep: only the look before forwarding can see it.
+        drop(wire);
+        gate.release("shop", generation).await;
+        let app = gate.until_state("shop", AppState::Open).await;
+        assert_eq!((app.summary.held, app.in_flight), (1, 0));
+        assert_eq!(upstream.arrived(), 0);
+    }
+}

@@ -1,0 +1,120 @@
+//! One database server as the world keeps it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use intermission::swap::{
+    gtid::GtidSet,
+    observation::{Access, Flavor},
+};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum What {
+    Write(u64),
+    Marker(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Transaction {
+    pub(crate) origin: u32,
+    pub(crate) sequence: u64,
+    pub(crate) what: What,
+}
+
+/// Where a replica reads, and how far it has come in that server's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) source: usize,
+    pub(crate) read: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct Db {
+    pub(crate) id: u32,
+    pub(crate) access: Access,
+    pub(crate) log: Vec<Transaction>,
+    /// The last sequence number of each origin.
+    pub(crate) last: BTreeMap<u32, u64>,
+    /// How many of the writers' writes are here.
+    pub(crate) writes: usize,
+    pub(crate) link: Option<Link>,
+    /// Its applier stands still although both its threads say Yes.
+    pub(crate) is_stuck: bool,
+    /// Something blocks the fence.
+    pub(crate) is_blocked: bool,
+    pub(crate) open_transaction: bool,
+    /// What SHOW REPLICA STATUS says; `None` is NULL.
+    pub(crate) lag_s: Option<u64>,
+    /// The session that holds the advisory lock.
+    pub(crate) lock: Option<u64>,
+    pub(crate) sessions: BTreeSet<u64>,
+}
+
+impl Db {
+    pub(crate) fn new(id: u32, access: Access, link: Option<Link>) -> Self {
+        Self {
+            id,
+            access,
+            log: Vec::new(),
+            last: BTreeMap::new(),
+            writes: 0,
+            link,
+            is_stuck: false,
+            is_blocked: false,
+            open_transaction: false,
+            lag_s: Some(0),
+            lock: None,
+            sessions: BTreeSet::new(),
+        }
+    }
+
+    pub(crate) fn push(&mut self, transaction: Transaction) {
+        self.last.insert(transaction.origin, transaction.sequence);
+        self.writes += usize::from(matches!(transaction.what, What::Write(_)));
+        self.log.push(transaction);
+    }
+
+    pub(crate) fn commit(&mut self, flavor: Flavor, what: What) {
+        let last = match flavor {
+            Flavor::MySql => self.last.get(&self.id).copied(),
+            Flavor::MariaDb => self.last.values().max().copied(),
+        };
+        let sequence = last.unwrap_or_default() + 1;
+        self.push(Transaction { origin: self.id, sequence, what });
+    }
+
+    pub(crate) fn executed(&self, flavor: Flavor) -> GtidSet {
+        let last = self.last.iter();
+        match flavor {
+            Flavor::MySql => {
+                GtidSet::MySql(last.map(|(id, last)| (uuid(*id), vec![(1, *last)])).collect())
+            }
+            Flavor::MariaDb => GtidSet::MariaDb(last.map(|(id, last)| ((0, *id), *last)).collect()),
+        }
+    }
+
+    /// MariaDB names only the last transaction of the domain.
+    pub(crate) fn position(&self, flavor: Flavor) -> GtidSet {
+        match (flavor, self.log.last()) {
+            (Flavor::MySql, _) => self.executed(flavor),
+            (Flavor::MariaDb, None) => GtidSet::MariaDb(BTreeMap::new()),
+            (Flavor::MariaDb, Some(last)) => {
+                GtidSet::MariaDb(BTreeMap::from([((0, last.origin), last.sequence)]))
+            }
+        }
+    }
+
+    pub(crate) fn follow(&mut self, source: usize) {
+        if self.link.is_none_or(|link| link.source != source) {
+            self.link = Some(Link { source, read: 0 });
+        }
+    }
+}
+
+pub(crate) fn uuid(id: u32) -> String {
+    format!("0000000{id}-0000-0000-0000-000000000000")
+}
+
+/// The switches of a fenced server or a replica.
+pub(crate) fn fenced(flavor: Flavor) -> Access {
+    Access { read_only: true, super_read_only: flavor == Flavor::MySql }
+}

@@ -1,0 +1,179 @@
+//! Every call of every step goes wrong in every way, with every undo working and failing.
+
+use std::sync::Arc;
+
+use intermission::swap::{
+    machine::FORWARD_ATTEMPTS,
+    observation::Flavor,
+    record::{Action, Ending},
+    settings::Bounds,
+    step::Step,
+};
+
+use crate::{
+    fault::{Fault, Moment},
+    harness::{End, FLAVORS, on_paused_clock, recover, stage, swap},
+    oracle::check_end,
+    stage::Stage,
+};
+
+const UNDOABLE: [Step; 3] = [Step::Lock, Step::Hold, Step::Fence];
+
+/// The calls of a whole run: which step makes how many.
+fn calls(flavor: Flavor) -> Vec<(Step, usize)> {
+    on_paused_clock(async {
+        let stage = stage(flavor, []);
+        let end = swap(&stage).await;
+        assert_eq!(end.ending(), Some(Ending::Swapped));
+        check_end(&stage, Ending::Swapped, "nothing goes wrong").await;
+        stage.with(|world| {
+            assert_eq!(world.user_errors, 0);
+            let calls = world.trace.iter().filter_map(|call| Some((call.current?, call.nth)));
+            calls.map(|((_, step), nth)| (step, nth)).collect()
+        })
+    })
+}
+
+#[derive(Debug)]
+struct Seen {
+    ending: Ending,
+    user_errors: u64,
+    expired: u32,
+    hits: Vec<u32>,
+}
+
+fn run(flavor: Flavor, faults: &[Fault]) -> Seen {
+    let case = format!("{flavor:?} {faults:?}");
+    on_paused_clock(async {
+        let stage = stage(flavor, faults.iter().cloned());
+        let end = swap(&stage).await;
+        let End::Closed(ending, _) = end else { panic!("{case}: {end:?}") };
+        check_end(&stage, ending, &case).await;
+        let seen = stage.with(|world| Seen {
+            ending,
+            user_errors: world.user_errors,
+            expired: world.gate.expired,
+            hits: world.faults.iter().map(|fault| fault.hits).collect(),
+        });
+        if ending == Ending::NeedsOperator {
+            recover_when_mended(&stage, &case).await;
+        }
+        seen
+    })
+}
+
+/// Once nothing is broken any more a recovery does what was left.
+async fn recover_when_mended(stage: &Arc<Stage>, case: &str) {
+    let expected = stage.with(|world| {
+        world.faults.clear();
+        world.process_ends(false);
+        if world.servers[1].access.is_writable() { Ending::Swapped } else { Ending::RolledBack }
+    });
+    let end = recover(stage).await;
+    assert_eq!(end.ending(), Some(expected), "{case}: recovered");
+    stage.with(|world| world.process_ends(false));
+    check_end(stage, expected, case).await;
+}
+
+/// The only legal ending of a swap in which this call goes wrong and this undo never succeeds.
+fn expected(fault: &Fault, undo: Option<&Fault>) -> Ending {
+    let is_lost = fault.step == Step::Promote && !fault.moment.lands();
+    let unwinds = fault.step < Step::COMMIT || is_lost;
+    // An undo that never works is met only where there is something to undo. To unlock never fails for long: closing
+    // a connection that does not answer gives its lock back too.
+    let is_met = undo.is_some_and(|undo| {
+        let fails = undo.step != Step::Lock || undo.moment == Moment::BeforeEffect;
+        unwinds && fails && undo.step <= fault.step
+    });
+    let is_behind = fault.step > Step::COMMIT;
+    match (unwinds, is_met, is_behind && fault.always) {
+        (true, false, _) => Ending::RolledBack,
+        (_, true, _) | (_, _, true) => Ending::NeedsOperator,
+        (false, false, false) => Ending::Swapped,
+    }
+}
+
+fn each_call(mut check: impl FnMut(Flavor, &[Fault], Ending)) {
+    for flavor in FLAVORS {
+        for (step, nth) in calls(flavor) {
+            for moment in Moment::ALL {
+                for always in [false, true] {
+                    let fault = Fault { always, ..Fault::once(Action::Perform, step, nth, moment) };
+                    let ending = expected(&fault, None);
+                    check(flavor, std::slice::from_ref(&fault), ending);
+                    if always {
+                        continue;
+                    }
+                    for undo in UNDOABLE {
+                        for how in [Moment::BeforeEffect, Moment::AfterEffect, Moment::HangBefore] {
+                            let broken = Fault::always(Action::Undo, undo, how);
+                            let ending = expected(&fault, Some(&broken));
+                            check(flavor, &[fault.clone(), broken], ending);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_call_of_every_step_fails_in_every_way_with_every_undo() {
+    let mut cases = 0_u32;
+    each_call(|flavor, faults, ending| {
+        cases += 1;
+        let seen = run(flavor, faults);
+        // A later try need not look for the marker as often, and has nothing to unlock on a session that is gone.
+        let is_spared =
+            matches!(faults[0].step, Step::Prove | Step::Unlock) && seen.hits[0] < FORWARD_ATTEMPTS;
+        let ending = if is_spared { Ending::Swapped } else { ending };
+        assert_eq!(seen.ending, ending, "{flavor:?} {faults:?}: {seen:?}");
+        assert!(seen.hits[0] > 0, "{flavor:?} {faults:?} never struck");
+        if ending != Ending::NeedsOperator && faults.iter().all(|fault| !fault.always) {
+            assert_eq!(seen.user_errors, 0, "{flavor:?} {faults:?}");
+            assert_eq!(seen.expired, 0, "{flavor:?} {faults:?}: held longer than the lease");
+        }
+    });
+    assert!(cases > 2000, "only {cases} cases");
+}
+
+#[test]
+fn f12_a_promote_whose_outcome_cannot_be_read_leaves_the_fence_and_holds_nobody() {
+    for flavor in FLAVORS {
+        for moment in Moment::ALL {
+            for silence in [Moment::BeforeEffect, Moment::AfterEffect, Moment::HangBefore] {
+                let faults = [
+                    Fault::once(Action::Perform, Step::Promote, 0, moment),
+                    Fault::always(Action::Verify, Step::Promote, silence),
+                ];
+                let seen = run(flavor, &faults);
+                assert_eq!(seen.ending, Ending::NeedsOperator, "{flavor:?} {faults:?}");
+                assert!(
+                    seen.hits[1] >= 5,
+                    "{flavor:?} {faults:?}: verified {} times",
+                    seen.hits[1]
+                );
+                // The same, readable at last.
+                let faults = [faults[0].clone(), Fault { always: false, ..faults[1].clone() }];
+                let seen = run(flavor, &faults);
+                let ending = if moment.lands() { Ending::Swapped } else { Ending::RolledBack };
+                assert_eq!(seen.ending, ending, "{flavor:?} {faults:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn one_hang_of_any_call_holds_users_no_longer_than_the_lease() {
+    for (step, nth) in calls(Flavor::MySql) {
+        for moment in [Moment::HangBefore, Moment::HangAfter] {
+            let fault = Fault::once(Action::Perform, step, nth, moment);
+            on_paused_clock(async {
+                let stage = stage(Flavor::MySql, [fault.clone()]);
+                drop(swap(&stage).await);
+                let longest = stage.with(|world| world.gate.longest);
+                assert!(longest <= Bounds::LEASE, "{fault:?}: {longest:?}");
+            });
+        }
+    }
+}

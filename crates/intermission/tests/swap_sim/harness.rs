@@ -1,0 +1,181 @@
+//! Runs one case: a plan, the parties of one process, a run or a recovery, and what came of it.
+
+use std::{future::Future, path::Path, sync::Arc, time::Duration};
+
+use intermission::swap::{
+    executor::{Executor, Listener, Log, ResumeError},
+    machine::State,
+    observation::{Access, Address, Flavor},
+    plan::{Party, Plan},
+    record::{Ending, Record},
+    run::Parties,
+    server::Server,
+    settings::Bounds,
+    steps::Steps,
+};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    db::fenced,
+    fault::Fault,
+    server::SimServer,
+    stage::{SimEndpoint, SimGates, SimLog, Stage},
+    world::World,
+};
+
+/// The swap every case makes.
+pub(crate) const ID: &str = "20261124T010203Z-0001";
+/// No run may take longer, in virtual time: it would never end.
+const RUN_MAX: Duration = Duration::from_secs(3600);
+pub(crate) const FLAVORS: [Flavor; 2] = [Flavor::MySql, Flavor::MariaDb];
+
+/// How one process ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    Closed(Ending, Box<State>),
+    Killed,
+    /// The journal could not be begun.
+    NotBegun,
+    /// The journal was closed for good.
+    Refused,
+}
+
+impl End {
+    pub(crate) const fn ending(&self) -> Option<Ending> {
+        match self {
+            Self::Closed(ending, _) => Some(*ending),
+            Self::Killed | Self::NotBegun | Self::Refused => None,
+        }
+    }
+}
+
+/// Runs on a clock that jumps to the next timer as soon as nothing else is to be done.
+pub(crate) fn on_paused_clock<T>(case: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap()
+        .block_on(case)
+}
+
+/// Syncing a file in memory costs nothing.
+pub(crate) fn folder() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
+}
+
+pub(crate) fn port(id: u32) -> u16 {
+    u16::try_from(3306 + id).unwrap()
+}
+
+pub(crate) fn address(id: u32) -> Address {
+    Address { host: "127.0.0.1".to_owned(), port: port(id) }
+}
+
+pub(crate) fn plan(flavor: Flavor) -> Plan {
+    let party = |id, recorded| Party { name: format!("db{id}"), address: address(id), recorded };
+    Plan {
+        id: ID.to_owned(),
+        flavor,
+        old: party(1, Access::WRITABLE),
+        new: party(2, fenced(flavor)),
+        apps: vec!["shop".to_owned()],
+        bounds: Bounds::default(),
+        endpoint: Duration::from_secs(1),
+    }
+}
+
+/// A stage on which these faults will strike.
+pub(crate) fn stage(flavor: Flavor, faults: impl IntoIterator<Item = Fault>) -> Arc<Stage> {
+    let mut world = World::new(flavor);
+    world.faults.extend(faults);
+    Stage::new(world)
+}
+
+/// What a new process has in its hands.
+pub(crate) fn parties(stage: &Arc<Stage>) -> Parties {
+    let server = |index| -> Arc<dyn Server> { Arc::new(SimServer::new(stage, index)) };
+    Parties {
+        servers: [server(0), server(1)],
+        gates: Arc::new(SimGates(Arc::clone(stage))),
+        endpoint: Arc::new(SimEndpoint(Arc::clone(stage))),
+    }
+}
+
+pub(crate) fn steps(stage: &Arc<Stage>, plan: Plan) -> Steps {
+    let Parties { servers: [old, new], gates, endpoint } = parties(stage);
+    Steps { old, new, gates, endpoint, plan: Arc::new(plan) }
+}
+
+/// Tells the world of every record.
+pub(crate) fn listener(stage: &Arc<Stage>) -> Listener {
+    let stage = Arc::clone(stage);
+    Arc::new(move |entry| stage.with(|world| world.hear(entry)))
+}
+
+pub(crate) fn fresh_token(stage: &Stage) -> CancellationToken {
+    let token = CancellationToken::new();
+    *stage.cancel.lock().unwrap() = token.clone();
+    token
+}
+
+/// Swaps with a journal in memory, until the end or until the process is killed.
+pub(crate) async fn swap(stage: &Arc<Stage>) -> End {
+    let flavor = stage.with(|world| world.flavor);
+    begin(stage, plan(flavor), SimLog(Arc::clone(stage))).await
+}
+
+pub(crate) async fn begin<L: Log>(stage: &Arc<Stage>, plan: Plan, log: L) -> End {
+    let process = async {
+        let begun =
+            Executor::begin(steps(stage, plan), log, fresh_token(stage), listener(stage)).await;
+        match begun {
+            Ok(executor) => closed(executor.run().await),
+            Err(_) => End::NotBegun,
+        }
+    };
+    until_killed(stage, process).await
+}
+
+/// Takes over what the journal in memory says, as a new process.
+pub(crate) async fn recover(stage: &Arc<Stage>) -> End {
+    let records: Vec<Record> =
+        stage.with(|world| world.journal.iter().map(|(entry, _)| entry.record.clone()).collect());
+    let state = match State::fold(&records) {
+        Ok(state) => state,
+        Err(error) => panic!("the journal cannot be read: {error}"),
+    };
+    let next = u64::try_from(records.len()).unwrap();
+    let process = async {
+        let (steps, log) = (steps(stage, state.plan().clone()), SimLog(Arc::clone(stage)));
+        let (token, listener) = (fresh_token(stage), listener(stage));
+        let reason = "recover".to_owned();
+        match Executor::resume(steps, log, (state, next), reason, token, listener).await {
+            Ok(executor) => closed(executor.run().await),
+            Err(ResumeError::Machine(_)) => End::Refused,
+            Err(ResumeError::Journal(_)) => End::NotBegun,
+        }
+    };
+    until_killed(stage, process).await
+}
+
+fn closed((ending, state): (Ending, State)) -> End {
+    End::Closed(ending, Box::new(state))
+}
+
+pub(crate) async fn until_killed(stage: &Stage, process: impl Future<Output = End>) -> End {
+    let bounded = timeout(RUN_MAX, process);
+    tokio::select! {
+        biased;
+        end = bounded => end.expect("it never ends"),
+        () = stage.killed.notified() => End::Killed,
+    }
+}
+
+/// Cuts off what was written and not yet on disk.
+pub(crate) fn lose_what_is_not_durable(world: &mut World) {
+    let durable = world.journal.iter().rposition(|(_, durable)| *durable);
+    world.journal.truncate(durable.map_or(0, |last| last + 1));
+}

@@ -1,0 +1,29 @@
+//! A simulated cluster under the machine, the executor and the steps of production: two servers, a gate, an endpoint
+//! and writers in one memory, on a paused clock. It knows neither SQL nor HTTP; real servers are tested elsewhere.
+//!
+//! `SEED=… cargo test -p intermission --test swap_sim random` plays one seed again, `SEEDS=…` plays more of them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "test helpers"
+)]
+
+mod cancel;
+mod crash;
+mod db;
+mod every_step;
+mod fault;
+mod full_disk;
+mod harness;
+mod journal_file;
+mod named;
+mod oracle;
+mod random;
+mod server;
+mod stage;
+mod twice;
+mod whole;
+mod world;

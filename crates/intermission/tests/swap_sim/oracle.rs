@@ -1,0 +1,104 @@
+//! What every case is measured by.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use intermission::swap::record::Ending;
+use tokio::time::sleep;
+
+use crate::{
+    db::{What, fenced},
+    stage::Stage,
+    world::World,
+};
+
+/// Longer than a lease and than any late effect: what is wrong after this stays wrong.
+const AFTERMATH: Duration = Duration::from_secs(120);
+
+/// Checks the end of a case, now and when everything late has happened.
+pub(crate) async fn check_end(stage: &Arc<Stage>, ending: Ending, case: &str) {
+    let errors = stage.with(|world| {
+        assert_legal(world, ending, case);
+        world.user_errors
+    });
+    aftermath(stage).await;
+    stage.with(|world| {
+        assert_legal(world, ending, case);
+        assert!(world.gate.held.is_none(), "{case}: users stay held");
+        if ending != Ending::NeedsOperator {
+            assert_eq!(world.user_errors, errors, "{case}: users see errors after the end");
+            for db in &world.servers {
+                assert_eq!(db.lock, None, "{case}: the lock of db{} stays", db.id);
+            }
+        }
+    });
+}
+
+/// Lets everything that is under way come to its end, with users at work.
+pub(crate) async fn aftermath(stage: &Stage) {
+    for _ in 0..4 {
+        sleep(AFTERMATH / 4).await;
+        stage.with(|world| {
+            world.tick();
+            world.apply_all();
+        });
+    }
+}
+
+pub(crate) fn assert_legal(world: &mut World, ending: Ending, case: &str) {
+    assert_safe(world, case);
+    match ending {
+        Ending::Swapped => assert_roles(world, 1, 0, case),
+        Ending::RolledBack => assert_roles(world, 0, 1, case),
+        Ending::NeedsOperator => {}
+    }
+}
+
+/// Nothing written is lost or doubled, and there never were two writers.
+pub(crate) fn assert_safe(world: &World, case: &str) {
+    assert!(world.violations.is_empty(), "{case}: {:?}", world.violations);
+    let writable: Vec<usize> =
+        (0..2).filter(|index| world.servers[*index].access.is_writable()).collect();
+    let counts: Vec<BTreeMap<u64, u32>> = (0..2).map(|index| writes(world, index)).collect();
+    for (index, counts) in counts.iter().enumerate() {
+        let twice = counts.iter().find(|(_, count)| **count > 1);
+        assert_eq!(twice, None, "{case}: a write is twice in server {index}");
+    }
+    let lacks = |index: usize| {
+        world.acknowledged.iter().find(|write| !counts[index].contains_key(write)).copied()
+    };
+    match writable.as_slice() {
+        [primary] => {
+            assert_eq!(lacks(*primary), None, "{case}: lost on server {primary}, which is primary");
+        }
+        _ => assert!(
+            lacks(0).is_none() || lacks(1).is_none(),
+            "{case}: no server has every acknowledged write"
+        ),
+    }
+}
+
+fn writes(world: &World, index: usize) -> BTreeMap<u64, u32> {
+    let mut counts = BTreeMap::new();
+    for transaction in &world.servers[index].log {
+        if let What::Write(write) = transaction.what {
+            *counts.entry(write).or_default() += 1;
+        }
+    }
+    counts
+}
+
+fn assert_roles(world: &mut World, primary: usize, replica: usize, case: &str) {
+    world.apply_all();
+    let (p, r) = (&world.servers[primary], &world.servers[replica]);
+    assert!(p.access.is_writable(), "{case}: db{} is not writable", p.id);
+    assert_eq!(r.access, fenced(world.flavor), "{case}: db{}", r.id);
+    assert_eq!(p.link, None, "{case}: the primary db{} replicates", p.id);
+    let source = r.link.map(|link| link.source);
+    assert_eq!(source, Some(primary), "{case}: the source of db{}", r.id);
+    assert_eq!(world.endpoint, primary, "{case}: the endpoint");
+    assert!(world.gate.held.is_none(), "{case}: users are held");
+    let (executed, expected) = (r.executed(world.flavor), p.executed(world.flavor));
+    if !r.is_stuck {
+        assert_eq!(executed, expected, "{case}: db{} differs", r.id);
+    }
+}

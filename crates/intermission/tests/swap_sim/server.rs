@@ -1,0 +1,366 @@
+//! One simulated server, with the session rules of the real one: changes run on the session that holds the lock, and
+//! a session given up in the middle of a request is ended before the next one.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use intermission::swap::{
+    gtid::GtidSet,
+    observation::{Access, Address, Blocker, Flavor, ReplicaView, ServerView, ThreadState},
+    server::{Detail, Effect, Server, ServerError},
+};
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    db::{Db, What, fenced, uuid},
+    stage::{Failure, LATENCY, Stage},
+    world::World,
+};
+
+/// As long as the real one waits for the advisory lock.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Acting {
+    Closed,
+    Open(u64),
+    /// Given up while a request was under way.
+    Lost(u64),
+}
+
+/// What a process has in its hands of one server.
+#[derive(Debug)]
+pub(crate) struct SimServer {
+    stage: Arc<Stage>,
+    index: usize,
+    name: String,
+    address: Address,
+    flavor: Flavor,
+    acting: Mutex<Acting>,
+}
+
+impl SimServer {
+    pub(crate) fn new(stage: &Arc<Stage>, index: usize) -> Self {
+        let (id, flavor) = stage.with(|world| (world.servers[index].id, world.flavor));
+        Self {
+            stage: Arc::clone(stage),
+            index,
+            name: format!("db{id}"),
+            address: crate::harness::address(id),
+            flavor,
+            acting: Mutex::new(Acting::Closed),
+        }
+    }
+
+    fn error(&self, doing: &str) -> impl Fn(Failure) -> ServerError {
+        let (server, doing) = (self.name.clone(), doing.to_owned());
+        move |Failure { effect, reason }| ServerError {
+            server: server.clone(),
+            doing: doing.clone(),
+            reason,
+            effect,
+        }
+    }
+
+    fn acting(&self) -> Acting {
+        *self.acting.lock().unwrap()
+    }
+
+    fn set(&self, acting: Acting) {
+        *self.acting.lock().unwrap() = acting;
+    }
+
+    /// Reads on the second session.
+    async fn read<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        look: impl FnOnce(&mut Db) -> T + Send + 'static,
+    ) -> Result<T, ServerError> {
+        let index = self.index;
+        let look = move |world: &mut World| Ok(look(&mut world.servers[index]));
+        self.stage.pass(what, None, look).await.map_err(self.error(what))
+    }
+
+    /// Changes something on the session with the lock, which is opened where it is not.
+    async fn act<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        change: impl FnOnce(&mut World) -> Result<T, String> + Send + 'static,
+    ) -> Result<T, ServerError> {
+        self.ensure_locked(false).await?;
+        self.act_on(what, change).await
+    }
+
+    async fn act_on<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        change: impl FnOnce(&mut World) -> Result<T, String> + Send + 'static,
+    ) -> Result<T, ServerError> {
+        let Acting::Open(session) = self.acting() else {
+            let reason = "the session with the lock is gone".to_owned();
+            return Err(self.error(what)(Failure { effect: Effect::NotSent, reason }));
+        };
+        // If this future is dropped, the session counts as lost.
+        self.set(Acting::Lost(session));
+        let answer = self.stage.pass(what, Some((self.index, session)), change).await;
+        if answer.as_ref().map_or_else(|failure| failure.effect == Effect::Refused, |_| true) {
+            self.set(Acting::Open(session));
+        }
+        answer.map_err(self.error(what))
+    }
+
+    async fn ensure_locked(&self, take_over: bool) -> Result<(), ServerError> {
+        let index = self.index;
+        match self.acting() {
+            Acting::Open(_) => return Ok(()),
+            Acting::Lost(session) => self.stage.with(|world| world.kill(index, session)),
+            Acting::Closed => {}
+        }
+        let session = self.stage.with(|world| world.open_session(index));
+        self.set(Acting::Lost(session));
+        let take = move |world: &mut World| {
+            let owner = world.servers[index].lock;
+            if let Some(owner) = owner
+                && take_over
+            {
+                world.kill(index, owner);
+            }
+            let db = &mut world.servers[index];
+            Ok(*db.lock.get_or_insert(session) == session)
+        };
+        let taken = self.stage.pass("lock", Some((index, session)), take).await;
+        match taken {
+            Ok(true) => {
+                self.set(Acting::Open(session));
+                return Ok(());
+            }
+            Ok(false) => sleep(LOCK_WAIT).await,
+            Err(Failure { effect: Effect::Refused, .. }) => {}
+            Err(failure) => return Err(self.error("take the advisory lock")(failure)),
+        }
+        self.stage.with(|world| world.kill(index, session));
+        self.set(Acting::Closed);
+        Err(self.error("take the advisory lock")(Failure::refused("another swap is at work")))
+    }
+
+    fn view(&self, world: &World) -> ServerView {
+        let db = &world.servers[self.index];
+        ServerView {
+            flavor: self.flavor,
+            version: "1".to_owned(),
+            server_id: db.id,
+            uuid: (self.flavor == Flavor::MySql).then(|| uuid(db.id)),
+            access: db.access,
+            gtid_on: true,
+            binlog_on: true,
+            log_replica_updates: true,
+            executed: db.executed(self.flavor),
+            channels: self.replica_view(world).into_iter().collect(),
+            prepared_xa: Vec::new(),
+            denied: Vec::new(),
+            replication_login: None,
+            blockers: Vec::new(),
+        }
+    }
+
+    fn replica_view(&self, world: &World) -> Option<ReplicaView> {
+        let db = &world.servers[self.index];
+        let source = &world.servers[db.link?.source];
+        Some(ReplicaView {
+            channel: String::new(),
+            source: crate::harness::address(source.id),
+            source_uuid: (self.flavor == Flavor::MySql).then(|| uuid(source.id)),
+            source_server_id: source.id,
+            io: ThreadState::Yes,
+            sql: ThreadState::Yes,
+            io_error: None,
+            sql_error: None,
+            lag_s: db.lag_s,
+            uses_gtid: true,
+            delay_s: 0,
+        })
+    }
+}
+
+fn blocker(what: &str) -> Blocker {
+    let (user, host) = ("app".to_owned(), "web1".to_owned());
+    Blocker { session: 77, user, host, age_s: 9, rows: None, what: what.to_owned() }
+}
+
+#[async_trait]
+impl Server for SimServer {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    fn flavor(&self) -> Option<Flavor> {
+        Some(self.flavor)
+    }
+
+    async fn lock(&self, take_over: bool) -> Result<(), ServerError> {
+        self.ensure_locked(take_over).await
+    }
+
+    async fn unlock(&self) -> Result<(), ServerError> {
+        let index = self.index;
+        match self.acting() {
+            Acting::Open(session) => {
+                self.act_on("unlock", move |world| {
+                    world.servers[index].lock.take_if(|owner| *owner == session);
+                    Ok(())
+                })
+                .await?;
+                self.stage.with(|world| world.hang_up(index, session));
+            }
+            Acting::Lost(session) => self.stage.with(|world| world.hang_up(index, session)),
+            Acting::Closed => {}
+        }
+        self.set(Acting::Closed);
+        Ok(())
+    }
+
+    async fn observe(&self, _: Detail) -> Result<ServerView, ServerError> {
+        self.read("observe", |_| ()).await?;
+        Ok(self.stage.with(|world| self.view(world)))
+    }
+
+    async fn access(&self) -> Result<Access, ServerError> {
+        self.read("access", |db| db.access).await
+    }
+
+    async fn executed(&self) -> Result<GtidSet, ServerError> {
+        let flavor = self.flavor;
+        self.read("executed", move |db| db.executed(flavor)).await
+    }
+
+    async fn channels(&self) -> Result<Vec<ReplicaView>, ServerError> {
+        self.read("channels", |_| ()).await?;
+        Ok(self.stage.with(|world| self.replica_view(world).into_iter().collect()))
+    }
+
+    async fn blockers(&self) -> Result<Vec<Blocker>, ServerError> {
+        self.read("blockers", |db| db.is_blocked.then(|| blocker("a long query")))
+            .await
+            .map(|found| found.into_iter().collect())
+    }
+
+    async fn open_transactions(&self) -> Result<Vec<Blocker>, ServerError> {
+        self.read("open_transactions", |db| db.open_transaction.then(|| blocker("a transaction")))
+            .await
+            .map(|found| found.into_iter().collect())
+    }
+
+    async fn fence(&self, bound: Duration) -> Result<(), ServerError> {
+        let (index, access) = (self.index, fenced(self.flavor));
+        let done = self
+            .act("fence", move |world| {
+                let db = &mut world.servers[index];
+                if db.is_blocked {
+                    return Err("something held it up; our statement was killed".to_owned());
+                }
+                db.access = access;
+                Ok(())
+            })
+            .await;
+        if self.stage.with(|world| world.servers[index].is_blocked) {
+            sleep(bound).await;
+        }
+        done
+    }
+
+    async fn restore(&self, access: Access) -> Result<(), ServerError> {
+        let index = self.index;
+        self.act("restore", move |world| {
+            world.servers[index].access = access;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn barrier(&self) -> Result<GtidSet, ServerError> {
+        let flavor = self.flavor;
+        self.read("barrier", move |db| db.position(flavor)).await
+    }
+
+    async fn wait_applied(&self, barrier: &GtidSet, bound: Duration) -> Result<bool, ServerError> {
+        let (index, flavor, deadline) = (self.index, self.flavor, Instant::now() + bound);
+        self.act("wait_applied", |_| Ok(())).await?;
+        while !self.stage.with(|world| world.servers[index].executed(flavor).contains(barrier)) {
+            if Instant::now() >= deadline {
+                return Ok(false);
+            }
+            sleep(LATENCY).await;
+            self.stage.with(|world| world.apply_one(index));
+        }
+        Ok(true)
+    }
+
+    async fn promote(&self) -> Result<(), ServerError> {
+        let index = self.index;
+        self.act_on("promote", move |world| {
+            world.servers[index].access = Access::WRITABLE;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn end_sessions(&self) -> Result<usize, ServerError> {
+        self.read("end_sessions", |db| usize::from(std::mem::take(&mut db.open_transaction))).await
+    }
+
+    async fn detach(&self) -> Result<(), ServerError> {
+        let index = self.index;
+        self.act("detach", move |world| {
+            world.servers[index].link = None;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn follow(&self, source: &Address) -> Result<(), ServerError> {
+        let (index, port) = (self.index, source.port);
+        self.act("follow", move |world| {
+            let source = world.servers.iter().position(|db| crate::harness::port(db.id) == port);
+            world.servers[index].follow(source.ok_or("no such server")?);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn write_marker(&self, id: &str) -> Result<(), ServerError> {
+        let (index, flavor, id) = (self.index, self.flavor, id.to_owned());
+        self.act("write_marker", move |world| {
+            let db = &mut world.servers[index];
+            if !db.access.is_writable() {
+                return Err("read-only".to_owned());
+            }
+            db.commit(flavor, What::Marker(id));
+            Ok(())
+        })
+        .await
+    }
+
+    async fn has_marker(&self, id: &str) -> Result<bool, ServerError> {
+        let marker = What::Marker(id.to_owned());
+        self.read("has_marker", move |db| db.log.iter().any(|t| t.what == marker)).await
+    }
+
+    fn command_to_open(&self) -> String {
+        format!("open {}", self.name)
+    }
+
+    fn command_to_fence(&self) -> String {
+        format!("fence {}", self.name)
+    }
+
+    fn command_to_look(&self) -> String {
+        format!("look at {}", self.name)
+    }
+}

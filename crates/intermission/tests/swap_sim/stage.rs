@@ -1,0 +1,292 @@
+//! What every call passes on its way into the world, the gate, the endpoint and the log.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use intermission::swap::{
+    endpoint::{Endpoint, EndpointError},
+    executor::Log,
+    gates::{GateError, Gates, Users},
+    journal::JournalError,
+    observation::Address,
+    record::Entry,
+    refusal::Refusal,
+    server::Effect,
+};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    fault::{Blow, Moment, Point, Reached},
+    world::{Held, World},
+};
+
+/// How long a call takes.
+pub(crate) const LATENCY: Duration = Duration::from_millis(1);
+
+/// A call that did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) effect: Effect,
+    pub(crate) reason: String,
+}
+
+impl Failure {
+    pub(crate) fn refused(reason: impl Into<String>) -> Self {
+        Self { effect: Effect::Refused, reason: reason.into() }
+    }
+
+    pub(crate) fn unknown(reason: impl Into<String>) -> Self {
+        Self { effect: Effect::Unknown, reason: reason.into() }
+    }
+}
+
+/// The world, shared by all who act in it.
+pub(crate) struct Stage {
+    world: Mutex<World>,
+    /// The process is to be ended.
+    pub(crate) killed: Notify,
+    pub(crate) cancel: Mutex<CancellationToken>,
+}
+
+impl fmt::Debug for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Stage")
+    }
+}
+
+impl Stage {
+    pub(crate) fn new(world: World) -> Arc<Self> {
+        Arc::new(Self {
+            world: Mutex::new(world),
+            killed: Notify::new(),
+            cancel: Mutex::new(CancellationToken::new()),
+        })
+    }
+
+    /// Looks at or changes the world, and checks what must always hold.
+    pub(crate) fn with<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
+        let mut world = self.world.lock().unwrap();
+        let done = change(&mut world);
+        world.check();
+        done
+    }
+
+    async fn struck(&self, blow: Blow) {
+        match blow {
+            Blow::Kill => {
+                self.killed.notify_one();
+                std::future::pending::<()>().await;
+            }
+            Blow::Panic => panic!("struck"),
+            Blow::Cancel => {
+                self.cancel.lock().unwrap().cancel();
+                sleep(LATENCY).await;
+            }
+        }
+    }
+
+    /// One call: the world goes on, then the effect happens or what was planned instead. `session` is the server and
+    /// the session that does it, for calls that change a server.
+    pub(crate) async fn pass<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        session: Option<(usize, u64)>,
+        effect: impl FnOnce(&mut World) -> Result<T, String> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let (moment, strike) = self.with(|world| world.enter(what));
+        sleep(LATENCY).await;
+        if let Some(strike) = strike
+            && strike.reached == Reached::NotLanded
+        {
+            self.struck(strike.blow).await;
+        }
+        let moment = match strike {
+            Some(strike) if strike.reached == Reached::Late => Some(Moment::Late),
+            _ => moment,
+        };
+        let landing = move |world: &mut World| {
+            if session.is_some_and(|(db, id)| !world.is_alive(db, id)) {
+                return Err(Failure::unknown("the session is gone"));
+            }
+            effect(world).map_err(Failure::refused)
+        };
+        let lost = || Failure::unknown("the answer got lost");
+        let answer = match moment {
+            None => self.with(landing),
+            Some(Moment::BeforeEffect) => Err(Failure::refused("planned refusal")),
+            Some(Moment::AfterEffect) => self.with(landing).and_then(|_| Err(lost())),
+            Some(Moment::HangBefore) => std::future::pending().await,
+            Some(Moment::HangAfter) => {
+                drop(self.with(landing));
+                std::future::pending().await
+            }
+            Some(Moment::Late) => {
+                if let Some(at) = session {
+                    let late = Box::new(|world: &mut World| drop(landing(world)));
+                    self.with(|world| world.later(at, late));
+                }
+                Err(lost())
+            }
+            Some(Moment::Dies) => {
+                self.with(|world| {
+                    if let Some((db, id)) = session {
+                        world.kill(db, id);
+                    }
+                });
+                Err(lost())
+            }
+        };
+        if let Some(strike) = strike
+            && strike.reached != Reached::NotLanded
+        {
+            self.struck(strike.blow).await;
+        }
+        answer
+    }
+}
+
+// === the gate ===
+
+/// The gate, under the name a client of it would use.
+#[derive(Debug)]
+pub(crate) struct SimGates(pub(crate) Arc<Stage>);
+
+fn gate_error(doing: &str) -> impl FnOnce(Failure) -> GateError {
+    let doing = doing.to_owned();
+    move |failure| GateError { gate: "gate".to_owned(), doing, reason: failure.reason }
+}
+
+#[async_trait]
+impl Gates for SimGates {
+    async fn preflight(&self) -> Vec<Refusal> {
+        Vec::new()
+    }
+
+    async fn hold(&self, holder: &str, lease: Duration, _: Duration) -> Result<(), GateError> {
+        let name = holder.to_owned();
+        let hold = move |world: &mut World| {
+            let now = Instant::now();
+            match &mut world.gate.held {
+                Some(held) if held.holder != name => {
+                    return Err(format!("{} holds it", held.holder));
+                }
+                Some(held) => held.until = now + lease,
+                None => {
+                    world.gate.held = Some(Held { holder: name, began: now, until: now + lease });
+                }
+            }
+            Ok(())
+        };
+        self.0.pass("hold", None, hold).await.map_err(gate_error("hold"))
+    }
+
+    async fn renew(&self, holder: &str, lease: Duration) -> Result<(), GateError> {
+        let name = holder.to_owned();
+        let renew = move |world: &mut World| match &mut world.gate.held {
+            Some(held) if held.holder == name => {
+                held.until = Instant::now() + lease;
+                Ok(())
+            }
+            _ => Err("not held".to_owned()),
+        };
+        self.0.pass("renew", None, renew).await.map_err(gate_error("renew"))
+    }
+
+    async fn is_held(&self, holder: &str) -> Result<bool, GateError> {
+        let name = holder.to_owned();
+        let look =
+            move |world: &mut World| Ok(world.gate.held.as_ref().is_some_and(|h| h.holder == name));
+        self.0.pass("is_held", None, look).await.map_err(gate_error("look"))
+    }
+
+    async fn release(&self, holder: &str) -> Result<(), GateError> {
+        let name = holder.to_owned();
+        let release = move |world: &mut World| {
+            if world.gate.held.as_ref().is_some_and(|held| held.holder == name) {
+                world.open_gate();
+            }
+            Ok(())
+        };
+        self.0.pass("release", None, release).await.map_err(gate_error("release"))
+    }
+
+    async fn users(&self, _: &str) -> Result<Users, GateError> {
+        self.0
+            .pass("users", None, |_| Ok(Users::default()))
+            .await
+            .map_err(gate_error("read what users saw"))
+    }
+}
+
+// === the endpoint ===
+
+#[derive(Debug)]
+pub(crate) struct SimEndpoint(pub(crate) Arc<Stage>);
+
+#[async_trait]
+impl Endpoint for SimEndpoint {
+    async fn preflight(&self) -> Option<Refusal> {
+        None
+    }
+
+    async fn point(&self, new: &Address, _: &Address) -> Result<String, EndpointError> {
+        let port = new.port;
+        let point = move |world: &mut World| {
+            let target = world.servers.iter().position(|db| port == crate::harness::port(db.id));
+            let target = target.ok_or("no such server")?;
+            if !world.servers[target].access.is_writable() {
+                world.violations.push("F39: clients are led to a read-only server".to_owned());
+            }
+            world.endpoint = target;
+            Ok(String::new())
+        };
+        self.0.pass("point", None, point).await.map_err(|failure| EndpointError::Failed {
+            program: "hook".to_owned(),
+            status: "status 1".to_owned(),
+            output: failure.reason,
+        })
+    }
+
+    fn command(&self, new: &Address, _: &Address) -> String {
+        format!("hook {new}")
+    }
+}
+
+// === the log ===
+
+/// A journal in the world's memory. It can be cut anywhere, and its disk can be full.
+#[derive(Debug)]
+pub(crate) struct SimLog(pub(crate) Arc<Stage>);
+
+/// Tells the world of one append; true when it is written at all.
+pub(crate) async fn append(stage: &Stage) -> bool {
+    let (strike, is_full) = stage.with(|world| {
+        let append = world.appends;
+        world.appends += 1;
+        let strike = world.strike.take_if(|strike| strike.point == Point::Append(append));
+        (strike, world.full_at.is_some_and(|full| full <= append))
+    });
+    if let Some(strike) = strike {
+        stage.struck(strike.blow).await;
+    }
+    !is_full
+}
+
+#[async_trait]
+impl Log for SimLog {
+    async fn append(&mut self, entry: &Entry, durable: bool) -> Result<(), JournalError> {
+        if !append(&self.0).await {
+            return Err(JournalError::Lost { path: "/full/journal".into() });
+        }
+        self.0.with(|world| world.journal.push((entry.clone(), durable)));
+        Ok(())
+    }
+}

@@ -1,0 +1,317 @@
+//! The world of one case: everything that outlives a process. Plain data; nothing here waits.
+
+use std::{collections::BTreeSet, fmt, time::Duration};
+
+use intermission::swap::{
+    observation::{Access, Flavor},
+    record::{Action, Entry, Record},
+    step::Step,
+};
+use tokio::time::Instant;
+
+use crate::{
+    db::{Db, Link, What, fenced},
+    fault::{Fault, Moment, Point, Strike},
+};
+
+/// When an effect that comes late happens: before any lease ends, after the executor went on.
+pub(crate) const LATE_BY: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) holder: String,
+    pub(crate) began: Instant,
+    pub(crate) until: Instant,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    pub(crate) held: Option<Held>,
+    queue: Vec<u64>,
+    pub(crate) longest: Duration,
+    /// How many holds ended because nobody renewed them.
+    pub(crate) expired: u32,
+}
+
+/// Who writes. A gated writer goes through the gate; a direct one is a background job that the gate does not see.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Traffic {
+    /// One gated write every so many calls; 0 is never.
+    pub(crate) gated: usize,
+    pub(crate) direct: usize,
+}
+
+type Effect = Box<dyn FnOnce(&mut World) + Send>;
+
+struct Pending {
+    due: Instant,
+    at: (usize, u64),
+    effect: Effect,
+}
+
+impl fmt::Debug for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending").field("at", &self.at).finish_non_exhaustive()
+    }
+}
+
+/// One call, for tests of order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Called {
+    pub(crate) current: Option<(Action, Step)>,
+    pub(crate) what: &'static str,
+    pub(crate) nth: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) flavor: Flavor,
+    /// The old primary, then the new one.
+    pub(crate) servers: [Db; 2],
+    pub(crate) gate: Gate,
+    pub(crate) endpoint: usize,
+    pub(crate) traffic: Traffic,
+    pub(crate) acknowledged: Vec<u64>,
+    /// Gated writes that a user saw fail.
+    pub(crate) user_errors: u64,
+    next_write: u64,
+    next_session: u64,
+    pending: Vec<Pending>,
+    orphans: BTreeSet<u64>,
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) strike: Option<Strike>,
+    /// An administrator writes through the fence whenever the barrier is read.
+    pub(crate) is_leaky: bool,
+    /// Every call of this name never comes back.
+    pub(crate) hangs: Option<&'static str>,
+    current: Option<(Action, Step)>,
+    nth: usize,
+    pub(crate) trace: Vec<Called>,
+    /// The journal: what was written and whether durably.
+    pub(crate) journal: Vec<(Entry, bool)>,
+    pub(crate) appends: usize,
+    /// From this append on the disk is full.
+    pub(crate) full_at: Option<usize>,
+    /// What must never be, and was.
+    pub(crate) violations: Vec<String>,
+}
+
+impl World {
+    pub(crate) fn new(flavor: Flavor) -> Self {
+        let fenced = fenced(flavor);
+        let replica = Link { source: 0, read: 0 };
+        let mut servers = [Db::new(1, Access::WRITABLE, None), Db::new(2, fenced, Some(replica))];
+        // Some history, of which the replica has applied nothing yet.
+        for write in 0..3 {
+            servers[0].commit(flavor, What::Write(write));
+        }
+        Self {
+            flavor,
+            servers,
+            gate: Gate::default(),
+            endpoint: 0,
+            traffic: Traffic { gated: 1, direct: 3 },
+            acknowledged: vec![0, 1, 2],
+            user_errors: 0,
+            next_write: 3,
+            next_session: 1,
+            pending: Vec::new(),
+            orphans: BTreeSet::new(),
+            faults: Vec::new(),
+            strike: None,
+            is_leaky: false,
+            hangs: None,
+            current: None,
+            nth: 0,
+            trace: Vec::new(),
+            journal: Vec::new(),
+            appends: 0,
+            full_at: None,
+            violations: Vec::new(),
+        }
+    }
+
+    /// Learns which action the next calls belong to.
+    pub(crate) fn hear(&mut self, entry: &Entry) {
+        match &entry.record {
+            Record::Intent { action, step, .. } => self.current = Some((*action, *step)),
+            Record::Opened { .. }
+            | Record::Outcome { .. }
+            | Record::Interrupted { .. }
+            | Record::Resumed { .. }
+            | Record::Closed { .. } => self.current = None,
+        }
+        self.nth = 0;
+    }
+
+    /// A call begins: the world goes on a little, then the call learns what becomes of it.
+    pub(crate) fn enter(&mut self, what: &'static str) -> (Option<Moment>, Option<Strike>) {
+        let call = self.trace.len();
+        let (current, nth) = (self.current, self.nth);
+        self.trace.push(Called { current, what, nth });
+        self.nth += 1;
+        self.tick();
+        let strike = self.strike.take_if(|strike| strike.point == Point::Call(call));
+        let fault = self.faults.iter_mut().find(|fault| fault.strikes(current, nth));
+        let moment = fault.map(|fault| {
+            fault.hits += 1;
+            fault.moment
+        });
+        if self.is_leaky && what == "barrier" && !self.servers[0].access.is_writable() {
+            self.servers[0].commit(self.flavor, What::Marker("by root".to_owned()));
+        }
+        let hang = (self.hangs == Some(what)).then_some(Moment::HangBefore);
+        (hang.or(moment), strike)
+    }
+
+    /// What happens without us: late effects, the end of leases, replication, writers.
+    pub(crate) fn tick(&mut self) {
+        self.settle();
+        // At the worst: while users wait a replica applies only what it is waited for.
+        let is_slow = self.current.is_some_and(|(_, s)| (Step::Hold..=Step::Release).contains(&s));
+        if !is_slow {
+            for replica in 0..self.servers.len() {
+                self.apply_one(replica);
+            }
+        }
+        let due = |every: usize| every > 0 && self.trace.len().is_multiple_of(every);
+        let (gated, direct) = (due(self.traffic.gated), due(self.traffic.direct));
+        if gated {
+            let write = self.new_write();
+            match &self.gate.held {
+                Some(_) => self.gate.queue.push(write),
+                None => self.user_writes(write),
+            }
+        }
+        if direct && self.servers[self.endpoint].access.is_writable() {
+            let write = self.new_write();
+            self.write(write);
+        }
+    }
+
+    /// Late effects and the end of leases, up to now.
+    pub(crate) fn settle(&mut self) {
+        let now = Instant::now();
+        while let Some(next) = self.pending.iter().position(|pending| pending.due <= now) {
+            let Pending { at: (db, session), effect, .. } = self.pending.remove(next);
+            effect(self);
+            self.check();
+            if self.orphans.contains(&session) {
+                self.kill(db, session);
+            }
+        }
+        if self.gate.held.as_ref().is_some_and(|held| held.until <= now) {
+            self.gate.expired += 1;
+            self.open_gate();
+        }
+    }
+
+    /// What must hold after every effect.
+    pub(crate) fn check(&mut self) {
+        if self.servers.iter().all(|db| db.access.is_writable()) {
+            self.violations.push(format!("F12: two writers during {:?}", self.current));
+        }
+    }
+
+    fn new_write(&mut self) -> u64 {
+        self.next_write += 1;
+        self.next_write - 1
+    }
+
+    /// Commits on the server clients reach, which is writable.
+    fn write(&mut self, write: u64) {
+        let flavor = self.flavor;
+        if self.servers[self.endpoint].writes != self.acknowledged.len() {
+            let current = self.current;
+            self.violations
+                .push(format!("F11: a write is taken without the earlier ones during {current:?}"));
+        }
+        self.servers[self.endpoint].commit(flavor, What::Write(write));
+        self.acknowledged.push(write);
+    }
+
+    fn user_writes(&mut self, write: u64) {
+        if self.servers[self.endpoint].access.is_writable() {
+            self.write(write);
+        } else {
+            self.user_errors += 1;
+        }
+    }
+
+    /// False when there was nothing to apply.
+    pub(crate) fn apply_one(&mut self, replica: usize) -> bool {
+        let db = &self.servers[replica];
+        let (Some(link), false) = (db.link, db.is_stuck) else { return false };
+        let Some(next) = self.servers[link.source].log.get(link.read).cloned() else {
+            return false;
+        };
+        let db = &mut self.servers[replica];
+        db.link = Some(Link { read: link.read + 1, ..link });
+        if db.last.get(&next.origin).is_none_or(|last| *last < next.sequence) {
+            db.push(next);
+        }
+        true
+    }
+
+    pub(crate) fn apply_all(&mut self) {
+        for replica in 0..self.servers.len() {
+            while self.apply_one(replica) {}
+        }
+    }
+
+    pub(crate) fn open_gate(&mut self) {
+        let Some(held) = self.gate.held.take() else { return };
+        let end = held.until.min(Instant::now());
+        self.gate.longest = self.gate.longest.max(end.duration_since(held.began));
+        for write in std::mem::take(&mut self.gate.queue) {
+            self.user_writes(write);
+        }
+    }
+
+    // === sessions ===
+
+    pub(crate) fn open_session(&mut self, db: usize) -> u64 {
+        let session = self.next_session;
+        self.next_session += 1;
+        self.servers[db].sessions.insert(session);
+        session
+    }
+
+    pub(crate) fn is_alive(&self, db: usize, session: u64) -> bool {
+        self.servers[db].sessions.contains(&session)
+    }
+
+    /// Ends a session with all it was asked and has not done.
+    pub(crate) fn kill(&mut self, db: usize, session: u64) {
+        self.servers[db].sessions.remove(&session);
+        self.servers[db].lock.take_if(|owner| *owner == session);
+        self.pending.retain(|pending| pending.at != (db, session));
+        self.orphans.remove(&session);
+    }
+
+    /// Our end of the connection is closed: the server notices as soon as it has nothing left to do for it.
+    pub(crate) fn hang_up(&mut self, db: usize, session: u64) {
+        if self.pending.iter().any(|pending| pending.at == (db, session)) {
+            self.orphans.insert(session);
+        } else {
+            self.kill(db, session);
+        }
+    }
+
+    pub(crate) fn later(&mut self, at: (usize, u64), effect: Effect) {
+        self.pending.push(Pending { due: Instant::now() + LATE_BY, at, effect });
+    }
+
+    /// The process is gone. With `half_open` the servers do not notice.
+    pub(crate) fn process_ends(&mut self, half_open: bool) {
+        self.current = None;
+        if half_open {
+            return;
+        }
+        for db in 0..self.servers.len() {
+            for session in self.servers[db].sessions.clone() {
+                self.hang_up(db, session);
+            }
+        }
+    }
+}
