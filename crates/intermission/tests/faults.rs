@@ -110,6 +110,7 @@ faults! {
     f16_killed_at_rejoin: "kill:rejoin",
     f16_killed_at_prove: "kill:prove",
     f16_killed_at_unlock: "kill:unlock",
+    f16_killed_while_the_fence_is_pending: "kill:pending",
     f16_killed_in_the_recovery: "kill:recover",
     a_panic_in_the_hold: "panic:hold",
     a_panic_in_the_fence: "panic:fence",

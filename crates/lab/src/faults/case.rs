@@ -110,6 +110,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(SCENARIOS.iter().map(scenario));
     let kills = KILLS.iter().zip(kill::STEPS);
     cases.extend(kills.map(|(id, step)| Case { id, what: What::Kill(step) }));
+    cases.push(Case { id: "kill:pending", what: What::Scenario(kill::with_pending_fence) });
     cases.push(Case { id: "kill:recover", what: What::Scenario(kill::in_recovery) });
     cases.extend(PANICS.map(|(id, step)| Case { id, what: What::Panic(step) }));
     cases.extend(LAST.iter().map(scenario));

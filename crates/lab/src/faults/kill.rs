@@ -2,6 +2,8 @@
 
 use anyhow::ensure;
 use futures_util::future::BoxFuture;
+use mysql_async::prelude::Queryable;
+use rustix::process::Signal;
 use tokio::time::Instant;
 
 use super::bench::{Bench, LEASE};
@@ -72,6 +74,29 @@ async fn kill_and_recover(bench: &mut Bench, moment: &str, step: &str) -> anyhow
     bench.expect_open().await?;
     bench.write_and_read().await?;
     bench.wait_healthy().await
+}
+
+/// Killed while its fence is pending at the server, which does not notice: whoever recovers ends that statement first,
+/// or it would take effect when nobody is there to lift the fence.
+pub(super) fn with_pending_fence(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>> {
+    Box::pin(async move {
+        let primary = bench.stage.pair.primary_index().await?;
+        let (mut swap, plug) = bench.start_draining().await?;
+        let mut locking = bench.app_session(primary).await?;
+        locking.query_drop("LOCK TABLES ledger.bystander WRITE").await?;
+        let (written, killed) = tokio::join!(plug.pull(), async {
+            swap.wait_step("settle").await?;
+            swap.signal(Signal::KILL)?;
+            swap.end().await
+        });
+        killed?.expect_killed()?;
+        bench.recover().await?.expect(1)?;
+        bench.acknowledged.extend(written?);
+        bench.expect_no_pending_fence(primary).await?;
+        drop(locking.disconnect().await);
+        bench.expect_nothing_to_recover().await?;
+        Ok(End::rolled_back())
+    })
 }
 
 /// A recovery that dies too is recovered from.
