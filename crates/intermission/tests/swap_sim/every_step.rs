@@ -81,11 +81,11 @@ async fn recover_when_mended(stage: &Arc<Stage>, case: &str) {
 fn expected(fault: &Fault, undo: Option<&Fault>) -> Ending {
     let is_look = fault.nth.is_some_and(|nth| nth < LOOKS);
     let is_lost = fault.step == Step::Promote
-        && match fault.moment {
+        && if is_look {
             // A look without an answer does not stop the promote; one that hangs takes the step's time.
-            Moment::AfterEffect | Moment::Late | Moment::Dies if is_look => false,
-            Moment::HangAfter if is_look => true,
-            moment => !moment.lands(),
+            matches!(fault.moment, Moment::BeforeEffect | Moment::HangBefore | Moment::HangAfter)
+        } else {
+            !fault.moment.lands()
         };
     let unwinds = fault.step < Step::COMMIT || is_lost;
     // An undo that never works is met only where there is something to undo. To unlock never fails for long: closing
