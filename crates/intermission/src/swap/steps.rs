@@ -4,7 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     endpoint::{Endpoint, EndpointError},
@@ -101,10 +101,7 @@ impl Steps {
             Step::Barrier => self.barrier().await,
             Step::CatchUp => self.catch_up(self.barrier_of(state)?).await,
             Step::Promote => self.promote(self.barrier_of(state)?).await,
-            Step::Endpoint => {
-                let said = self.endpoint.point(self.new.address(), self.old.address()).await?;
-                Ok(Facts { barrier: None, note: (!said.is_empty()).then_some(said) })
-            }
+            Step::Endpoint => self.lead_clients().await,
             Step::EndSessions => {
                 let ended = self.old.end_sessions().await?;
                 Ok(Facts::note(format!("{ended} sessions ended")))
@@ -378,6 +375,20 @@ impl Steps {
         }
         self.old.restore(self.plan.old.recorded).await?;
         Ok(Facts::default())
+    }
+
+    /// While the hook runs the old primary's sessions are ended a first time: users wait for both. Who comes back to it
+    /// meanwhile is ended by the next step.
+    async fn lead_clients(&self) -> Result<Facts, StepError> {
+        let (said, ended) = tokio::join!(
+            self.endpoint.point(self.new.address(), self.old.address()),
+            timeout(self.plan.bounds.statement, self.old.end_sessions()),
+        );
+        if !matches!(ended, Ok(Ok(_))) {
+            tracing::debug!(?ended, "left to the next step");
+        }
+        let said = said?;
+        Ok(Facts { barrier: None, note: (!said.is_empty()).then_some(said) })
     }
 
     async fn rejoin(&self) -> Result<Facts, StepError> {
