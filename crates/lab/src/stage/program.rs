@@ -6,9 +6,8 @@ use tokio::process::Command;
 
 use super::StageError;
 
-/// Where the product that can be told to die is kept, below the folder of the programs: it must never be taken for the
-/// one that is measured or shown.
-const FAULTS_FOLDER: &str = "faults";
+/// The product that can be told to die: never taken for the one that is measured or shown.
+const FAULTS_PROGRAM: &str = "intermission-faults";
 /// The feature that lets a test end the product at a chosen step.
 const FAULTS_FEATURE: &str = "intermission/fault-injection";
 /// Marks a folder as cargo's target directory.
@@ -36,7 +35,7 @@ impl Programs {
             return Self::in_folder(folder.parent().unwrap_or(folder));
         }
         if let Some(target) = folder.parent().filter(|target| target.join(TARGET_MARK).is_file()) {
-            build(folder, target, &[]).await?;
+            build(folder, target, &["--bins"]).await?;
         }
         Self::in_folder(folder)
     }
@@ -45,13 +44,10 @@ impl Programs {
     pub async fn find_or_build_for_faults() -> Result<Self, StageError> {
         let usual = Self::find_or_build().await?;
         let folder = usual.lab.parent().unwrap_or(Path::new("."));
-        let own = folder.join(FAULTS_FOLDER);
         if let Some(target) = folder.parent().filter(|target| target.join(TARGET_MARK).is_file()) {
-            build(folder, target, &["--features", FAULTS_FEATURE]).await?;
-            copy_into(&usual.intermission, &own)?;
-            build(folder, target, &[]).await?;
+            build(folder, target, &["--bin", FAULTS_PROGRAM, "--features", FAULTS_FEATURE]).await?;
         }
-        let intermission = own.join("intermission");
+        let intermission = folder.join(FAULTS_PROGRAM);
         if intermission.is_file() {
             return Ok(Self { intermission, ..usual });
         }
@@ -69,17 +65,17 @@ impl Programs {
 
 /// `cargo build` in the profile of `folder`; nothing happens when everything is fresh. Without cargo or the sources the
 /// programs are taken as they are.
-async fn build(folder: &Path, target: &Path, features: &[&str]) -> Result<(), StageError> {
+async fn build(folder: &Path, target: &Path, what: &[&str]) -> Result<(), StageError> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.toml");
     if !manifest.is_file() {
         return Ok(());
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(&cargo);
-    // All programs at once, as `make demo` builds them: another selection would unify other features and compile
+    // The whole workspace, as `make demo` builds it: another selection would unify other features and compile
     // dependencies anew.
-    command.args(["build", "--quiet", "--workspace", "--bins", "--manifest-path"]).arg(&manifest);
-    command.arg("--target-dir").arg(target).args(features);
+    command.args(["build", "--quiet", "--workspace", "--manifest-path"]).arg(&manifest);
+    command.arg("--target-dir").arg(target).args(what);
     if folder.ends_with("release") {
         command.arg("--release");
     }
@@ -89,14 +85,4 @@ async fn build(folder: &Path, target: &Path, features: &[&str]) -> Result<(), St
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(source) => Err(StageError::io("cannot start cargo", source)),
     }
-}
-
-/// By way of a rename: the copy that is there may be running.
-fn copy_into(program: &Path, folder: &Path) -> Result<(), StageError> {
-    let name = program.file_name().unwrap_or_default();
-    let (new, path) = (folder.join("new"), folder.join(name));
-    std::fs::create_dir_all(folder)
-        .and_then(|()| std::fs::copy(program, &new))
-        .and_then(|_| std::fs::rename(&new, &path))
-        .map_err(|source| StageError::io(format!("cannot make {}", path.display()), source))
 }
