@@ -25,7 +25,9 @@ fn programs() -> Programs {
 
 /// Plays one case. Its turn comes with the lock of the server's stage.
 fn play_case(flavor: Flavor, id: &str) {
-    assert!(cfg!(feature = "fault-injection"), "build with --features fault-injection");
+    if !cfg!(feature = "fault-injection") {
+        panic!("build with --features fault-injection");
+    }
     let case = cases().into_iter().find(|case| case.id == id);
     let case: Case = case.unwrap_or_else(|| panic!("there is no case {id}"));
     let runtime = tokio::runtime::Builder::new_multi_thread()
