@@ -20,7 +20,8 @@ fn programs() -> Programs {
     let intermission = PathBuf::from(env!("CARGO_BIN_EXE_intermission"));
     let lab = intermission.parent().unwrap_or(Path::new("")).join("lab");
     assert!(lab.is_file(), "{} is not there: run `cargo build --bins`", lab.display());
-    Programs { lab, intermission }
+    let repoint = lab.with_file_name("lab-repoint");
+    Programs { lab, repoint, intermission }
 }
 
 /// Plays one case. Its turn comes with the lock of the server's stage.

@@ -10,7 +10,7 @@ use anyhow::Context;
 use lab::app::{App, Ledger};
 use lab::demo::DemoArgs;
 use lab::faults::FaultsArgs;
-use lab::forwarder::{self, Forwarder};
+use lab::forwarder::Forwarder;
 use lab::pair::PairArgs;
 use lab::swaps::SwapsArgs;
 use tracing_subscriber::EnvFilter;
@@ -26,8 +26,6 @@ const WORKERS: usize = 2;
 pub(crate) enum Command {
     /// Run the floating address: a TCP forwarder in front of the database.
     Forwarder(ForwarderArgs),
-    /// Point a running forwarder at another target.
-    Repoint(RepointArgs),
     /// Run the ledger application.
     App(AppArgs),
     /// Show the main job: a swap there and one back under load, and what users saw.
@@ -48,19 +46,9 @@ pub(crate) struct ForwarderArgs {
     /// Where connections go at first.
     #[arg(long, value_name = "HOST:PORT", value_parser = resolve)]
     to: SocketAddr,
-    /// Unix socket to make for `lab repoint`.
+    /// Unix socket to make for `lab-repoint`.
     #[arg(long, value_name = "PATH")]
     control: PathBuf,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct RepointArgs {
-    /// The forwarder's control socket.
-    #[arg(long, value_name = "PATH")]
-    control: PathBuf,
-    /// Where new connections shall go.
-    #[arg(long, value_name = "HOST:PORT", env = "INTERMISSION_NEW_PRIMARY", value_parser = resolve)]
-    to: SocketAddr,
 }
 
 #[derive(Debug, clap::Args)]
@@ -86,11 +74,6 @@ impl Command {
             Self::Forwarder(args) => {
                 log_to_stderr();
                 serve(run_forwarder(args))
-            }
-            // No runtime and no log: this one runs inside the write pause.
-            Self::Repoint(args) => {
-                forwarder::repoint(&args.control, args.to)?;
-                Ok(ExitCode::SUCCESS)
             }
             Self::App(args) => {
                 log_to_stderr();

@@ -257,7 +257,7 @@ async fn start_gate(
             entry,
             app,
             servers: [pair.server(0).address(), pair.server(1).address()],
-            lab: &programs.lab,
+            repoint: &programs.repoint,
             control: configuration::control_socket(forwarder.folder()),
         };
         let path = configuration.write_to(folder.path())?;

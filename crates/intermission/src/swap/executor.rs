@@ -50,6 +50,11 @@ impl Log for FileLog {
     async fn append(&mut self, entry: &Entry, durable: bool) -> Result<(), JournalError> {
         let lost = || JournalError::Lost { path: self.path.clone() };
         let mut journal = self.journal.take().ok_or_else(lost)?;
+        if !durable && journal.has_room() {
+            let written = journal.append(entry, false);
+            self.journal = Some(journal);
+            return written;
+        }
         let entry = entry.clone();
         let write = tokio::task::spawn_blocking(move || {
             let written = journal.append(&entry, durable);

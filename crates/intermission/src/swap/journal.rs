@@ -13,6 +13,8 @@ use super::record::Entry;
 
 /// The largest journal read, in bytes. A swap writes some ten kilobytes.
 const SIZE_MAX: u64 = 16 * 1024 * 1024;
+/// How much may wait in memory for the next durable record, in bytes. A record has some hundred.
+const WAITING_MAX: usize = 64 * 1024;
 const SUFFIX: &str = "jsonl";
 const LOCK_FILE: &str = "lock";
 
@@ -79,7 +81,7 @@ impl JournalLock {
             .map_err(io("create it"))?;
         let sync_dir = File::open(&self.dir).and_then(|dir| dir.sync_all());
         sync_dir.map_err(io("make its folder durable"))?;
-        Ok(Journal { path, file, is_lost: false })
+        Ok(Journal { path, file, waiting: Vec::new(), is_lost: false })
     }
 
     /// Opens a journal to go on writing; what a crash left of a last line is cut off.
@@ -95,7 +97,7 @@ impl JournalLock {
         };
         let file = OpenOptions::new().append(true).open(&path).map_err(io("open it"))?;
         file.set_len(whole).and_then(|()| file.sync_all()).map_err(io("cut off its torn end"))?;
-        Ok((Journal { path, file, is_lost: false }, entries))
+        Ok((Journal { path, file, waiting: Vec::new(), is_lost: false }, entries))
     }
 }
 
@@ -104,11 +106,14 @@ impl JournalLock {
 pub struct Journal {
     path: PathBuf,
     file: File,
+    /// Whole lines that wait for the next durable one.
+    waiting: Vec<u8>,
     is_lost: bool,
 }
 
 impl Journal {
-    /// Appends a record; with `durable` it and all before it are on disk when this returns.
+    /// Appends a record; with `durable` it and all before it are on disk when this returns. Others wait in memory for
+    /// the next durable one: a crash may lose them either way, and users do not wait for the disk in between.
     ///
     /// # Errors
     /// After the first failure nothing is written any more: what follows a torn line could not be read.
@@ -116,13 +121,26 @@ impl Journal {
         if self.is_lost {
             return Err(JournalError::Lost { path: self.path.clone() });
         }
-        let written = encode(entry)
-            .and_then(|line| self.file.write_all(&line))
-            .and_then(|()| if durable { self.file.sync_data() } else { Ok(()) });
+        let written = encode(entry).and_then(|line| {
+            self.waiting.extend_from_slice(&line);
+            if durable || self.waiting.len() > WAITING_MAX { self.flush() } else { Ok(()) }
+        });
         written.map_err(|source| {
             self.is_lost = true;
             JournalError::Io { path: self.path.clone(), doing: "write to it", source }
         })
+    }
+
+    /// Whether the next record, not being durable, will touch no file.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        !self.is_lost && self.waiting.len() < WAITING_MAX / 2
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.write_all(&self.waiting)?;
+        self.waiting.clear();
+        self.file.sync_data()
     }
 
     #[must_use]

@@ -25,8 +25,8 @@ pub(super) struct Configuration<'a> {
     pub(super) entry: SocketAddr,
     pub(super) app: SocketAddr,
     pub(super) servers: [SocketAddr; 2],
-    /// The `lab` program, for the endpoint hook.
-    pub(super) lab: &'a Path,
+    /// The endpoint hook.
+    pub(super) repoint: &'a Path,
     /// The forwarder's control socket.
     pub(super) control: PathBuf,
 }
@@ -48,7 +48,7 @@ impl Configuration<'_> {
         let (operator, replication) = (OPERATOR.user, REPLICATION.user);
         let admin_socket = text(&folder.join("admin.sock"));
         let state_dir = text(&folder.join("state"));
-        let (lab, control) = (text(self.lab), text(&self.control));
+        let (repoint, control) = (text(self.repoint), text(&self.control));
         let (host_1, port_1, host_2, port_2) =
             (first.ip(), first.port(), second.ip(), second.port());
         format!(
@@ -73,7 +73,7 @@ replication = {{ user = "{replication}", password_env = "{REPLICATION_PASSWORD_V
 
 [swap]
 apps = ["{APP_NAME}"]
-endpoint = {{ command = [{lab}, "repoint", "--control", {control}], timeout = "5s" }}
+endpoint = {{ command = [{repoint}, {control}], timeout = "5s" }}
 "#
         )
     }
@@ -95,11 +95,11 @@ mod tests {
             entry: address("127.0.0.1:8080"),
             app: address("127.0.0.1:3000"),
             servers: [address("127.0.0.1:3306"), address("127.0.0.1:3307")],
-            lab: Path::new("/odd \"path\"/lab"),
+            repoint: Path::new("/odd \"path\"/lab-repoint"),
             control: PathBuf::from("/run/c.sock"),
         };
         let text = configuration.render(Path::new("/run/gate"));
-        let hook = r#"["/odd \"path\"/lab", "repoint", "--control", "/run/c.sock"]"#;
+        let hook = r#"["/odd \"path\"/lab-repoint", "/run/c.sock"]"#;
         assert!(text.contains(hook), "{text}");
         assert!(!text.contains(OPERATOR.password) && !text.contains(REPLICATION.password));
     }

@@ -18,6 +18,8 @@ const TARGET_MARK: &str = "CACHEDIR.TAG";
 pub struct Programs {
     /// `lab` itself, for the forwarder and the app.
     pub lab: PathBuf,
+    /// The endpoint hook.
+    pub repoint: PathBuf,
     /// The product.
     pub intermission: PathBuf,
 }
@@ -59,7 +61,11 @@ impl Programs {
             let path = folder.join(name);
             if path.is_file() { Ok(path) } else { Err(StageError::NoProgram { path }) }
         };
-        Ok(Self { lab: find("lab")?, intermission: find("intermission")? })
+        Ok(Self {
+            lab: find("lab")?,
+            repoint: find("lab-repoint")?,
+            intermission: find("intermission")?,
+        })
     }
 }
 
