@@ -59,7 +59,7 @@ pub struct StageOptions {
 }
 
 impl StageOptions {
-    /// A GTID pair and a pool of 16.
+    /// A GTID pair and a pool of at most 16.
     #[must_use]
     pub fn new(flavor: Flavor) -> Self {
         Self { flavor, pair: PairOptions::default(), pool: 16 }

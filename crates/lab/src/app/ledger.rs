@@ -11,6 +11,10 @@ use tokio::time::timeout;
 const CHECKOUT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Server error of a write refused by `read_only` or `super_read_only`.
 const ER_OPTION_PREVENTS_STATEMENT: u16 = 1290;
+/// A connection above the minimum that nobody needed for this long is closed, as in most production pools.
+const IDLE_TTL: Duration = Duration::from_secs(1);
+/// The minimum is this part of the maximum.
+const KEPT_PART: usize = 4;
 /// Values the driver would otherwise ask the server for on every connect (one more round trip each).
 const MAX_ALLOWED_PACKET: usize = 16 << 20;
 const WAIT_TIMEOUT_S: usize = 28_800;
@@ -57,11 +61,16 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// A pool of `size` connections to `url` (without its password); nothing is connected yet.
+    /// A pool of `size` connections at most to `url` (without its password); nothing is connected yet.
     pub fn new(url: &str, password: Option<String>, size: usize) -> Result<Self, LedgerError> {
         let opts = Opts::from_url(url).map_err(LedgerError::Url)?;
-        let constraints = PoolConstraints::new(size, size).ok_or(LedgerError::PoolSize)?;
-        let pool_opts = PoolOpts::new().with_constraints(constraints).with_reset_connection(false);
+        let kept = size.div_ceil(KEPT_PART);
+        let constraints = PoolConstraints::new(kept, size).ok_or(LedgerError::PoolSize)?;
+        let pool_opts = PoolOpts::new()
+            .with_constraints(constraints)
+            .with_inactive_connection_ttl(IDLE_TTL)
+            .with_ttl_check_interval(IDLE_TTL)
+            .with_reset_connection(false);
         let opts = OptsBuilder::from_opts(opts)
             // The driver prefers the server's unix socket on loopback: it would go around the floating address.
             .prefer_socket(false)
