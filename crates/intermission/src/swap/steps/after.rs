@@ -1,0 +1,94 @@
+//! The steps behind the commit point: only forward.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{StepError, Steps};
+use crate::swap::{observation::ThreadState, record::Facts};
+
+/// How often the marker is looked for on the old primary.
+const MARKER_POLL: Duration = Duration::from_millis(20);
+
+impl Steps {
+    /// While the hook runs the old primary's sessions are ended a first time: users wait for both. Who comes back to it
+    /// meanwhile is ended by the next step.
+    pub(super) async fn lead_clients(&self) -> Result<Facts, StepError> {
+        let (said, ended) = tokio::join!(
+            self.endpoint.point(self.new.address(), self.old.address()),
+            timeout(self.plan.bounds.statement, self.old.end_sessions()),
+        );
+        if !matches!(ended, Ok(Ok(_))) {
+            tracing::debug!(?ended, "left to the next step");
+        }
+        let said = said?;
+        Ok(Facts { barrier: None, note: (!said.is_empty()).then_some(said) })
+    }
+
+    pub(super) async fn rejoin(&self) -> Result<Facts, StepError> {
+        if self.old.access().await?.is_writable() {
+            return Err(StepError::refused(format!(
+                "{} is writable: it would diverge; {}",
+                self.old.name(),
+                self.old.command_to_fence()
+            )));
+        }
+        let (old, new) = (self.old.executed().await?, self.new.executed().await?);
+        let diverged = old.minus(&new);
+        if !diverged.is_empty() {
+            return Err(StepError::refused(format!(
+                "{} has transactions that {} lacks: {diverged}; build it anew from {}",
+                self.old.name(),
+                self.new.name(),
+                self.new.name()
+            )));
+        }
+        self.old.follow(self.new.address()).await?;
+        Ok(Facts::default())
+    }
+
+    pub(super) async fn prove(&self) -> Result<Facts, StepError> {
+        let bound = self.plan.bounds.prove;
+        let (began, id) = (Instant::now(), &self.plan.id);
+        self.new.write_marker(id).await?;
+        while !self.old.has_marker(id).await? {
+            if began.elapsed() >= bound {
+                return Err(StepError::refused(format!(
+                    "the marker did not arrive on {} within {bound:?}: {}",
+                    self.old.name(),
+                    self.replication_words().await
+                )));
+            }
+            sleep(MARKER_POLL).await;
+        }
+        let (old, new) = (self.old.access().await?, self.new.access().await?);
+        if old.is_writable() || !new.is_writable() {
+            return Err(StepError::refused(format!(
+                "{} has {old:?} and {} has {new:?}",
+                self.old.name(),
+                self.new.name()
+            )));
+        }
+        Ok(Facts::note(format!("the marker arrived after {} ms", began.elapsed().as_millis())))
+    }
+
+    pub(super) async fn replication_words(&self) -> String {
+        let Ok(channels) = self.old.channels().await else {
+            return "its replication status cannot be read".to_owned();
+        };
+        let Some(channel) = channels.first() else {
+            return "it replicates from nobody".to_owned();
+        };
+        let healthy = channel.io == ThreadState::Yes && channel.sql == ThreadState::Yes;
+        let error = channel.io_error.as_deref().or(channel.sql_error.as_deref());
+        format!(
+            "receiver {}, applier {}{}",
+            channel.io.word(),
+            channel.sql.word(),
+            match error {
+                Some(error) if !healthy => format!(": {error}"),
+                _ => String::new(),
+            }
+        )
+    }
+}

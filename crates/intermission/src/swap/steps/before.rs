@@ -1,0 +1,180 @@
+//! The steps up to the commit point, and the way back.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::{StepError, Steps};
+use crate::swap::{
+    gtid::GtidSet,
+    machine::State,
+    observation::Blocker,
+    record::Facts,
+    server::{Effect, TRANSACTIONS_FRESH_AFTER},
+};
+
+/// How many times the catch-up is timed before the hold.
+const CATCH_UP_SAMPLES: u32 = 3;
+/// How many blocking sessions an error names.
+const BLOCKERS_SHOWN: usize = 5;
+
+impl Steps {
+    /// Nothing is changed and nobody waits meanwhile.
+    pub(super) async fn quiet(&self) -> Result<Facts, StepError> {
+        let bounds = &self.plan.bounds;
+        let deadline = Instant::now() + bounds.quiet;
+        loop {
+            let blockers = self.old_blockers(bounds.quiet_age).await?;
+            // Also so that the first look of the settle step is not answered from the server's cache.
+            sleep(TRANSACTIONS_FRESH_AFTER).await;
+            let noise = if blockers.is_empty() {
+                // Timed last: the hold follows at once.
+                match self.time_catch_up().await? {
+                    Ok(longest) => {
+                        let took = longest.as_secs_f64() * 1e3;
+                        return Ok(Facts::note(format!("catch-up took {took:.1} ms at most")));
+                    }
+                    Err(noise) => noise,
+                }
+            } else {
+                name_blockers(&blockers)
+            };
+            if Instant::now() >= deadline {
+                return Err(StepError::refused(format!(
+                    "no quiet moment on {} within {:?}: {noise}",
+                    self.old.name(),
+                    bounds.quiet,
+                )));
+            }
+        }
+    }
+
+    /// The longest of some samples, or what was too slow.
+    pub(super) async fn time_catch_up(&self) -> Result<Result<Duration, String>, StepError> {
+        let bound = self.plan.bounds.catch_up_sample;
+        let mut longest = Duration::ZERO;
+        for _ in 0..CATCH_UP_SAMPLES {
+            let barrier = self.old.barrier().await?;
+            let began = Instant::now();
+            if !self.new.wait_applied(&barrier, bound).await? {
+                let name = self.new.name();
+                return Ok(Err(format!("{name} takes longer than {bound:?} to catch up")));
+            }
+            longest = longest.max(began.elapsed());
+        }
+        Ok(Ok(longest))
+    }
+
+    pub(super) async fn old_blockers(&self, age: Duration) -> Result<Vec<Blocker>, StepError> {
+        let mut blockers = self.old.blockers().await?;
+        blockers.retain(|blocker| Duration::from_secs(blocker.age_s) >= age);
+        Ok(blockers)
+    }
+
+    pub(super) async fn settle(&self) -> Result<Facts, StepError> {
+        let bound = self.plan.bounds.settle;
+        let deadline = Instant::now() + bound;
+        loop {
+            let open = self.old.open_transactions().await?;
+            if open.is_empty() {
+                return Ok(Facts::default());
+            }
+            if Instant::now() >= deadline {
+                return Err(StepError::refused(format!(
+                    "{} still has open transactions {bound:?} after the drain: {}",
+                    self.old.name(),
+                    name_blockers(&open)
+                )));
+            }
+            sleep(TRANSACTIONS_FRESH_AFTER).await;
+        }
+    }
+
+    pub(super) async fn fence(&self) -> Result<Facts, StepError> {
+        if let Err(error) = self.old.fence(self.plan.bounds.fence).await {
+            let mut error = StepError::from(error);
+            if let Ok(blockers) = self.old.blockers().await
+                && !blockers.is_empty()
+            {
+                error.message =
+                    format!("{}; in the way: {}", error.message, name_blockers(&blockers));
+            }
+            return Err(error);
+        }
+        Ok(Facts::default())
+    }
+
+    /// Read after the fence is seen to stand, never from what was known before.
+    pub(super) async fn barrier(&self) -> Result<Facts, StepError> {
+        let barrier = self.old.barrier().await?;
+        self.check_fenced_at(&barrier).await?;
+        Ok(Facts { note: Some(barrier.to_string()), barrier: Some(barrier) })
+    }
+
+    /// The fence stands and nothing was written behind it since `barrier` was read.
+    pub(super) async fn check_fenced_at(&self, barrier: &GtidSet) -> Result<(), StepError> {
+        if self.old.access().await?.is_writable() {
+            return Err(StepError::refused(format!(
+                "{} is writable behind its fence",
+                self.old.name()
+            )));
+        }
+        let now = self.old.barrier().await?;
+        if now != *barrier {
+            return Err(StepError::refused(format!(
+                "something writes through the fence of {}: {barrier} became {now}",
+                self.old.name()
+            )));
+        }
+        Ok(())
+    }
+
+    pub(super) async fn catch_up(&self, barrier: &GtidSet) -> Result<Facts, StepError> {
+        let bound = self.plan.bounds.catch_up;
+        if self.new.wait_applied(barrier, bound).await? {
+            return Ok(Facts::default());
+        }
+        Err(StepError::refused(format!(
+            "{} has not applied {barrier} within {bound:?}",
+            self.new.name()
+        )))
+    }
+
+    /// Looks at the fence a last time: an administrator writes through MariaDB's `read_only`, and anybody may have lifted
+    /// it since the barrier; then a promote would make two writers or lose a write. An old primary that does not answer
+    /// was fenced when it last did.
+    pub(super) async fn promote(&self, barrier: &GtidSet) -> Result<Facts, StepError> {
+        match self.check_fenced_at(barrier).await {
+            Err(error) if error.effect == Effect::Refused => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        self.new.promote().await?;
+        Ok(Facts::default())
+    }
+
+    /// Lifts the fence only where that cannot make two writers: the new primary was never about to be promoted, or
+    /// is seen to be read-only.
+    pub(super) async fn lift_fence(&self, state: &State) -> Result<Facts, StepError> {
+        match self.new.access().await {
+            Ok(access) if access.is_writable() => {
+                return Err(StepError::refused(format!(
+                    "{} is writable: lifting the fence of {} would make two primaries",
+                    self.new.name(),
+                    self.old.name()
+                )));
+            }
+            Err(error) if state.promote_was_tried() => return Err(error.into()),
+            Ok(_) | Err(_) => {}
+        }
+        self.old.restore(self.plan.old.recorded).await?;
+        Ok(Facts::default())
+    }
+}
+
+fn name_blockers(blockers: &[Blocker]) -> String {
+    let shown: Vec<String> =
+        blockers.iter().take(BLOCKERS_SHOWN).map(ToString::to_string).collect();
+    let more = blockers.len().saturating_sub(BLOCKERS_SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", shown.join("; "))
+}
