@@ -149,6 +149,17 @@ impl Journal {
     }
 }
 
+impl Drop for Journal {
+    /// What waits in memory outlives a panic, though not a crash.
+    fn drop(&mut self) {
+        if !self.is_lost
+            && let Err(error) = self.file.write_all(&self.waiting)
+        {
+            tracing::warn!(error = %error, path = %self.path.display(), "the last records are lost");
+        }
+    }
+}
+
 /// The journals of a folder, oldest first. A folder that does not exist has none.
 ///
 /// # Errors
