@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use futures_util::future::BoxFuture;
 use mysql_async::prelude::Queryable;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::bench::Bench;
 use super::command::{Ran, Running};
@@ -16,7 +16,23 @@ use super::request::Plug;
 /// after another, and a busy machine.
 const LONGEST: Duration = Duration::from_secs(4);
 
+/// How long a replica that had hung may take until nothing speaks against a swap any more.
+const READY_DEADLINE: Duration = Duration::from_secs(30);
+const READY_POLL: Duration = Duration::from_millis(100);
+
 impl Bench {
+    /// Waits until nothing speaks against a swap: a replica that had hung is behind for a while.
+    async fn wait_ready(&self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + READY_DEADLINE;
+        loop {
+            let check = self.run(&["check"]).await?;
+            if check.code() == Some(0) || Instant::now() > deadline {
+                return check.expect(0).map(|_| ());
+            }
+            sleep(READY_POLL).await;
+        }
+    }
+
     /// A swap that is draining and goes on so until the plug is pulled.
     pub(super) async fn start_draining(&mut self) -> anyhow::Result<(Running, Plug)> {
         let configuration = self.configuration.clone();
@@ -211,7 +227,7 @@ pub(super) fn replica_hangs(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<E
         let ended = bench.pull_and_end(swap, plug).await;
         bench.stage.pair.server(replica).resume()?;
         ended?.expect(1)?;
-        bench.wait_healthy().await?;
+        bench.wait_ready().await?;
         bench.swap().await?.expect(0)?;
         Ok(End::swapped().as_outcome("rolled_back, then swapped"))
     })
