@@ -14,6 +14,8 @@ use crate::cluster::OPERATOR;
 
 /// Looks at both servers less often than this prove little.
 const SAMPLES_MIN: u64 = 50;
+/// How often a login is tried again in a row.
+const LOGINS_MAX: u32 = 10;
 
 /// F10 and F12: no moment with two writers. The new primary is asked first and the old one after it: both answers "yes"
 /// can only mean both at once.
@@ -55,8 +57,9 @@ async fn sample(
         let old_open = match is_writable(&mut old_conn).await {
             Ok(open) => open,
             Err(_) => {
-                old_conn = bench.stage.pair.connect(old).await?;
-                is_writable(&mut old_conn).await?
+                let (conn, open) = ask_again(bench, old).await?;
+                old_conn = conn;
+                open
             }
         };
         samples += 1;
@@ -64,6 +67,23 @@ async fn sample(
         tokio::task::yield_now().await;
     }
     Ok((samples, twice))
+}
+
+/// On a new session. The swap ends sessions twice, one that is just logging in too.
+async fn ask_again(bench: &Bench, server: usize) -> anyhow::Result<(Conn, bool)> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let asked = async {
+            let mut conn = bench.stage.pair.connect(server).await?;
+            let open = is_writable(&mut conn).await?;
+            Ok((conn, open))
+        };
+        match asked.await {
+            Err(_) if tries < LOGINS_MAX => {}
+            answer => return answer,
+        }
+    }
 }
 
 async fn is_writable(conn: &mut Conn) -> mysql_async::Result<bool> {
