@@ -112,7 +112,7 @@ async fn f11_what_is_still_in_the_relay_log(flavor: Flavor) {
     });
     let request = Bench::request();
     let bounds = intermission::swap::settings::Bounds {
-        catch_up: Duration::from_secs(10),
+        catch_up: Duration::from_secs(5),
         ..request.bounds.clone()
     };
     let report = bench.swap_with(&Request { bounds, ..request }, listener).await;
