@@ -271,6 +271,7 @@ impl Inner {
             generation: self.generation,
             held: self.line.len(),
             in_flight: self.in_flight(),
+            released_in_flight: self.ramp.running(),
             oldest: self.oldest(now),
             hold: self.lease.as_ref().map(|lease| lease.current(now)),
             summary: self.summary(now),

@@ -76,6 +76,11 @@ impl Ramp {
         }
     }
 
+    /// Granted in the newest release and not yet answered.
+    pub(crate) const fn running(&self) -> u32 {
+        self.running
+    }
+
     /// Everyone granted has been written: who comes now overtakes nobody.
     pub(crate) const fn all_written(&self) -> bool {
         self.unwritten == 0

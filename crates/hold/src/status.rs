@@ -60,6 +60,8 @@ pub struct Status {
     /// Requests in line now.
     pub held: usize,
     pub in_flight: u64,
+    /// Those of `in_flight` that the newest release let go on.
+    pub released_in_flight: u32,
     /// How long the head of the line has waited.
     pub oldest: Option<Duration>,
     /// While draining or held.

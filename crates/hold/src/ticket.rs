@@ -39,11 +39,12 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        // A lane opens again only after every granted request was written or dropped. So a ticket
-        // that still owes a place finds its lane closed, and none is lost on the open path.
-        if self.lane.word().leave() {
+        // Who was held gives its place back, even to a lane that is open again: it is counted until
+        // it is answered. Who was not costs an open lane no lock.
+        let closed = self.lane.word().leave();
+        let place = self.grant.take().map(|grant| grant.place);
+        if closed || place.is_some() {
             let now = sync::now();
-            let place = self.grant.take().map(|grant| grant.place);
             self.lane.shared().settle(|inner, outbox| inner.completed(place, now, outbox));
         }
     }

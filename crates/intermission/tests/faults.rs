@@ -120,6 +120,7 @@ faults! {
     a_panic_at_the_commit_point: "panic:promote",
     a_panic_in_the_rejoin: "panic:rejoin",
     the_journal_cannot_be_written: "journal",
+    f25_the_endpoint_keeps_old_connections: "F25",
     f13_the_hook_fails_once: "endpoint:once",
     f13_the_hook_always_fails: "endpoint:always",
     f13_the_hook_hangs: "endpoint:hangs",

@@ -293,6 +293,7 @@ impl Run {
         assert_eq!(status.generation.get(), rules.generation);
         assert_eq!(status.held, rules.line.len());
         assert_eq!(status.in_flight, u64::try_from(rules.in_flight()).unwrap());
+        assert_eq!(status.released_in_flight, u32::try_from(rules.running()).unwrap());
         assert_eq!(status.oldest.is_some(), !rules.line.is_empty());
         assert_eq!(status.hold.is_some(), rules.is_held(rules.generation));
         let figures = status.summary;

@@ -33,6 +33,8 @@ pub struct AppStatus {
     /// Requests in line.
     pub held: usize,
     pub in_flight: u64,
+    /// Those of them that the newest release let go on.
+    pub released_in_flight: u32,
     /// How long the head of the line has waited.
     pub oldest_ms: Option<u64>,
     pub hold: Option<HeldBy>,

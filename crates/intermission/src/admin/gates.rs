@@ -150,6 +150,15 @@ impl Gates for AdminGates {
         join_all(releases).await.into_iter().collect()
     }
 
+    async fn answered(&self, _: &str) -> Result<bool, GateError> {
+        let status = self.status().await?;
+        let mut ours = self.apps.iter().filter_map(|name| find(&status, name));
+        Ok(ours.all(|app| {
+            self.known(&app.name) != Some(app.generation)
+                || (app.held == 0 && app.released_in_flight == 0)
+        }))
+    }
+
     async fn users(&self, _: &str) -> Result<Users, GateError> {
         let status = self.status().await?;
         let mut users = Users::default();

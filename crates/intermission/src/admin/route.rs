@@ -150,6 +150,7 @@ fn app_status(app: &AppControl) -> AppStatus {
         generation: status.generation.get(),
         held: status.held,
         in_flight: status.in_flight,
+        released_in_flight: status.released_in_flight,
         oldest_ms: status.oldest.map(millis),
         hold: status.hold.map(|current| HeldBy::new(status.generation, &current)),
         summary: status.summary.into(),

@@ -54,11 +54,13 @@ impl Dialect {
         }
     }
 
-    /// The exact last transaction, in the form the wait function takes.
-    pub(super) const fn barrier(self) -> &'static str {
+    /// As [`Dialect::access`], and the exact last transaction in the form the wait function takes.
+    pub(super) const fn look(self) -> &'static str {
         match self.0 {
-            Flavor::MariaDb => "SELECT @@global.gtid_binlog_pos",
-            Flavor::MySql => "SELECT @@global.gtid_executed",
+            Flavor::MariaDb => "SELECT @@global.read_only, 0, @@global.gtid_binlog_pos",
+            Flavor::MySql => {
+                "SELECT @@global.read_only, @@global.super_read_only, @@global.gtid_executed"
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use super::{dialect::Dialect, privilege::DENIALS, row::StatusRow, server::MySqlS
 use crate::swap::{
     gtid::GtidSet,
     observation::{Access, Address, Blocker, Denied, Flavor, ReplicaView, ServerView, ThreadState},
-    server::{Detail, Effect, ServerError},
+    server::{Detail, Effect, Look, ServerError},
 };
 
 /// How much of a statement an error shows, in characters.
@@ -81,7 +81,16 @@ impl MySqlServer {
         let doing = "read its read-only switches";
         let rows = self.control.rows(doing, dialect.access()).await?;
         let row = rows.first().ok_or_else(|| self.unreadable(doing, "an empty answer"))?;
-        Ok(Access { read_only: is_on(row.at(0)), super_read_only: is_on(row.at(1)) })
+        Ok(access_of(row))
+    }
+
+    pub(super) async fn read_look(&self) -> Result<Look, ServerError> {
+        let dialect = self.dialect().await?;
+        let doing = "read its last transaction";
+        let rows = self.control.rows(doing, dialect.look()).await?;
+        let row = rows.first().ok_or_else(|| self.unreadable(doing, "an empty answer"))?;
+        let barrier = self.parse_set(dialect, doing, row.at(2).unwrap_or_default())?;
+        Ok(Look { access: access_of(row), barrier })
     }
 
     pub(super) async fn read_channels(&self) -> Result<Vec<ReplicaView>, ServerError> {
@@ -284,6 +293,11 @@ fn without_statement(error: &str) -> String {
         Some((error, _)) => error.to_owned(),
         None => error.to_owned(),
     }
+}
+
+/// The switches, of a row that begins with them.
+fn access_of(row: &StatusRow) -> Access {
+    Access { read_only: is_on(row.at(0)), super_read_only: is_on(row.at(1)) }
 }
 
 fn is_on(value: Option<&str>) -> bool {

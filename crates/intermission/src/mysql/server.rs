@@ -18,7 +18,7 @@ use crate::{
     swap::{
         gtid::GtidSet,
         observation::{self, Address, Blocker, Flavor, ReplicaView, ServerView},
-        server::{Detail, Server, ServerError},
+        server::{Detail, Look, Server, ServerError},
     },
 };
 
@@ -166,9 +166,8 @@ impl Server for MySqlServer {
         self.set("restore its read-only switches", &dialect.restore(access)).await
     }
 
-    async fn barrier(&self) -> Result<GtidSet, ServerError> {
-        let dialect = self.dialect().await?;
-        self.read_set("read its last transaction", dialect.barrier()).await
+    async fn look(&self) -> Result<Look, ServerError> {
+        self.read_look().await
     }
 
     async fn wait_applied(&self, barrier: &GtidSet, bound: Duration) -> Result<bool, ServerError> {

@@ -165,14 +165,13 @@ impl<L: Log> Executor<L> {
             sleep(RETRY_PAUSE * tries).await;
             self.renew_before_retry(step).await;
         }
-        let (emergency, covers) = if step == Step::COMMIT && action == Action::Perform {
-            (self.steps.emergency(), Step::COVERED.to_vec())
-        } else {
-            (Vec::new(), Vec::new())
-        };
-        let announced = action == Action::Perform && tries == 0 && Step::COVERED.contains(&step);
+        let performs = action == Action::Perform;
+        let dangerous = performs && step == Step::COMMIT;
+        let emergency = if dangerous { self.steps.emergency() } else { Vec::new() };
+        let announces = if performs { step.announces().to_vec() } else { Vec::new() };
+        let announced = performs && tries == 0 && self.state.is_announced(step);
         let durable = (step.acts() || action == Action::Undo) && !announced;
-        if !self.record(Record::Intent { action, step, emergency, covers }, durable).await {
+        if !self.record(Record::Intent { action, step, emergency, announces }, durable).await {
             return;
         }
         fault::point("before", action, step);

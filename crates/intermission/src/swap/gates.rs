@@ -41,6 +41,8 @@ pub trait Gates: Send + Sync + fmt::Debug {
     async fn renew(&self, holder: &str, lease: Duration) -> Result<(), GateError>;
     /// Releases what `holder` holds, if anything.
     async fn release(&self, holder: &str) -> Result<(), GateError>;
+    /// Whether everyone whom `holder`'s last release let go on has been answered.
+    async fn answered(&self, holder: &str) -> Result<bool, GateError>;
     /// What users saw of `holder`'s last hold.
     async fn users(&self, holder: &str) -> Result<Users, GateError>;
 }

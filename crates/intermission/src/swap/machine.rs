@@ -35,6 +35,8 @@ pub enum Status {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Progress {
     status: Status,
+    /// An earlier step's intent said that this one follows: it may have begun without a record of its own.
+    announced: bool,
     performs: u32,
     undos: u32,
     verifies: u32,
@@ -147,6 +149,12 @@ impl State {
         }
     }
 
+    /// Whether the intent of an earlier step announced this one.
+    #[must_use]
+    pub fn is_announced(&self, step: Step) -> bool {
+        self.progress(step).announced
+    }
+
     /// Whether the swap was told to stop, or is a resumed one.
     #[must_use]
     pub const fn is_interrupted(&self) -> bool {
@@ -174,7 +182,12 @@ impl State {
             Record::Opened { .. } => false,
             Record::Resumed { .. } => self.resume(),
             _ if self.closed.is_some() => false,
-            Record::Intent { action, step, .. } => self.intend(*action, *step),
+            Record::Intent { action, step, announces, .. } => {
+                for announced in announces {
+                    self.steps.entry(*announced).or_default().announced = true;
+                }
+                self.intend(*action, *step)
+            }
             Record::Outcome { action, step, outcome, .. } => self.learn(*action, *step, outcome),
             Record::Interrupted { reason } => {
                 self.interrupted = true;
@@ -285,7 +298,11 @@ impl State {
             // It had not happened then; an operator may have done it by hand since.
             commit.status = Status::Failed;
         }
-        for progress in self.steps.values_mut() {
+        for (step, progress) in &mut self.steps {
+            // Behind the commit point what is not done is done anyway.
+            if progress.announced && progress.status == Status::Pending && *step < Step::COMMIT {
+                progress.status = Status::Started;
+            }
             // Only the attempts of the new process count, those to undo a finished step too. That a step was ever
             // tried stays known.
             progress.performs = progress.performs.min(1);

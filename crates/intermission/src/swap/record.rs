@@ -31,9 +31,9 @@ pub enum Record {
         /// The commands to finish or undo by hand, before the dangerous step.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         emergency: Vec<String>,
-        /// Steps that this intent announces too: they follow whatever happens.
+        /// Steps that this intent announces too.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        covers: Vec<Step>,
+        announces: Vec<Step>,
     },
     /// What came of it.
     Outcome { action: Action, step: Step, outcome: Outcome, took_us: u64 },

@@ -21,6 +21,14 @@ pub enum Effect {
     Unknown,
 }
 
+/// One look at a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    pub access: Access,
+    /// The exact last transaction, in the form the wait function takes.
+    pub barrier: GtidSet,
+}
+
 /// A request to a server that did not succeed.
 #[derive(Debug, thiserror::Error)]
 #[error("{server}: cannot {doing}: {reason}")]
@@ -74,8 +82,8 @@ pub trait Server: Send + Sync + fmt::Debug {
     async fn fence(&self, bound: Duration) -> Result<(), ServerError>;
     /// Sets the switches back to what was recorded.
     async fn restore(&self, access: Access) -> Result<(), ServerError>;
-    /// The exact last transaction, in the form the wait function takes.
-    async fn barrier(&self) -> Result<GtidSet, ServerError>;
+    /// The switches and the exact last transaction, in one answer: users wait for it.
+    async fn look(&self) -> Result<Look, ServerError>;
     /// Waits until `barrier` is applied; false when it is not within `bound`.
     async fn wait_applied(&self, barrier: &GtidSet, bound: Duration) -> Result<bool, ServerError>;
     /// Makes it writable. Never reconnects: without the lock's session it is refused.

@@ -63,9 +63,29 @@ impl Step {
     /// From here on there is only forward.
     pub const COMMIT: Self = Self::Promote;
 
-    /// What follows the commit point while users still wait. The durable intent to promote announces these too, so
-    /// that no disk is waited for between them: recovery does all of them again once promote has taken effect.
-    pub const COVERED: [Self; 3] = [Self::Endpoint, Self::EndSessions, Self::Release];
+    /// The steps that this one's durable intent announces too, so that no disk is waited for while users are. Recovery
+    /// takes them for begun: it lifts the fence of a swap that held, and once promote has taken effect does again all
+    /// that follows it.
+    #[must_use]
+    pub const fn announces(self) -> &'static [Self] {
+        match self {
+            Self::Hold => &[Self::Fence],
+            Self::Promote => &[Self::Endpoint, Self::EndSessions, Self::Release],
+            Self::Lock
+            | Self::Quiet
+            | Self::Settle
+            | Self::Fence
+            | Self::Barrier
+            | Self::CatchUp
+            | Self::Endpoint
+            | Self::EndSessions
+            | Self::Release
+            | Self::Detach
+            | Self::Rejoin
+            | Self::Prove
+            | Self::Unlock => &[],
+        }
+    }
 
     /// Whether the step changes anything outside the executor: only then its intent has to be on disk first.
     #[must_use]

@@ -103,10 +103,7 @@ impl Steps {
                 self.gates.release(&self.holder()).await?;
                 Ok(Facts::default())
             }
-            Step::Detach => {
-                self.new.detach().await?;
-                Ok(Facts::default())
-            }
+            Step::Detach => self.detach().await,
             Step::Rejoin => self.rejoin().await,
             Step::Prove => {
                 if state.performs(Step::Prove) > 1 {

@@ -171,7 +171,7 @@ mod tests {
             let action = Action::Perform;
             add(
                 after_ms,
-                Record::Intent { action, step, emergency: Vec::new(), covers: Vec::new() },
+                Record::Intent { action, step, emergency: Vec::new(), announces: Vec::new() },
             );
             let outcome = Outcome::Done { facts: Facts::default() };
             add(after_ms + 1, Record::Outcome { action, step, outcome, took_us: 1_500 });

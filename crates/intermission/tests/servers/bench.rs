@@ -86,6 +86,9 @@ impl Gates for Asked {
         drop(self.closed.lock().unwrap().take());
         Ok(())
     }
+    async fn answered(&self, _: &str) -> Result<bool, GateError> {
+        Ok(self.closed.lock().unwrap().is_none())
+    }
     async fn users(&self, _: &str) -> Result<Users, GateError> {
         Ok(Users::default())
     }

@@ -55,8 +55,9 @@ async fn f45_a_late_answer_is_never_taken_for_another(bench: &Bench) {
             }
         };
         assert_eq!(answer, executed);
-        assert!(server.access().await.unwrap().is_writable());
-        assert_eq!(server.barrier().await.unwrap().minus(&executed).to_string(), "");
+        let look = server.look().await.unwrap();
+        assert!(look.access.is_writable());
+        assert_eq!(look.barrier.minus(&executed).to_string(), "");
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
 
 const UNDOABLE: [Step; 3] = [Step::Lock, Step::Hold, Step::Fence];
 /// The promote step first looks at the old primary this many times.
-const LOOKS: usize = 2;
+const LOOKS: usize = 1;
 
 /// The calls of a whole run: which step makes how many.
 fn calls(flavor: Flavor) -> Vec<(Step, usize)> {
@@ -94,9 +94,9 @@ fn expected(fault: &Fault, undo: Option<&Fault>) -> Ending {
         let fails = undo.step != Step::Lock || undo.moment == Moment::BeforeEffect;
         unwinds && fails && undo.step <= fault.step
     });
-    // While the hook runs the sessions are ended a first time; the next step does it again.
-    let is_first_end = fault.step == Step::Endpoint && fault.nth == Some(1);
-    let is_behind = fault.step > Step::COMMIT && !is_first_end;
+    // Whether everyone is answered is asked out of courtesy.
+    let is_courtesy = fault.step == Step::Detach && fault.nth == Some(0);
+    let is_behind = fault.step > Step::COMMIT && !is_courtesy;
     match (unwinds, is_met, is_behind && fault.always) {
         (true, false, _) => Ending::RolledBack,
         (_, true, _) | (_, _, true) => Ending::NeedsOperator,

@@ -123,7 +123,7 @@ fn f10_f11_f39_the_order_of_what_is_asked_of_the_servers() {
                 "hold",
                 "open_transactions",
                 "fence",
-                "barrier",
+                "look",
                 "wait_applied",
                 "promote",
                 "point",
@@ -137,8 +137,8 @@ fn f10_f11_f39_the_order_of_what_is_asked_of_the_servers() {
             ];
             assert!(order.map(at).is_sorted(), "{asked:?}");
             let count = |what| asked.iter().filter(|call| **call == what).count();
-            // The third look at the barrier is the last before the promote.
-            assert_eq!((count("barrier"), count("promote"), count("point")), (3, 1, 1));
+            // The third look is the last before the promote.
+            assert_eq!((count("look"), count("promote"), count("point")), (3, 1, 1));
         });
     }
 }

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use intermission::swap::{
     gtid::GtidSet,
     observation::{Access, Address, Blocker, Flavor, ReplicaView, ServerView, ThreadState},
-    server::{Detail, Effect, Server, ServerError},
+    server::{Detail, Effect, Look, Server, ServerError},
 };
 use tokio::time::{Instant, sleep};
 
@@ -284,9 +284,10 @@ impl Server for SimServer {
         .await
     }
 
-    async fn barrier(&self) -> Result<GtidSet, ServerError> {
+    async fn look(&self) -> Result<Look, ServerError> {
         let flavor = self.flavor;
-        self.read("barrier", move |db| db.position(flavor)).await
+        let look = move |db: &mut Db| Look { access: db.access, barrier: db.position(flavor) };
+        self.read("look", look).await
     }
 
     async fn wait_applied(&self, barrier: &GtidSet, bound: Duration) -> Result<bool, ServerError> {

@@ -211,6 +211,13 @@ impl Gates for SimGates {
         self.0.pass("release", None, release).await.map_err(gate_error("release"))
     }
 
+    async fn answered(&self, _: &str) -> Result<bool, GateError> {
+        self.0
+            .pass("answered", None, |world| Ok(world.gate.held.is_none()))
+            .await
+            .map_err(gate_error("ask whether everyone is answered"))
+    }
+
     async fn users(&self, _: &str) -> Result<Users, GateError> {
         self.0
             .pass("users", None, |_| Ok(Users::default()))

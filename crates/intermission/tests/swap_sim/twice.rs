@@ -51,7 +51,7 @@ async fn perform(steps: &Steps, state: &mut State, step: Step, times: u32) {
             action: Action::Perform,
             step,
             emergency: Vec::new(),
-            covers: Vec::new(),
+            announces: Vec::new(),
         };
         state.apply(1, &intent).unwrap();
         let facts = steps.perform(step, state).await.unwrap_or_else(|e| panic!("{step}: {e}"));

@@ -157,7 +157,7 @@ impl World {
             fault.hits += 1;
             fault.moment
         });
-        if self.is_leaky && what == "barrier" && !self.servers[0].access.is_writable() {
+        if self.is_leaky && what == "look" && !self.servers[0].access.is_writable() {
             self.servers[0].commit(self.flavor, What::Marker("by root".to_owned()));
         }
         let hang = (self.hangs == Some(what)).then_some(Moment::HangBefore);

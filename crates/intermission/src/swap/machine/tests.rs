@@ -7,7 +7,7 @@ use crate::swap::{
 };
 
 fn intent(action: Action, step: Step) -> Record {
-    Record::Intent { action, step, emergency: Vec::new(), covers: Vec::new() }
+    Record::Intent { action, step, emergency: Vec::new(), announces: Vec::new() }
 }
 
 fn outcome(action: Action, step: Step, outcome: Outcome) -> Record {

@@ -7,22 +7,36 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{StepError, Steps};
 use crate::swap::{observation::ThreadState, record::Facts};
 
+/// How long the released requests may take before the swap goes on beside them: all that time the new primary has no
+/// replica.
+const ANSWERED_WITHIN: Duration = Duration::from_millis(500);
+/// How often the gates are asked about them.
+const ANSWERED_POLL: Duration = Duration::from_millis(5);
 /// How often the marker is looked for on the old primary.
 const MARKER_POLL: Duration = Duration::from_millis(20);
 
 impl Steps {
-    /// While the hook runs the old primary's sessions are ended a first time: users wait for both. Who comes back to it
-    /// meanwhile is ended by the next step.
     pub(super) async fn lead_clients(&self) -> Result<Facts, StepError> {
-        let (said, ended) = tokio::join!(
-            self.endpoint.point(self.new.address(), self.old.address()),
-            timeout(self.plan.bounds.statement, self.old.end_sessions()),
-        );
-        if !matches!(ended, Ok(Ok(_))) {
-            tracing::debug!(?ended, "left to the next step");
-        }
-        let said = said?;
+        let said = self.endpoint.point(self.new.address(), self.old.address()).await?;
         Ok(Facts { barrier: None, note: (!said.is_empty()).then_some(said) })
+    }
+
+    /// Users come first: what a server does to forget its source is heavy, and those who were just released log in to
+    /// that very server.
+    pub(super) async fn detach(&self) -> Result<Facts, StepError> {
+        if timeout(ANSWERED_WITHIN, self.wait_answered()).await.is_err() {
+            tracing::debug!("released requests take long; going on beside them");
+        }
+        self.new.detach().await?;
+        Ok(Facts::default())
+    }
+
+    /// A gate that does not answer keeps nobody waiting.
+    async fn wait_answered(&self) {
+        let holder = self.holder();
+        while matches!(self.gates.answered(&holder).await, Ok(false)) {
+            sleep(ANSWERED_POLL).await;
+        }
     }
 
     pub(super) async fn rejoin(&self) -> Result<Facts, StepError> {

@@ -10,7 +10,7 @@ use crate::swap::{
     machine::State,
     observation::Blocker,
     record::Facts,
-    server::{Effect, TRANSACTIONS_FRESH_AFTER},
+    server::{Effect, Look, TRANSACTIONS_FRESH_AFTER},
 };
 
 /// How many times the catch-up is timed before the hold.
@@ -54,7 +54,7 @@ impl Steps {
         let bound = self.plan.bounds.catch_up_sample;
         let mut longest = Duration::ZERO;
         for _ in 0..CATCH_UP_SAMPLES {
-            let barrier = self.old.barrier().await?;
+            let barrier = self.old.look().await?.barrier;
             let began = Instant::now();
             if !self.new.wait_applied(&barrier, bound).await? {
                 let name = self.new.name();
@@ -106,20 +106,20 @@ impl Steps {
 
     /// Read after the fence is seen to stand, never from what was known before.
     pub(super) async fn barrier(&self) -> Result<Facts, StepError> {
-        let barrier = self.old.barrier().await?;
+        let barrier = self.old.look().await?.barrier;
         self.check_fenced_at(&barrier).await?;
         Ok(Facts { note: Some(barrier.to_string()), barrier: Some(barrier) })
     }
 
     /// The fence stands and nothing was written behind it since `barrier` was read.
     pub(super) async fn check_fenced_at(&self, barrier: &GtidSet) -> Result<(), StepError> {
-        if self.old.access().await?.is_writable() {
+        let Look { access, barrier: now } = self.old.look().await?;
+        if access.is_writable() {
             return Err(StepError::refused(format!(
                 "{} is writable behind its fence",
                 self.old.name()
             )));
         }
-        let now = self.old.barrier().await?;
         if now != *barrier {
             return Err(StepError::refused(format!(
                 "something writes through the fence of {}: {barrier} became {now}",
