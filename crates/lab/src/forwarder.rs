@@ -7,12 +7,12 @@ use std::io;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader as AsyncBufReader};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 /// Connections carried at once; over it a new one waits in the kernel's accept queue.
@@ -68,19 +68,26 @@ pub struct Forwarder {
     target: Target,
 }
 
-/// Where new connections go. A lock held for a copy of an address only.
-#[derive(Debug, Clone)]
-struct Target(Arc<Mutex<SocketAddr>>);
-
-impl Target {
-    fn get(&self) -> SocketAddr {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn set(&self, to: SocketAddr) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = to;
-    }
+/// Where connections go, and what becomes of those that go elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Route {
+    to: SocketAddr,
+    keep: bool,
 }
+
+type Target = watch::Sender<Route>;
+
+/// What becomes of connections to the old target when the forwarder is pointed away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Established {
+    /// They are closed, as HAProxy's `shutdown sessions` does.
+    Close,
+    /// They live on until a side closes them, as connections to an address that has moved.
+    Keep,
+}
+
+/// The second word of a re-point that keeps connections.
+const KEEP: &str = "keep";
 
 impl Forwarder {
     /// Binds the listening address and the control socket (a path that must not exist yet).
@@ -94,7 +101,12 @@ impl Forwarder {
         let address = listener.local_addr().map_err(on_listen)?;
         let control = UnixListener::bind(control)
             .map_err(|source| ForwarderError::Control { path: control.to_owned(), source })?;
-        Ok(Self { listener, control, address, target: Target(Arc::new(Mutex::new(to))) })
+        Ok(Self {
+            listener,
+            control,
+            address,
+            target: watch::Sender::new(Route { to, keep: true }),
+        })
     }
 
     /// The address clients connect to.
@@ -106,19 +118,19 @@ impl Forwarder {
     /// Carries connections until the future is dropped.
     pub async fn run(self) {
         let Self { listener, control, target, .. } = self;
-        tokio::join!(carry(listener, target.clone()), answer_control(control, target));
+        tokio::join!(carry(listener, &target), answer_control(control, &target));
     }
 }
 
-async fn carry(listener: TcpListener, target: Target) {
+async fn carry(listener: TcpListener, target: &Target) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let place = Arc::clone(&places).acquire_owned().await;
         match listener.accept().await {
             Ok((client, _)) => {
-                let target = target.clone();
+                let target = target.subscribe();
                 tokio::spawn(async move {
-                    if let Err(error) = relay(client, &target).await {
+                    if let Err(error) = relay(client, target).await {
                         tracing::debug!(%error, "a forwarded connection ended");
                     }
                     drop(place);
@@ -134,8 +146,8 @@ async fn carry(listener: TcpListener, target: Target) {
 
 /// Copies both ways until either side closes; then the other side is closed too, because neither database protocol
 /// uses half-open connections and a killed session must look dead to its owner at once.
-async fn relay(mut client: TcpStream, target: &Target) -> io::Result<()> {
-    let mut server = connect(target).await?;
+async fn relay(mut client: TcpStream, mut target: watch::Receiver<Route>) -> io::Result<()> {
+    let (mut server, to) = connect(&target).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let (mut from_client, mut to_client) = client.split();
@@ -143,29 +155,30 @@ async fn relay(mut client: TcpStream, target: &Target) -> io::Result<()> {
     let copied = tokio::select! {
         up = tokio::io::copy(&mut from_client, &mut to_server) => up,
         down = tokio::io::copy(&mut from_server, &mut to_client) => down,
+        _ = target.wait_for(|now| now.to != to && !now.keep) => return Ok(()),
     };
     copied.map(|_| ())
 }
 
 /// Connects to the current target. A target that changed meanwhile is not the address any more: start over, so that no
 /// connection to the old target is handed out once a re-point was acknowledged.
-async fn connect(target: &Target) -> io::Result<TcpStream> {
+async fn connect(target: &watch::Receiver<Route>) -> io::Result<(TcpStream, SocketAddr)> {
     for _ in 0..CONNECT_ATTEMPTS {
-        let to = target.get();
+        let to = target.borrow().to;
         let server = timeout(CONNECT_TIMEOUT, TcpStream::connect(to)).await??;
-        if target.get() == to {
-            return Ok(server);
+        if target.borrow().to == to {
+            return Ok((server, to));
         }
     }
     Err(io::Error::other("the target kept changing"))
 }
 
-async fn answer_control(control: UnixListener, target: Target) {
+async fn answer_control(control: UnixListener, target: &Target) {
     loop {
         match control.accept().await {
             Ok((stream, _)) => {
                 // One at a time: two re-points must have an order.
-                match timeout(CONTROL_TIMEOUT, answer_one(stream, &target)).await {
+                match timeout(CONTROL_TIMEOUT, answer_one(stream, target)).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => tracing::warn!(%error, "a control request failed"),
                     Err(_) => tracing::warn!("a control request was not finished in time"),
@@ -183,34 +196,50 @@ async fn answer_one(mut stream: UnixStream, target: &Target) -> io::Result<()> {
     let (read, mut write) = stream.split();
     let mut line = String::new();
     AsyncBufReader::new(read.take(CONTROL_LINE_MAX)).read_line(&mut line).await?;
-    let answer = match line.trim().parse() {
-        Ok(to) => {
-            target.set(to);
+    let answer = match parse(line.trim()) {
+        Some(route) => {
+            target.send_replace(route);
             "ok\n".to_owned()
         }
-        Err(_) => format!("not an IP address and port: {:?}\n", line.trim()),
+        None => format!("not an IP address and port: {:?}\n", line.trim()),
     };
     write.write_all(answer.as_bytes()).await
+}
+
+fn parse(line: &str) -> Option<Route> {
+    let (to, keep) = match line.split_once(' ') {
+        Some((to, word)) => (to, (word == KEEP).then_some(true)?),
+        None => (line, false),
+    };
+    Some(Route { to: to.parse().ok()?, keep })
 }
 
 /// Points the forwarder behind `control` at `to`; returns once new connections go there.
 ///
 /// Blocking and without a runtime on purpose: it runs inside the write pause, where a process that starts threads first
 /// would cost more than the work itself.
-pub fn repoint(control: &Path, to: SocketAddr) -> Result<(), ForwarderError> {
+pub fn repoint(
+    control: &Path,
+    to: SocketAddr,
+    established: Established,
+) -> Result<(), ForwarderError> {
     let on_control = |source| ForwarderError::Control { path: control.to_owned(), source };
-    let answer = ask(control, to).map_err(on_control)?;
+    let answer = ask(control, to, established).map_err(on_control)?;
     if answer.trim() == "ok" {
         return Ok(());
     }
     Err(ForwarderError::Refused { path: control.to_owned(), answer: answer.trim().to_owned() })
 }
 
-fn ask(control: &Path, to: SocketAddr) -> io::Result<String> {
+fn ask(control: &Path, to: SocketAddr, established: Established) -> io::Result<String> {
     let mut stream = std::os::unix::net::UnixStream::connect(control)?;
     stream.set_read_timeout(Some(CONTROL_TIMEOUT))?;
     stream.set_write_timeout(Some(CONTROL_TIMEOUT))?;
-    stream.write_all(format!("{to}\n").as_bytes())?;
+    let line = match established {
+        Established::Close => format!("{to}\n"),
+        Established::Keep => format!("{to} {KEEP}\n"),
+    };
+    stream.write_all(line.as_bytes())?;
     let mut answer = String::new();
     BufReader::new(io::Read::take(stream, CONTROL_LINE_MAX)).read_line(&mut answer)?;
     Ok(answer)

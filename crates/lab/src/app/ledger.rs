@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Opts, OptsBuilder, Pool, PoolConstraints, PoolOpts, TxOpts};
+use mysql_async::{Conn, Opts, OptsBuilder, Pool, PoolConstraints, PoolOpts, TxOpts, Value};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
@@ -19,7 +19,6 @@ const KEPT_PART: usize = 4;
 const MAX_ALLOWED_PACKET: usize = 16 << 20;
 const WAIT_TIMEOUT_S: usize = 28_800;
 
-const INSERT: &str = "INSERT INTO entries (client, seq, token) VALUES (?, ?, ?)";
 const LATEST: &str = "SELECT client, seq, token FROM entries ORDER BY id DESC LIMIT 1";
 
 /// One row of the ledger: what a client asked to be remembered.
@@ -96,7 +95,7 @@ impl Ledger {
 
     async fn insert_on(conn: &mut Conn, entry: &Entry) -> mysql_async::Result<()> {
         let mut transaction = conn.start_transaction(TxOpts::default()).await?;
-        transaction.exec_drop(INSERT, (entry.client, entry.seq, &entry.token)).await?;
+        transaction.query_drop(insert(entry)).await?;
         transaction.commit().await
     }
 
@@ -140,6 +139,12 @@ impl Ledger {
             Ok(None) | Err(_) => Err(LedgerError::NoConnection(last)),
         }
     }
+}
+
+/// As one statement of text, which is what most frameworks send unless told otherwise.
+fn insert(Entry { client, seq, token }: &Entry) -> String {
+    let token = Value::from(token).as_sql(false);
+    format!("INSERT INTO entries (client, seq, token) VALUES ({client}, {seq}, {token})")
 }
 
 /// Throws a connection away instead of pooling it: after an error its state is not known.

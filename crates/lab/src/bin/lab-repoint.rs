@@ -4,9 +4,9 @@
 
 use std::{env, io::Write, net::SocketAddr, path::Path, process::ExitCode};
 
-use lab::forwarder::repoint;
+use lab::forwarder::{Established, repoint};
 
-const USAGE: &str = "usage: INTERMISSION_NEW_PRIMARY=HOST:PORT lab-repoint CONTROL-SOCKET";
+const USAGE: &str = "usage: INTERMISSION_NEW_PRIMARY=HOST:PORT lab-repoint CONTROL-SOCKET [--keep]";
 
 fn main() -> ExitCode {
     let told = env::args_os().nth(1).zip(env::var("INTERMISSION_NEW_PRIMARY").ok());
@@ -14,7 +14,12 @@ fn main() -> ExitCode {
     let Ok(to) = to.parse::<SocketAddr>() else {
         return complain(&format!("INTERMISSION_NEW_PRIMARY={to:?} is not an IP address and port"));
     };
-    match repoint(Path::new(&control), to) {
+    let established = match env::args_os().nth(2) {
+        None => Established::Close,
+        Some(word) if word == "--keep" => Established::Keep,
+        Some(_) => return complain(USAGE),
+    };
+    match repoint(Path::new(&control), to, established) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(&error.to_string()),
     }

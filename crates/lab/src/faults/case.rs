@@ -93,8 +93,9 @@ const SCENARIOS: [(&str, Scenario); 35] = [
     ("crash:replica", crash::replica),
     ("crash:primary", crash::primary),
 ];
-const LAST: [(&str, Scenario); 5] = [
+const LAST: [(&str, Scenario); 6] = [
     ("journal", refusal::no_journal),
+    ("F25", endpoint::keeps_connections),
     ("endpoint:once", endpoint::fails_once),
     ("endpoint:always", endpoint::always_fails),
     ("endpoint:hangs", endpoint::hangs),

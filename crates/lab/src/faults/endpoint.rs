@@ -29,6 +29,26 @@ pub(super) fn hangs(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>> {
     Box::pin(broken(bench, "sleep 600", "was killed after"))
 }
 
+/// F25: a proxy that keeps its connections to the old primary. The application's pool finds them dead all the same, and
+/// nobody's write meets the fence.
+pub(super) fn keeps_connections(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>> {
+    Box::pin(async move {
+        let configuration = bench.configure_hook("keep", "exec $REPOINT --keep", "5s")?;
+        for _ in 0..2 {
+            let swap = bench.start_with(&configuration, &["swap", "--yes"], None)?;
+            swap.end().await?.expect(0)?;
+            let newest = bench.stage.records().await?.pop();
+            let note = newest.and_then(|record| record.note("end_sessions").map(str::to_owned));
+            ensure!(
+                note.as_ref().is_some_and(|note| !note.starts_with("0 ")),
+                "the swap ended no session: {note:?}"
+            );
+            bench.wait_healthy().await?;
+        }
+        Ok(End::swapped().moved(false))
+    })
+}
+
 async fn broken(bench: &mut Bench, script: &str, reason: &str) -> anyhow::Result<End> {
     let configuration = bench.configure_hook("broken", script, "300ms")?;
     let swap = bench.start_with(&configuration, &["swap", "--yes"], None)?;

@@ -69,7 +69,7 @@ async fn sample(
     Ok((samples, twice))
 }
 
-/// On a new session. The swap ends sessions twice, one that is just logging in too.
+/// On a new session. The swap ends one that is just logging in too.
 async fn ask_again(bench: &Bench, server: usize) -> anyhow::Result<(Conn, bool)> {
     let mut tries = 0;
     loop {

@@ -31,20 +31,42 @@ async fn start(to: SocketAddr, dir: &Path) -> (SocketAddr, PathBuf) {
     (address, control)
 }
 
-async fn repoint_away(control: &Path, to: SocketAddr) -> Result<(), ForwarderError> {
+async fn repoint_away(
+    control: &Path,
+    to: SocketAddr,
+    established: Established,
+) -> Result<(), ForwarderError> {
     let control = control.to_owned();
-    tokio::task::spawn_blocking(move || repoint(&control, to)).await.expect("no panic")
+    tokio::task::spawn_blocking(move || repoint(&control, to, established)).await.expect("no panic")
 }
 
 #[tokio::test]
-async fn a_repoint_moves_new_connections_and_leaves_established_ones() {
+async fn a_repoint_moves_new_connections_and_closes_established_ones() {
     let (old, new) = (named_server("old").await, named_server("new").await);
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (address, control) = start(old, dir.path()).await;
 
     let mut before = TcpStream::connect(address).await.expect("connected");
     assert_eq!(read_exactly(&mut before, 3).await, "old");
-    repoint_away(&control, new).await.expect("re-pointed");
+    repoint_away(&control, new, Established::Close).await.expect("re-pointed");
+    assert_eq!(before.read(&mut [0; 8]).await.expect("an orderly end"), 0);
+
+    let mut after = TcpStream::connect(address).await.expect("connected");
+    assert_eq!(read_exactly(&mut after, 3).await, "new");
+    repoint_away(&control, new, Established::Close).await.expect("pointed there again");
+    after.write_all(b"still").await.expect("a connection to where it points lives");
+    assert_eq!(read_exactly(&mut after, 5).await, "still");
+}
+
+#[tokio::test]
+async fn a_repoint_may_leave_established_connections() {
+    let (old, new) = (named_server("old").await, named_server("new").await);
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (address, control) = start(old, dir.path()).await;
+
+    let mut before = TcpStream::connect(address).await.expect("connected");
+    assert_eq!(read_exactly(&mut before, 3).await, "old");
+    repoint_away(&control, new, Established::Keep).await.expect("re-pointed");
 
     // Acknowledged means in force: the very next connection goes to the new target.
     for _ in 0..20 {
@@ -81,6 +103,6 @@ async fn a_bad_or_absent_control_is_a_clear_error() {
     assert!(answer.contains("db2.example:3306"), "{answer}");
 
     let absent = dir.path().join("absent.sock");
-    let error = repoint_away(&absent, to).await.expect_err("no such socket");
+    let error = repoint_away(&absent, to, Established::Close).await.expect_err("no such socket");
     assert!(error.to_string().contains("absent.sock"), "{error}");
 }

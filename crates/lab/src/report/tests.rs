@@ -92,6 +92,7 @@ fn made_up_swap(at: u64, started: Timestamp) -> Swapped {
             action: "perform".to_owned(),
             started_ms: zero_ms + ms(*at),
             took_ms: Some(ms(*took)),
+            note: None,
         })
         .collect();
     let record = SwapRecord {

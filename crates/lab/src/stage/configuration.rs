@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use super::{
@@ -49,6 +50,8 @@ impl Configuration<'_> {
         let admin_socket = text(&folder.join("admin.sock"));
         let state_dir = text(&folder.join("state"));
         let (repoint, control) = (text(self.repoint), text(&self.control));
+        // As many logins at once as there are cores: more only make the first of them wait.
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let (host_1, port_1, host_2, port_2) =
             (first.ip(), first.port(), second.ip(), second.port());
         format!(
@@ -61,6 +64,7 @@ state_dir = {state_dir}
 name = "{APP_NAME}"
 hosts = ["{HOST}"]
 upstreams = ["{app}"]
+release = {{ concurrency = {cores} }}
 
 [cluster]
 servers = [

@@ -85,6 +85,18 @@ pub struct StepTime {
     pub started_ms: f64,
     /// How long it took, ms; absent when the process died in it.
     pub took_ms: Option<f64>,
+    /// What the step itself has to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+impl SwapRecord {
+    /// What a step that was performed has to say.
+    #[must_use]
+    pub fn note(&self, step: &str) -> Option<&str> {
+        let step = self.steps.iter().find(|time| time.performs() && time.step == step)?;
+        step.note.as_deref()
+    }
 }
 
 impl StepTime {
