@@ -42,11 +42,12 @@ impl Assembly {
             parties: Parties {
                 servers,
                 gates: Arc::new(AdminGates::new(socket, swap.apps.clone())),
-                endpoint: Arc::new(CommandEndpoint {
-                    program: program.clone(),
-                    args: args.to_vec(),
-                    timeout: swap.endpoint.timeout,
-                }),
+                endpoint: Arc::new(CommandEndpoint::new(
+                    program.clone(),
+                    args.to_vec(),
+                    swap.endpoint.timeout,
+                    swap.endpoint.start,
+                )),
             },
             journals: swap.journals(&config.gate),
             swap: swap.clone(),

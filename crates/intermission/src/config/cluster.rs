@@ -10,7 +10,7 @@ use super::{
     gate::Gate,
     secret::{AccountSource, Password},
 };
-use crate::swap::{observation::Address, settings::Bounds};
+use crate::swap::{endpoint::Start, observation::Address, settings::Bounds};
 
 pub const DEFAULT_PORT: u16 = 3306;
 pub const DEFAULT_MARKER_SCHEMA: &str = "intermission";
@@ -83,6 +83,8 @@ pub struct EndpointCommand {
     pub command: Vec<String>,
     #[serde(with = "friendly", default = "default_endpoint_timeout")]
     pub timeout: Duration,
+    #[serde(default)]
+    pub start: Start,
 }
 
 impl Cluster {
@@ -188,6 +190,7 @@ mod tests {
         let (cluster, swap) = (config.cluster.expect("a cluster"), config.swap.expect("a swap"));
         assert_eq!(swap.bounds, Bounds::default());
         assert_eq!(swap.endpoint.timeout, super::DEFAULT_ENDPOINT_TIMEOUT);
+        assert_eq!(swap.endpoint.start, super::Start::default());
         assert_eq!(cluster.marker_schema, super::DEFAULT_MARKER_SCHEMA);
         assert_eq!(cluster.servers[0].port, super::DEFAULT_PORT);
         let printed = toml::to_string(&swap.bounds).expect("prints");

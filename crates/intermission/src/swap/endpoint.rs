@@ -1,11 +1,18 @@
 //! The endpoint hook: a command that leads the clients' address to the new primary.
 
-use std::{fmt, process::Stdio, time::Duration};
+use std::{
+    fmt,
+    process::Stdio,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     process::{Child, Command},
+    task::JoinHandle,
     time::timeout,
 };
 
@@ -18,12 +25,17 @@ use super::{
 const OUTPUT_MAX: usize = 4 * 1024;
 /// How long a hook that was killed, or its output, may take to end.
 const END_BOUND: Duration = Duration::from_secs(1);
+/// What a hook is told, each `host:port`. In its environment, or, where it is started early, on its standard input.
+const NEW_PRIMARY: &str = "INTERMISSION_NEW_PRIMARY";
+const OLD_PRIMARY: &str = "INTERMISSION_OLD_PRIMARY";
 
 /// What leads clients to a server.
 #[async_trait]
 pub trait Endpoint: Send + Sync + fmt::Debug {
     /// What speaks against using it now.
     async fn preflight(&self) -> Option<Refusal>;
+    /// Does what can be done before users wait, and moves nobody. May be repeated.
+    async fn prepare(&self) -> Result<(), EndpointError>;
     /// Leads clients to `new`; returns what the hook said.
     async fn point(&self, new: &Address, old: &Address) -> Result<String, EndpointError>;
     /// How an operator does the same by hand.
@@ -41,28 +53,73 @@ pub enum EndpointError {
     Failed { program: String, status: String, output: String },
 }
 
-/// A command with a timeout. The servers are told to it in its environment: `INTERMISSION_NEW_PRIMARY` and
-/// `INTERMISSION_OLD_PRIMARY`, both `host:port`.
-#[derive(Debug, Clone)]
+/// When the hook is started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// When clients are to be led away. It finds both servers in its environment.
+    #[default]
+    OnTime,
+    /// Before anybody waits, because a program may need longer to start than to act. It waits for one line,
+    /// `NEW_PRIMARY OLD_PRIMARY`, on its standard input; if that ends without one there is nothing to do. Its environment
+    /// names no server, so that a hook that knows nothing of this cannot act too early.
+    Early,
+}
+
+/// A command with a timeout.
+#[derive(Debug)]
 pub struct CommandEndpoint {
     /// Never empty: the configuration refuses an empty command.
-    pub program: String,
-    pub args: Vec<String>,
-    pub timeout: Duration,
+    program: String,
+    args: Vec<String>,
+    timeout: Duration,
+    start: Start,
+    /// Started early and waiting. Dropped, it is killed.
+    waiting: Mutex<Option<Hook>>,
+}
+
+/// A hook that runs.
+#[derive(Debug)]
+struct Hook {
+    child: Child,
+    output: JoinHandle<String>,
 }
 
 impl CommandEndpoint {
-    fn start(&self, new: &Address, old: &Address) -> std::io::Result<Child> {
-        Command::new(&self.program)
+    #[must_use]
+    pub fn new(program: String, args: Vec<String>, timeout: Duration, start: Start) -> Self {
+        Self { program, args, timeout, start, waiting: Mutex::default() }
+    }
+
+    /// Runs the program; without servers to tell, it is to wait for them.
+    fn run(&self, told: Option<(&Address, &Address)>) -> Result<Hook, EndpointError> {
+        let mut command = Command::new(&self.program);
+        match told {
+            Some((new, old)) => {
+                command.env(NEW_PRIMARY, new.to_string()).env(OLD_PRIMARY, old.to_string());
+                command.stdin(Stdio::null());
+            }
+            None => {
+                command.env_remove(NEW_PRIMARY).env_remove(OLD_PRIMARY).stdin(Stdio::piped());
+            }
+        }
+        let child = command
             .args(&self.args)
-            .env("INTERMISSION_NEW_PRIMARY", new.to_string())
-            .env("INTERMISSION_OLD_PRIMARY", old.to_string())
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true)
-            .spawn()
+            .spawn();
+        let mut child = child
+            .map_err(|source| EndpointError::Start { program: self.program.clone(), source })?;
+        let output = tokio::spawn(collect(child.stdout.take(), child.stderr.take()));
+        Ok(Hook { child, output })
+    }
+
+    /// The hook that waits, if it still does.
+    fn take_waiting(&self) -> Option<Hook> {
+        let mut hook = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        matches!(hook.child.try_wait(), Ok(None)).then_some(hook)
     }
 }
 
@@ -84,22 +141,38 @@ impl Endpoint for CommandEndpoint {
         })
     }
 
+    async fn prepare(&self) -> Result<(), EndpointError> {
+        if self.start == Start::Early {
+            let hook = self.take_waiting().map_or_else(|| self.run(None), Ok)?;
+            *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(hook);
+        }
+        Ok(())
+    }
+
     async fn point(&self, new: &Address, old: &Address) -> Result<String, EndpointError> {
-        let program = self.program.clone();
-        let mut child = match self.start(new, old) {
-            Ok(child) => child,
-            Err(source) => return Err(EndpointError::Start { program, source }),
+        let mut hook = match self.start {
+            Start::OnTime => self.run(Some((new, old)))?,
+            Start::Early => self.take_waiting().map_or_else(|| self.run(None), Ok)?,
         };
-        let group = child.id().and_then(|id| i32::try_from(id).ok());
-        let output = tokio::spawn(collect(child.stdout.take(), child.stderr.take()));
-        let status = timeout(self.timeout, child.wait()).await;
+        let program = self.program.clone();
+        let group = hook.child.id().and_then(|id| i32::try_from(id).ok());
+        let told = format!("{new} {old}\n");
+        let ended = timeout(self.timeout, async {
+            if let Some(mut stdin) = hook.child.stdin.take()
+                && let Err(error) = stdin.write_all(told.as_bytes()).await
+            {
+                tracing::debug!(%error, "the endpoint hook does not listen; its exit code decides");
+            }
+            hook.child.wait().await
+        });
+        let status = ended.await;
         if status.is_err() {
             kill_group(group);
             // The group is dead; reaping it is bounded all the same.
-            drop(timeout(END_BOUND, child.wait()).await);
+            drop(timeout(END_BOUND, hook.child.wait()).await);
         }
         // A grandchild may keep the pipe open for ever: what it said by now has to do.
-        let output = match timeout(END_BOUND, output).await {
+        let output = match timeout(END_BOUND, hook.output).await {
             Ok(Ok(output)) => output,
             Ok(Err(_)) | Err(_) => "(its output did not end)".to_owned(),
         };
@@ -116,7 +189,11 @@ impl Endpoint for CommandEndpoint {
     fn command(&self, new: &Address, old: &Address) -> String {
         let words: Vec<String> =
             std::iter::once(&self.program).chain(&self.args).map(|word| quote(word)).collect();
-        format!("INTERMISSION_NEW_PRIMARY={new} INTERMISSION_OLD_PRIMARY={old} {}", words.join(" "))
+        let words = words.join(" ");
+        match self.start {
+            Start::OnTime => format!("{NEW_PRIMARY}={new} {OLD_PRIMARY}={old} {words}"),
+            Start::Early => format!("echo {new} {old} | {words}"),
+        }
     }
 }
 
@@ -168,14 +245,32 @@ fn quote(word: &str) -> String {
 mod tests {
     use std::time::Duration;
 
-    use super::{CommandEndpoint, Endpoint, EndpointError};
+    use super::{CommandEndpoint, Endpoint, EndpointError, Start};
     use crate::swap::observation::Address;
 
-    fn hook(script: &str, timeout: Duration) -> CommandEndpoint {
-        CommandEndpoint {
-            program: "sh".to_owned(),
-            args: vec!["-c".to_owned(), script.to_owned()],
+    fn hook_started(script: &str, timeout: Duration, start: Start) -> CommandEndpoint {
+        CommandEndpoint::new(
+            "sh".to_owned(),
+            vec!["-c".to_owned(), script.to_owned()],
             timeout,
+            start,
+        )
+    }
+
+    fn hook(script: &str, timeout: Duration) -> CommandEndpoint {
+        hook_started(script, timeout, Start::OnTime)
+    }
+
+    fn early(script: &str) -> CommandEndpoint {
+        hook_started(script, Duration::from_secs(5), Start::Early)
+    }
+
+    /// Waits until a file is there.
+    async fn appears(path: &std::path::Path) {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+        while !path.exists() {
+            assert!(tokio::time::Instant::now() < deadline, "{} is not there", path.display());
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
 
@@ -227,11 +322,74 @@ mod tests {
 
     #[tokio::test]
     async fn a_missing_hook_is_found_before_the_swap() {
-        let missing = CommandEndpoint {
-            program: "/nonexistent/hook".to_owned(),
-            args: Vec::new(),
-            timeout: Duration::from_secs(1),
+        let missing = |start| {
+            let program = "/nonexistent/hook".to_owned();
+            CommandEndpoint::new(program, Vec::new(), Duration::from_secs(1), start)
         };
-        assert!(missing.preflight().await.is_some());
+        assert!(missing(Start::OnTime).preflight().await.is_some());
+        let error = missing(Start::Early).prepare().await.expect_err("cannot be started");
+        assert!(matches!(error, EndpointError::Start { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_hook_started_early_waits_for_its_line() {
+        let (new, old) = servers();
+        let dir = tempfile::tempdir().expect("a directory");
+        let (up, ups) = (dir.path().join("up"), dir.path().join("ups"));
+        let script = format!(
+            "echo up >>{ups}; touch {up}; read new old; echo \"$new from $old$INTERMISSION_NEW_PRIMARY\"",
+            ups = ups.display(),
+            up = up.display()
+        );
+        let hook = early(&script);
+        hook.prepare().await.expect("started");
+        appears(&up).await;
+        hook.prepare().await.expect("started already");
+        assert_eq!(hook.point(&new, &old).await.expect("runs"), "127.0.0.1:2 from 127.0.0.1:1");
+        assert_eq!(std::fs::read_to_string(&ups).expect("written"), "up\n", "started twice");
+        // Another try starts it anew.
+        assert_eq!(hook.point(&new, &old).await.expect("runs"), "127.0.0.1:2 from 127.0.0.1:1");
+        let by_hand = hook.command(&new, &old);
+        assert!(by_hand.starts_with("echo 127.0.0.1:2 127.0.0.1:1 | sh -c "), "{by_hand}");
+    }
+
+    #[tokio::test]
+    async fn a_hook_that_died_while_it_waited_is_started_anew() {
+        let (new, old) = servers();
+        let dir = tempfile::tempdir().expect("a directory");
+        let died = dir.path().join("died");
+        let script = format!(
+            "[ -e {d} ] || {{ touch {d}; exit 1; }}; read new old; echo $new",
+            d = died.display()
+        );
+        let hook = early(&script);
+        hook.prepare().await.expect("started");
+        appears(&died).await;
+        let mut said = hook.point(&new, &old).await;
+        if said.is_err() {
+            // It was not quite dead when it was looked at: that try failed, as any may, and the next one starts it.
+            said = hook.point(&new, &old).await;
+        }
+        assert_eq!(said.expect("runs"), "127.0.0.1:2");
+    }
+
+    #[tokio::test]
+    async fn a_hook_that_is_not_needed_is_gone_and_did_nothing() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (up, acted) = (dir.path().join("up"), dir.path().join("acted"));
+        let script =
+            format!("echo $$ >{}; read new old && touch {}", up.display(), acted.display());
+        let hook = early(&script);
+        hook.prepare().await.expect("started");
+        appears(&up).await;
+        drop(hook);
+        let pid = std::fs::read_to_string(&up).expect("written");
+        let process = std::path::PathBuf::from(format!("/proc/{}/fd/0", pid.trim()));
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+        while process.symlink_metadata().is_ok() {
+            assert!(tokio::time::Instant::now() < deadline, "it still waits");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        assert!(!acted.exists());
     }
 }

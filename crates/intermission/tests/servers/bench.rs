@@ -99,6 +99,9 @@ impl Endpoint for Asked {
     async fn preflight(&self) -> Option<Refusal> {
         None
     }
+    async fn prepare(&self) -> Result<(), EndpointError> {
+        Ok(())
+    }
     async fn point(&self, new: &Address, _: &Address) -> Result<String, EndpointError> {
         self.note(format!("point {new}"));
         Ok(String::new())

@@ -231,10 +231,22 @@ impl Gates for SimGates {
 #[derive(Debug)]
 pub(crate) struct SimEndpoint(pub(crate) Arc<Stage>);
 
+fn hook_failed(failure: Failure) -> EndpointError {
+    EndpointError::Failed {
+        program: "hook".to_owned(),
+        status: "status 1".to_owned(),
+        output: failure.reason,
+    }
+}
+
 #[async_trait]
 impl Endpoint for SimEndpoint {
     async fn preflight(&self) -> Option<Refusal> {
         None
+    }
+
+    async fn prepare(&self) -> Result<(), EndpointError> {
+        self.0.pass("prepare", None, |_| Ok(())).await.map_err(hook_failed)
     }
 
     async fn point(&self, new: &Address, _: &Address) -> Result<String, EndpointError> {
@@ -248,11 +260,7 @@ impl Endpoint for SimEndpoint {
             world.endpoint = target;
             Ok(String::new())
         };
-        self.0.pass("point", None, point).await.map_err(|failure| EndpointError::Failed {
-            program: "hook".to_owned(),
-            status: "status 1".to_owned(),
-            output: failure.reason,
-        })
+        self.0.pass("point", None, point).await.map_err(hook_failed)
     }
 
     fn command(&self, new: &Address, _: &Address) -> String {

@@ -77,7 +77,7 @@ replication = {{ user = "{replication}", password_env = "{REPLICATION_PASSWORD_V
 
 [swap]
 apps = ["{APP_NAME}"]
-endpoint = {{ command = [{repoint}, {control}], timeout = "5s" }}
+endpoint = {{ command = [{repoint}, {control}], timeout = "5s", start = "early" }}
 "#
         )
     }

@@ -23,6 +23,7 @@ impl Steps {
     pub(super) async fn quiet(&self) -> Result<Facts, StepError> {
         let bounds = &self.plan.bounds;
         let deadline = Instant::now() + bounds.quiet;
+        self.endpoint.prepare().await?;
         loop {
             let blockers = self.old_blockers(bounds.quiet_age).await?;
             // Also so that the first look of the settle step is not answered from the server's cache.
