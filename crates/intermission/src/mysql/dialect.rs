@@ -106,6 +106,18 @@ impl Dialect {
         }
     }
 
+    /// The statements after which a restart leaves a read-only server so, or brings it up as its option file says.
+    /// MariaDB 10.11 keeps no setting over a restart (MYSQL.md §2). Both switches, as `read_only` may be persisted too.
+    pub(super) const fn persist(self, read_only: bool) -> &'static [&'static str] {
+        match (self.0, read_only) {
+            (Flavor::MariaDb, _) => &[],
+            (Flavor::MySql, true) => &["SET PERSIST read_only=ON, PERSIST super_read_only=ON"],
+            (Flavor::MySql, false) => {
+                &["RESET PERSIST IF EXISTS super_read_only", "RESET PERSIST IF EXISTS read_only"]
+            }
+        }
+    }
+
     pub(super) const fn stop(self) -> &'static str {
         match self.0 {
             Flavor::MariaDb => "STOP SLAVE",

@@ -226,6 +226,14 @@ impl Server for MySqlServer {
         Ok(())
     }
 
+    async fn persist_read_only(&self, read_only: bool) -> Result<bool, ServerError> {
+        let statements = self.dialect().await?.persist(read_only);
+        for sql in statements {
+            self.set("keep its read-only switches over a restart", sql).await?;
+        }
+        Ok(!statements.is_empty())
+    }
+
     async fn write_marker(&self, id: &str) -> Result<(), ServerError> {
         self.put_marker(id).await
     }

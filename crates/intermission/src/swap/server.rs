@@ -94,6 +94,9 @@ pub trait Server: Send + Sync + fmt::Debug {
     async fn detach(&self) -> Result<(), ServerError>;
     /// Makes it a replica of `source` by GTID, unless it is one already.
     async fn follow(&self, source: &Address) -> Result<(), ServerError>;
+    /// Sees to it that a restart leaves it read-only, or that it comes up as its option file says. False where the server
+    /// cannot be told.
+    async fn persist_read_only(&self, read_only: bool) -> Result<bool, ServerError>;
     /// Writes the marker row of swap `id`, making its schema and table where they are missing.
     async fn write_marker(&self, id: &str) -> Result<(), ServerError>;
     /// Whether the marker row of swap `id` is here.

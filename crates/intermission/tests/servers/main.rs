@@ -33,6 +33,7 @@ mod emergency;
 mod fence;
 mod moment;
 mod privilege;
+mod restart;
 mod secret;
 mod session;
 mod swapping;

@@ -31,6 +31,8 @@ pub(crate) struct Link {
 pub(crate) struct Db {
     pub(crate) id: u32,
     pub(crate) access: Access,
+    /// A restart leaves it read-only.
+    pub(crate) boots_read_only: bool,
     pub(crate) log: Vec<Transaction>,
     /// The last sequence number of each origin.
     pub(crate) last: BTreeMap<u32, u64>,
@@ -54,6 +56,7 @@ impl Db {
         Self {
             id,
             access,
+            boots_read_only: !access.is_writable(),
             log: Vec::new(),
             last: BTreeMap::new(),
             writes: 0,

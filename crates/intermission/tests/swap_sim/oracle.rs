@@ -92,6 +92,8 @@ fn assert_roles(world: &mut World, primary: usize, replica: usize, case: &str) {
     let (p, r) = (&world.servers[primary], &world.servers[replica]);
     assert!(p.access.is_writable(), "{case}: db{} is not writable", p.id);
     assert_eq!(r.access, fenced(world.flavor), "{case}: db{}", r.id);
+    assert!(!p.boots_read_only, "{case}: a restart makes the primary db{} read-only", p.id);
+    assert!(r.boots_read_only, "{case}: a restart makes the replica db{} writable", r.id);
     assert_eq!(p.link, None, "{case}: the primary db{} replicates", p.id);
     let source = r.link.map(|link| link.source);
     assert_eq!(source, Some(primary), "{case}: the source of db{}", r.id);

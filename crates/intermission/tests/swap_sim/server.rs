@@ -335,6 +335,15 @@ impl Server for SimServer {
         .await
     }
 
+    async fn persist_read_only(&self, read_only: bool) -> Result<bool, ServerError> {
+        let (index, can) = (self.index, self.flavor == Flavor::MySql);
+        self.act("persist_read_only", move |world| {
+            world.servers[index].boots_read_only = read_only;
+            Ok(can)
+        })
+        .await
+    }
+
     async fn write_marker(&self, id: &str) -> Result<(), ServerError> {
         let (index, flavor, id) = (self.index, self.flavor, id.to_owned());
         self.act("write_marker", move |world| {

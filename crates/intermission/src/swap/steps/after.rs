@@ -28,6 +28,8 @@ impl Steps {
             tracing::debug!("released requests take long; going on beside them");
         }
         self.new.detach().await?;
+        // It may have been told to stay read-only when it became a replica.
+        self.new.persist_read_only(false).await?;
         Ok(Facts::default())
     }
 
@@ -58,7 +60,13 @@ impl Steps {
             )));
         }
         self.old.follow(self.new.address()).await?;
-        Ok(Facts::default())
+        if self.old.persist_read_only(true).await? {
+            return Ok(Facts::default());
+        }
+        Ok(Facts::note(format!(
+            "whether {} stays read-only over a restart is up to its option file: set read_only there",
+            self.old.name()
+        )))
     }
 
     pub(super) async fn prove(&self) -> Result<Facts, StepError> {
