@@ -68,6 +68,7 @@ faults! {
     f4_the_lag_is_null: "F4",
     f5_a_table_lock_holds_the_fence_up: "F5a",
     f5_a_table_lock_is_held_all_the_time: "F5a:before",
+    f5_a_table_lock_goes_away_after_an_attempt: "F5a:once",
     f5_f7_a_long_write_holds_the_fence_up: "F5b/F7",
     f10_f12_never_two_writers: "F10/F12",
     f11_the_relay_log_is_not_applied: "F11",

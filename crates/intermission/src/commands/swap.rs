@@ -1,7 +1,11 @@
 //! `intermission swap`: the whole maintenance.
 
-use std::io::{BufRead, IsTerminal};
+use std::{
+    io::{BufRead, IsTerminal},
+    sync::Arc,
+};
 
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -13,10 +17,11 @@ use crate::{
     cli::{Exit, Printer},
     config::Config,
     swap::{
+        executor::Listener,
         journal,
         plan::Planned,
         record::Ending,
-        run::{self, Report},
+        run::{self, Report, RunError},
         step::Step,
         steps::Steps,
         summary::Summary,
@@ -47,23 +52,47 @@ pub(crate) async fn run(args: &Args, config: &Config, printer: &Printer) -> anyh
     );
     let cancel = CancellationToken::new();
     let (listener, terminal) = watcher();
-    let request = assembly.request(args.to.clone());
     // Signals are taken over only when there is something to unwind: at the question they end the program.
     let confirm = |steps: &Steps| {
         printer.talk(announce(steps));
         (args.yes || is_confirmed(printer)) && cancel_on_signals(&cancel, printer)
     };
-    let report = run::swap(
-        &assembly.parties,
-        &assembly.journals,
-        &request,
-        confirm,
-        cancel.clone(),
-        listener,
-    )
-    .await?;
+    let attempt = |confirm| attempt(&assembly, args, confirm, &cancel, Arc::clone(&listener));
+    let mut report = attempt(Box::new(confirm)).await?;
+    let mut pause = assembly.swap.backoff;
+    for number in 2..=assembly.swap.attempts {
+        if !report.may_be_tried_again() || cancel.is_cancelled() {
+            break;
+        }
+        if let Report::Ended { cause, .. } = &report {
+            let cause = cause.as_deref().unwrap_or_default();
+            let all = assembly.swap.attempts;
+            printer.talk(format!("taken back: {cause}; attempt {number} of {all} in {pause:?}"));
+        }
+        if timeout(pause, cancel.cancelled()).await.is_ok() {
+            break;
+        }
+        pause *= 2;
+        report = attempt(Box::new(|_: &Steps| true)).await?;
+    }
+    drop(listener);
     drop(terminal.await);
     Ok(tell(&assembly, &report, printer))
+}
+
+type Confirm<'a> = Box<dyn FnOnce(&Steps) -> bool + 'a>;
+
+/// One attempt, planned anew: what was in the way may have changed more than itself.
+async fn attempt(
+    assembly: &Assembly,
+    args: &Args,
+    confirm: Confirm<'_>,
+    cancel: &CancellationToken,
+    listener: Listener,
+) -> Result<Report, RunError> {
+    let request = assembly.request(args.to.clone());
+    let (parties, journals) = (&assembly.parties, &assembly.journals);
+    run::swap(parties, journals, &request, confirm, cancel.clone(), listener).await
 }
 
 async fn dry_run(assembly: &Assembly, args: &Args, printer: &Printer) -> anyhow::Result<Exit> {
@@ -123,7 +152,7 @@ pub(super) fn tell(assembly: &Assembly, report: &Report, printer: &Printer) -> E
             printer.data(format_args!("{name} is the primary already: there is nothing to do"));
             Exit::Done
         }
-        Report::Ended { id, ending, cause } => {
+        Report::Ended { id, ending, cause, .. } => {
             // The journal may be the very thing that failed.
             let summary = journal::read(&assembly.journals, id).ok();
             let summary = summary.as_deref().and_then(Summary::of);

@@ -14,8 +14,13 @@ use crate::swap::{endpoint::Start, observation::Address, settings::Bounds};
 
 pub const DEFAULT_PORT: u16 = 3306;
 pub const DEFAULT_MARKER_SCHEMA: &str = "intermission";
+pub const DEFAULT_ATTEMPTS: u32 = 3;
+pub const DEFAULT_BACKOFF: Duration = Duration::from_secs(2);
 pub const DEFAULT_ENDPOINT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// An attempt that is taken back is felt, if hardly; more of them than this need a person.
+const ATTEMPTS_MAX: u32 = 10;
+const BACKOFF_MAX: Duration = Duration::from_mins(1);
 /// The servers of a cluster. Which of them is primary is seen, never configured.
 const SERVERS: usize = 2;
 /// MySQL manual, "Identifier Length Limits".
@@ -71,6 +76,12 @@ pub struct Swap {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub journal_dir: Option<PathBuf>,
     pub endpoint: EndpointCommand,
+    /// How often a swap is tried whose fence or catch-up somebody's lock or transaction was in the way of.
+    #[serde(default = "default_attempts")]
+    pub attempts: u32,
+    /// The pause before the second attempt, twice as long before each further one.
+    #[serde(with = "friendly", default = "default_backoff")]
+    pub backoff: Duration,
     #[serde(default)]
     pub bounds: Bounds,
 }
@@ -150,6 +161,14 @@ impl Swap {
         if self.endpoint.timeout.is_zero() {
             return Err(Fault::new("swap.endpoint.timeout", "is zero", "write for example \"5s\""));
         }
+        if !(1..=ATTEMPTS_MAX).contains(&self.attempts) {
+            let problem = format!("{} is not within 1 and {ATTEMPTS_MAX}", self.attempts);
+            return Err(Fault::new("swap.attempts", problem, "write 1 for a single attempt"));
+        }
+        if self.backoff.is_zero() || self.backoff > BACKOFF_MAX {
+            let problem = format!("{:?} is not within 1ms and {BACKOFF_MAX:?}", self.backoff);
+            return Err(Fault::new("swap.backoff", problem, "write for example \"2s\""));
+        }
         match self.bounds.zero() {
             Some(key) => {
                 let key = format!("swap.bounds.{key}");
@@ -166,6 +185,14 @@ const fn default_port() -> u16 {
 
 fn default_marker_schema() -> String {
     DEFAULT_MARKER_SCHEMA.to_owned()
+}
+
+const fn default_attempts() -> u32 {
+    DEFAULT_ATTEMPTS
+}
+
+const fn default_backoff() -> Duration {
+    DEFAULT_BACKOFF
 }
 
 const fn default_endpoint_timeout() -> Duration {
@@ -191,6 +218,11 @@ mod tests {
         assert_eq!(swap.bounds, Bounds::default());
         assert_eq!(swap.endpoint.timeout, super::DEFAULT_ENDPOINT_TIMEOUT);
         assert_eq!(swap.endpoint.start, super::Start::default());
+        assert_eq!(
+            (swap.attempts, swap.backoff),
+            (super::DEFAULT_ATTEMPTS, super::DEFAULT_BACKOFF)
+        );
+        assert!(EXAMPLE.contains("\nattempts = ") && EXAMPLE.contains("\nbackoff = "));
         assert_eq!(cluster.marker_schema, super::DEFAULT_MARKER_SCHEMA);
         assert_eq!(cluster.servers[0].port, super::DEFAULT_PORT);
         let printed = toml::to_string(&swap.bounds).expect("prints");
@@ -215,6 +247,8 @@ mod tests {
             ("name = \"db2\"", "name = \"db1\"", "cluster.servers"),
             ("fence = \"250ms\"", "fence = \"0s\"", "swap.bounds.fence"),
             ("apps = [\"shop\"]", "apps = []", "swap.apps"),
+            ("attempts = 3", "attempts = 0", "swap.attempts"),
+            ("backoff = \"2s\"", "backoff = \"2h\"", "swap.backoff"),
             (
                 "marker_schema = \"intermission\"",
                 "marker_schema = \"a`b\"",

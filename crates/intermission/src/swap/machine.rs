@@ -51,6 +51,8 @@ pub struct State {
     barrier: Option<GtidSet>,
     /// The first thing that went wrong: the reason for what follows.
     cause: Option<String>,
+    /// The step that failed first, if it was one.
+    stumbled_at: Option<Step>,
     closed: Option<Ending>,
 }
 
@@ -103,7 +105,15 @@ impl State {
     #[must_use]
     pub fn new(plan: Plan) -> Self {
         let steps = Step::ALL.into_iter().map(|step| (step, Progress::default())).collect();
-        Self { plan, steps, interrupted: false, barrier: None, cause: None, closed: None }
+        Self {
+            plan,
+            steps,
+            interrupted: false,
+            barrier: None,
+            cause: None,
+            stumbled_at: None,
+            closed: None,
+        }
     }
 
     #[must_use]
@@ -120,6 +130,12 @@ impl State {
     #[must_use]
     pub fn cause(&self) -> Option<&str> {
         self.cause.as_deref()
+    }
+
+    /// The step whose failure was the first thing that went wrong.
+    #[must_use]
+    pub const fn stumbled_at(&self) -> Option<Step> {
+        self.stumbled_at
     }
 
     #[must_use]
@@ -342,6 +358,9 @@ impl State {
             }
             (Action::Perform, Outcome::Failed { message, .. }) => {
                 progress.status = Status::Failed;
+                if self.cause.is_none() {
+                    self.stumbled_at = Some(step);
+                }
                 self.blame(&format!("{step}: {message}"));
             }
             (Action::Undo, Outcome::Done { .. }) => progress.status = Status::Undone,

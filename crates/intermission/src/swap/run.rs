@@ -16,6 +16,7 @@ use super::{
     record::{Ending, Entry},
     refusal::{Code, Refusal},
     server::{Detail, Server},
+    step::Step,
     steps::Steps,
 };
 
@@ -37,7 +38,30 @@ pub enum Report {
         id: String,
         ending: Ending,
         cause: Option<String>,
+        /// The step that failed first.
+        stumbled_at: Option<Step>,
     },
+}
+
+impl Report {
+    fn of(id: &str, ending: Ending, state: &State) -> Self {
+        let (cause, stumbled_at) = (state.cause().map(str::to_owned), state.stumbled_at());
+        Self::Ended { id: id.to_owned(), ending, cause, stumbled_at }
+    }
+
+    /// Whether it was taken back for a reason that passes by itself and that users hardly noticed: somebody's transaction
+    /// or lock was in the way, or the replica was slow for a moment.
+    #[must_use]
+    pub const fn may_be_tried_again(&self) -> bool {
+        matches!(
+            self,
+            Self::Ended {
+                ending: Ending::RolledBack,
+                stumbled_at: Some(Step::Settle | Step::Fence | Step::CatchUp),
+                ..
+            }
+        )
+    }
 }
 
 /// What stopped a swap or a recovery before it could begin.
@@ -180,9 +204,7 @@ pub async fn swap(
     let begun = Executor::begin(steps, log, cancel.clone(), Arc::clone(&listener)).await?;
     // A panic of the executor must not leave the site fenced: it is recovered from like a crash.
     match tokio::spawn(begun.run()).await {
-        Ok((ending, state)) => {
-            Ok(Report::Ended { id, ending, cause: state.cause().map(str::to_owned) })
-        }
+        Ok((ending, state)) => Ok(Report::of(&id, ending, &state)),
         Err(error) => {
             tracing::error!(error = %error, "the swap broke off; recovering");
             resume(parties, &lock, &id, format!("after {error}"), cancel, listener).await
@@ -229,7 +251,7 @@ async fn resume(
             ResumeError::Machine(source) => RunError::Machine { id: id.to_owned(), source },
         })?;
     let (ending, state) = executor.run().await;
-    Ok(Report::Ended { id: id.to_owned(), ending, cause: state.cause().map(str::to_owned) })
+    Ok(Report::of(id, ending, &state))
 }
 
 /// The steps of a plan, if its two servers are the configured ones.

@@ -16,7 +16,9 @@ use crate::stage::{Programs, Stage, StageOptions};
 /// How long a hold outlives the process that holds: at least what [`BOUNDS`] may make users wait.
 pub(super) const LEASE: Duration = Duration::from_secs(6);
 /// Short, so that a case is short; long enough for a machine that is busy with two servers.
-const BOUNDS: &str = r#"
+const BOUNDS: &str = r#"attempts = 1
+backoff = "100ms"
+
 [swap.bounds]
 quiet = "4s"
 lease = "6s"

@@ -102,6 +102,40 @@ pub(super) fn lock_tables(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End
     })
 }
 
+/// F5: the lock goes away after an attempt, and the next one swaps.
+pub(super) fn lock_tables_once(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>> {
+    Box::pin(async move {
+        let primary = bench.stage.pair.primary_index().await?;
+        let patient = ("attempts = 1\nbackoff = \"100ms\"", "attempts = 2\nbackoff = \"1s\"");
+        let configuration = bench.configure("patient", &[patient])?;
+        let before = bench.stage.records().await?.len();
+        let (swap, plug) = bench.start_draining_with(&configuration).await?;
+        let mut locking = bench.app_session(primary).await?;
+        locking.query_drop("LOCK TABLES ledger.bystander WRITE").await?;
+        bench.unplug(plug).await?;
+        let deadline = Instant::now() + READY_DEADLINE;
+        while !bench
+            .stage
+            .records()
+            .await?
+            .iter()
+            .skip(before)
+            .any(|it| it.outcome == "rolled_back")
+        {
+            ensure!(Instant::now() < deadline, "the first attempt was not taken back");
+            sleep(READY_POLL).await;
+        }
+        drop(locking.disconnect().await);
+        let ended = swap.end().await?;
+        let said = ended.talk.clone();
+        ended.expect(0)?;
+        ensure!(said.contains("attempt 2 of 2"), "the second attempt is not announced: {said}");
+        let begun = bench.stage.records().await?.len() - before;
+        ensure!(begun == 2, "{begun} attempts");
+        Ok(End::swapped().longest(LONGEST))
+    })
+}
+
 /// F5: the same lock held all the time. Where the server shows it nobody is held at all.
 pub(super) fn lock_tables_before(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>> {
     Box::pin(async move {

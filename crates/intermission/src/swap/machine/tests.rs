@@ -58,10 +58,12 @@ fn f42_without_trouble_every_step_is_done_once_in_order() {
 #[test]
 fn a_failure_before_the_commit_point_is_undone_in_reverse_the_failed_step_too() {
     for broken in Step::ALL.into_iter().filter(|step| *step < Step::COMMIT) {
-        let (ending, acts) = drive(&mut State::new(plan()), |action, step| {
+        let mut state = State::new(plan());
+        let (ending, acts) = drive(&mut state, |action, step| {
             if action == Action::Perform && step == broken { failed() } else { done() }
         });
         assert_eq!(ending, Ending::RolledBack, "{broken}");
+        assert_eq!(state.stumbled_at(), Some(broken));
         let undone: Vec<Step> =
             acts.iter().filter(|(a, _)| *a == Action::Undo).map(|(_, step)| *step).collect();
         let expected: Vec<Step> =
