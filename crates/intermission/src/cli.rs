@@ -15,7 +15,7 @@ pub(crate) use self::printer::Printer;
 use crate::commands::{
     check, completions, config, hold, journal, man, recover, release, serve, status, swap,
 };
-use crate::config::Config;
+use crate::config::{Config, cluster_yml};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -33,6 +33,9 @@ pub struct Cli {
     /// The configuration [default: ./intermission.toml, then /etc/intermission/intermission.toml]
     #[arg(short, long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The cluster.yml of this cluster, below /u/mysql (or $INTERMISSION_CLUSTERS), instead of a configuration
+    #[arg(short, long, global = true, value_name = "NAME", conflicts_with = "config")]
+    database: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -106,7 +109,8 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 
 impl Cli {
     fn run(self, printer: &Printer) -> anyhow::Result<Exit> {
-        let load = || Config::load(self.config.as_deref());
+        let named = self.database.as_deref().map(cluster_yml::path_of);
+        let load = || Config::load(self.config.as_deref().or(named.as_deref()));
         match self.command {
             Command::Serve => serve::run(&load()?),
             Command::Status(args) => block_on(status::run(&args, &load()?, printer)),

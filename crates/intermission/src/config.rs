@@ -1,6 +1,7 @@
-//! The configuration file: TOML, every unknown key an error, every default a named constant.
+//! The configuration file: TOML (or the `cluster.yml` of an older script), every unknown key an error, every default a named constant.
 
 pub mod cluster;
+pub mod cluster_yml;
 mod error;
 pub mod gate;
 pub mod secret;
@@ -59,8 +60,11 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        let config: Self =
-            toml::from_str(text).map_err(|source| ConfigError::parse(path, text, &source))?;
+        let config: Self = if cluster_yml::is_meant(path) {
+            cluster_yml::parse(path, text)?
+        } else {
+            toml::from_str(text).map_err(|source| ConfigError::parse(path, text, &source))?
+        };
         config.check().map_err(|fault| ConfigError::Invalid { path: path.to_path_buf(), fault })?;
         Ok(config)
     }
@@ -85,7 +89,22 @@ impl Config {
         self.gate.check()?;
         gate::check_apps(&self.apps)?;
         self.cluster.as_ref().map_or(Ok(()), Cluster::check)?;
-        self.swap.as_ref().map_or(Ok(()), Swap::check)
+        self.swap.as_ref().map_or(Ok(()), Swap::check)?;
+        self.check_floating_ip()
+    }
+
+    /// It can only move to a device that is named.
+    fn check_floating_ip(&self) -> Result<(), Fault> {
+        let (Some(cluster), Some(swap)) = (&self.cluster, &self.swap) else { return Ok(()) };
+        let lacking = cluster.servers.iter().find(|server| server.device.is_none());
+        match lacking {
+            Some(server) if swap.floating_ip.is_some() => Err(Fault::new(
+                "cluster.servers",
+                format!("{} has no device for the floating IP", server.name),
+                "write device = \"eth0\", and exec to reach its host, such as [\"ssh\", \"root@db1\"]",
+            )),
+            _ => Ok(()),
+        }
     }
 }
 

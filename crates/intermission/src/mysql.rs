@@ -3,6 +3,7 @@
 mod acting;
 mod dialect;
 mod fence;
+mod front;
 mod marker;
 mod observe;
 mod privilege;
@@ -10,4 +11,5 @@ mod row;
 mod server;
 mod session;
 
+pub use front::ClientAddress;
 pub use server::{Access, MySqlServer};

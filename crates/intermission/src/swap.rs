@@ -5,8 +5,10 @@
 
 pub mod endpoint;
 pub mod executor;
+pub mod front;
 pub mod gates;
 pub mod gtid;
+pub mod hold_file;
 pub mod journal;
 pub mod machine;
 pub mod observation;

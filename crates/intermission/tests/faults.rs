@@ -109,6 +109,7 @@ faults! {
     f16_killed_at_promote: "kill:promote",
     f16_killed_at_endpoint: "kill:endpoint",
     f16_killed_at_end_sessions: "kill:end_sessions",
+    f16_killed_at_canary: "kill:canary",
     f16_killed_at_release: "kill:release",
     f16_killed_at_detach: "kill:detach",
     f16_killed_at_rejoin: "kill:rejoin",
@@ -139,5 +140,7 @@ fn every_case_has_a_test() {
 
 #[test]
 fn every_step_is_killed() {
-    assert_eq!(Step::ALL.map(Step::name), STEPS);
+    // The bench has a forwarder, from which nothing is withdrawn.
+    let killed = Step::ALL.into_iter().filter(|step| *step != Step::Withdraw).map(Step::name);
+    assert!(killed.eq(STEPS));
 }

@@ -5,9 +5,10 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use axum::serve::ListenerExt;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 
 mod ledger;
 mod routes;
@@ -26,6 +27,15 @@ pub enum AppError {
         #[source]
         source: io::Error,
     },
+    /// The socket's path is taken or not ours.
+    #[error("cannot listen on {}", path.display())]
+    ListenUnix {
+        /// Path asked for.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The server loop ended.
     #[error("the app stopped serving")]
     Serve(#[source] io::Error),
@@ -34,9 +44,15 @@ pub enum AppError {
 /// A bound app, not yet serving.
 #[derive(Debug)]
 pub struct App {
-    listener: TcpListener,
-    address: SocketAddr,
+    listener: Listener,
+    address: Option<SocketAddr>,
     ledger: Ledger,
+}
+
+#[derive(Debug)]
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
 }
 
 impl App {
@@ -45,23 +61,37 @@ impl App {
         let on_listen = |source| AppError::Listen { listen, source };
         let listener = TcpListener::bind(listen).await.map_err(on_listen)?;
         let address = listener.local_addr().map_err(on_listen)?;
-        Ok(Self { listener, address, ledger })
+        Ok(Self { listener: Listener::Tcp(listener), address: Some(address), ledger })
     }
 
-    /// The address it serves on.
+    /// As [`App::bind`], on a unix socket: how the gate reaches an app in another network namespace.
+    pub fn bind_unix(path: &Path, ledger: Ledger) -> Result<Self, AppError> {
+        let listener = UnixListener::bind(path)
+            .map_err(|source| AppError::ListenUnix { path: path.to_owned(), source })?;
+        Ok(Self { listener: Listener::Unix(listener), address: None, ledger })
+    }
+
+    /// The address it serves on; none on a unix socket.
     #[must_use]
-    pub const fn address(&self) -> SocketAddr {
+    pub const fn address(&self) -> Option<SocketAddr> {
         self.address
     }
 
     /// Serves until the future is dropped.
     pub async fn run(self) -> Result<(), AppError> {
-        let listener = self.listener.tap_io(|stream| {
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "cannot set TCP_NODELAY");
+        let router = routes::router(self.ledger);
+        let served = match self.listener {
+            Listener::Tcp(listener) => {
+                let listener = listener.tap_io(|stream| {
+                    if let Err(error) = stream.set_nodelay(true) {
+                        tracing::debug!(%error, "cannot set TCP_NODELAY");
+                    }
+                });
+                axum::serve(listener, router).await
             }
-        });
-        axum::serve(listener, routes::router(self.ledger)).await.map_err(AppError::Serve)
+            Listener::Unix(listener) => axum::serve(listener, router).await,
+        };
+        served.map_err(AppError::Serve)
     }
 }
 

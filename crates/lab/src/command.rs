@@ -56,6 +56,9 @@ pub(crate) struct AppArgs {
     /// Address to listen on; port 0 takes a free one. The bound address is printed on stdout.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
+    /// Listen on this unix socket instead; nothing is printed then.
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
     /// The database, without its password: `mysql://USER@HOST:PORT/NAME`.
     #[arg(long, value_name = "URL")]
     database: String,
@@ -109,8 +112,13 @@ async fn run_forwarder(args: ForwarderArgs) -> anyhow::Result<ExitCode> {
 async fn run_app(args: AppArgs) -> anyhow::Result<ExitCode> {
     let password = std::env::var(&args.password_env).ok();
     let ledger = Ledger::new(&args.database, password, args.pool)?;
-    let app = App::bind(args.listen, ledger).await?;
-    announce(app.address())?;
+    let app = match &args.socket {
+        Some(path) => App::bind_unix(path, ledger)?,
+        None => App::bind(args.listen, ledger).await?,
+    };
+    if let Some(address) = app.address() {
+        announce(address)?;
+    }
     app.run().await?;
     Ok(ExitCode::SUCCESS)
 }

@@ -7,6 +7,7 @@ pub mod display;
 pub mod faults;
 pub mod forwarder;
 pub mod load;
+pub mod network;
 pub mod oracle;
 pub mod pair;
 pub mod report;

@@ -48,11 +48,24 @@ pub struct ServerOptions {
     pub server_id: u32,
     /// Lines of the option file, such as `gtid-mode=OFF` or `skip-log-bin`; they win over the lab's own.
     pub extra: Vec<String>,
+    /// The host it runs on; this machine's loopback without one.
+    pub place: Option<Place>,
 }
+
+/// A host of a network of the lab's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// What is put before a command to run it there.
+    pub exec: Vec<String>,
+    pub ip: Ipv4Addr,
+}
+
+/// The port of a server that has a host to itself.
+const PLACED_PORT: u16 = 3306;
 
 impl ServerOptions {
     pub fn new(server_id: u32) -> Self {
-        Self { server_id, extra: Vec::new() }
+        Self { server_id, extra: Vec::new(), place: None }
     }
 
     #[must_use]
@@ -66,6 +79,7 @@ impl ServerOptions {
 #[derive(Debug)]
 pub struct Server {
     flavor: Flavor,
+    ip: Ipv4Addr,
     port: u16,
     process: Process,
     // Order matters: the supervisor ends the server and removes the folder, then `TempDir` finds it gone.
@@ -151,21 +165,24 @@ impl Server {
         if socket.as_os_str().len() > SOCKET_PATH_MAX {
             return Err(ServerError::SocketPath { path: socket });
         }
-        let command = [
-            program.display().to_string(),
-            format!("--defaults-file={}", folder.path().join(OPTION_FILE).display()),
-        ];
+        let mut command =
+            options.place.as_ref().map(|place| place.exec.clone()).unwrap_or_default();
+        command.push(program.display().to_string());
+        command.push(format!("--defaults-file={}", folder.path().join(OPTION_FILE).display()));
+        let command: Vec<&str> = command.iter().map(String::as_str).collect();
         // From here on the folder goes even if this process is killed.
-        let mut supervisor =
-            Supervisor::new(folder.path(), &command.each_ref().map(String::as_str), &[])
-                .map_err(|source| ServerError::io("cannot start setsid and /bin/sh", source))?;
+        let mut supervisor = Supervisor::new(folder.path(), &command, &[])
+            .map_err(|source| ServerError::io("cannot start setsid and /bin/sh", source))?;
         template::copy_template(&template, &folder.path().join("data"))?;
-        let port = port::free_port().ok_or(ServerError::NoPort)?;
+        let (ip, port) = match &options.place {
+            Some(place) => (place.ip, PLACED_PORT),
+            None => (Ipv4Addr::LOCALHOST, port::free_port().ok_or(ServerError::NoPort)?),
+        };
         write_option_file(&Config { flavor, lab: &lab, folder: folder.path(), port, options })?;
-        let process = supervisor
-            .start()
-            .map_err(|source| ServerError::io(format!("cannot start {}", command[0]), source))?;
-        Ok(Self { flavor, port, process, supervisor, folder })
+        let process = supervisor.start().map_err(|source| {
+            ServerError::io(format!("cannot start {}", program.display()), source)
+        })?;
+        Ok(Self { flavor, ip, port, process, supervisor, folder })
     }
 
     async fn wait_ready(&self) -> Result<(), ServerError> {
@@ -255,7 +272,7 @@ impl Server {
     }
 
     pub fn address(&self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.port).into()
+        (self.ip, self.port).into()
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -276,7 +293,7 @@ impl Server {
     /// Over TCP, as an application or an operator would.
     pub async fn connect(&self, user: &str, password: &str) -> Result<Conn, mysql_async::Error> {
         let opts = OptsBuilder::default()
-            .ip_or_hostname("127.0.0.1")
+            .ip_or_hostname(self.ip.to_string())
             .tcp_port(self.port)
             // The driver would otherwise look for the server's socket and change over to it.
             .prefer_socket(false)

@@ -19,10 +19,11 @@ use tokio::time::{Instant, timeout};
 
 use crate::cluster::{APP, ClusterError, OPERATOR, Pair, PairOptions, REPLICATION};
 use crate::load::LoadOptions;
-use crate::server::Flavor;
+use crate::network::{Host, Network};
 use crate::server::port::free_port;
+use crate::server::{Flavor, Place};
 
-use configuration::Configuration;
+use configuration::{Configuration, Leads};
 pub use part::Part;
 pub use program::Programs;
 pub(crate) use swap::from_unix_ms;
@@ -56,13 +57,15 @@ pub struct StageOptions {
     pub pair: PairOptions,
     /// The app's database connections.
     pub pool: usize,
+    /// Whether the servers are on hosts of their own and clients find the primary by a floating IP; needs root.
+    pub floating_ip: bool,
 }
 
 impl StageOptions {
     /// A GTID pair and a pool of at most 16.
     #[must_use]
     pub fn new(flavor: Flavor) -> Self {
-        Self { flavor, pair: PairOptions::default(), pool: 16 }
+        Self { flavor, pair: PairOptions::default(), pool: 16, floating_ip: false }
     }
 }
 
@@ -134,13 +137,37 @@ pub struct Stage {
     pub gate: Part,
     /// The ledger application.
     pub app: Part,
-    /// The floating address.
-    pub forwarder: Part,
+    /// What clients find the primary by.
+    pub front: Front,
     /// The two servers.
     pub pair: Pair,
     programs: Programs,
     entry: SocketAddr,
     configuration: PathBuf,
+}
+
+/// What clients find the primary by.
+#[derive(Debug)]
+pub enum Front {
+    /// A forwarder on this machine, re-pointed by a hook.
+    Forwarder(Part),
+    /// An address that moves between two hosts; the app and the swap are on the third.
+    FloatingIp(Network),
+}
+
+/// The host of the app and of the swap, where there are hosts.
+const CLIENT: usize = 2;
+
+impl Front {
+    /// What is put before a command to run it where the app is.
+    fn exec(&self) -> Vec<String> {
+        match self {
+            Self::Forwarder(_) => Vec::new(),
+            Self::FloatingIp(network) => {
+                network.hosts.get(CLIENT).map(Host::exec).unwrap_or_default()
+            }
+        }
+    }
 }
 
 // === impl Stage ===
@@ -157,13 +184,29 @@ impl Stage {
         options: &StageOptions,
         programs: Programs,
     ) -> Result<Self, StageError> {
-        let pair = Pair::start(options.flavor, &options.pair).await?;
-        let (forwarder, floating) = start_forwarder(&programs, &pair).await?;
-        let (app, app_address) = start_app(&programs, floating, options.pool).await?;
-        wait_for_answer(&app, app_address, "/entries/latest").await?;
-        let (gate, entry) = start_gate(&programs, &pair, &forwarder, app_address).await?;
+        let mut pair = options.pair.clone();
+        let network = if options.floating_ip { Some(Network::start(3).await?) } else { None };
+        if let Some(network) = &network {
+            for (server, host) in pair.servers.iter_mut().zip(&network.hosts) {
+                server.place = Some(Place { exec: host.exec(), ip: host.address() });
+            }
+        }
+        let pair = Pair::start(options.flavor, &pair).await?;
+        let (front, database) = match network {
+            Some(network) => {
+                let port = pair.server(0).address().port();
+                (Front::FloatingIp(network), SocketAddr::from((Network::floating(), port)))
+            }
+            None => {
+                let (forwarder, address) = start_forwarder(&programs, &pair).await?;
+                (Front::Forwarder(forwarder), address)
+            }
+        };
+        let (app, upstream) = start_app(&programs, &front, database, options.pool).await?;
+        let (gate, entry) = start_gate(&programs, &pair, &front, (database, upstream)).await?;
+        wait_for_answer(&gate, entry, "/entries/latest").await?;
         let configuration = gate.folder().join(configuration::FILE);
-        Ok(Self { gate, app, forwarder, pair, programs, entry, configuration })
+        Ok(Self { gate, app, front, pair, programs, entry, configuration })
     }
 
     /// Where users come in: the gate.
@@ -193,8 +236,19 @@ impl Stage {
     /// As [`Stage::intermission`], with another configuration file than the gate runs on.
     #[must_use]
     pub fn intermission_with(&self, configuration: &Path) -> tokio::process::Command {
-        let mut command = tokio::process::Command::new(&self.programs.intermission);
-        command.envs(secrets()).arg("-c").arg(configuration).kill_on_drop(true);
+        let mut command = self.intermission_bare();
+        command.envs(secrets()).arg("-c").arg(configuration);
+        command
+    }
+
+    /// The program where the swap runs, without a configuration.
+    #[must_use]
+    pub fn intermission_bare(&self) -> tokio::process::Command {
+        let mut words = self.front.exec();
+        words.push(self.programs.intermission.display().to_string());
+        let mut words = words.iter();
+        let mut command = tokio::process::Command::new(words.next().expect("the program"));
+        command.args(words).kill_on_drop(true);
         command
     }
 
@@ -227,26 +281,43 @@ async fn start_forwarder(
     Ok((part, address))
 }
 
+/// Returns the app and where the gate finds it.
 async fn start_app(
     programs: &Programs,
-    floating: SocketAddr,
+    front: &Front,
+    database: SocketAddr,
     pool: usize,
-) -> Result<(Part, SocketAddr), StageError> {
+) -> Result<(Part, String), StageError> {
     let folder = Part::folder_for("app")?;
-    let lab = programs.lab.display().to_string();
-    let url = format!("mysql://{}@{floating}/ledger", APP.user);
-    let command = [&lab, "app", "--database", &url, "--pool", &pool.to_string()];
-    let part = Part::start("app", folder, &command, &[(APP_PASSWORD_VARIABLE, APP.password)])?;
-    let address = part.wait_address().await?;
-    Ok((part, address))
+    let socket = folder.path().join("app.sock").display().to_string();
+    let url = format!("mysql://{}@{database}/ledger", APP.user);
+    let mut command = front.exec();
+    command.extend([programs.lab.display().to_string(), "app".to_owned()]);
+    command.extend(["--database".to_owned(), url, "--pool".to_owned(), pool.to_string()]);
+    let environment = [(APP_PASSWORD_VARIABLE, APP.password)];
+    let start = |folder, command: &[String]| {
+        let words: Vec<&str> = command.iter().map(String::as_str).collect();
+        Part::start("app", folder, &words, &environment)
+    };
+    match front {
+        Front::Forwarder(_) => {
+            let part = start(folder, &command)?;
+            let address = part.wait_address().await?;
+            Ok((part, address.to_string()))
+        }
+        Front::FloatingIp(_) => {
+            command.extend(["--socket".to_owned(), socket.clone()]);
+            Ok((start(folder, &command)?, format!("unix:{socket}")))
+        }
+    }
 }
 
 /// The gate's port is chosen here, because a gate that crashed must come back on the same one.
 async fn start_gate(
     programs: &Programs,
     pair: &Pair,
-    forwarder: &Part,
-    app: SocketAddr,
+    front: &Front,
+    (database, upstream): (SocketAddr, String),
 ) -> Result<(Part, SocketAddr), StageError> {
     let mut tries = 1;
     loop {
@@ -255,10 +326,16 @@ async fn start_gate(
         let folder = Part::folder_for("gate")?;
         let configuration = Configuration {
             entry,
-            app,
+            upstream: upstream.clone(),
             servers: [pair.server(0).address(), pair.server(1).address()],
-            repoint: &programs.repoint,
-            control: configuration::control_socket(forwarder.folder()),
+            database,
+            leads: match front {
+                Front::Forwarder(part) => Leads::Forwarder {
+                    repoint: &programs.repoint,
+                    control: configuration::control_socket(part.folder()),
+                },
+                Front::FloatingIp(network) => Leads::FloatingIp(network),
+            },
         };
         let path = configuration.write_to(folder.path())?;
         let program = programs.intermission.display().to_string();

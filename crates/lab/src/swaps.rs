@@ -28,6 +28,9 @@ pub struct SwapsArgs {
     /// Requests per second, half of them writes.
     #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=5000))]
     pub rate: u32,
+    /// Put the servers on hosts of their own, in network namespaces, with a floating IP between them; needs root.
+    #[arg(long)]
+    pub floating_ip: bool,
     /// Load without a swap before each swap, ms.
     #[arg(long, value_name = "MS", default_value_t = 400)]
     pub quiet: u64,
@@ -97,7 +100,8 @@ pub async fn run(args: &SwapsArgs) -> anyhow::Result<bool> {
     display.now("building");
     let programs = Programs::find_or_build().await?;
     display.now(&format!("starting {}", args.server));
-    let stage = Stage::start_with(&StageOptions::new(args.server), programs).await?;
+    let options = StageOptions { floating_ip: args.floating_ip, ..StageOptions::new(args.server) };
+    let stage = Stage::start_with(&options, programs).await?;
     let mut load = stage.load_options();
     load.rate = args.rate;
     let quiet = Duration::from_millis(args.quiet);

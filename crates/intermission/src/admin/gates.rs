@@ -106,7 +106,7 @@ impl Gates for AdminGates {
                 return vec![Refusal::new(
                     Code::GateUnreachable,
                     error.to_string(),
-                    "start the gate (intermission serve), or correct swap.gate",
+                    "start the gate (intermission serve), or correct swap.gates",
                 )];
             }
         };
@@ -172,6 +172,10 @@ impl Gates for AdminGates {
             users.left += app.summary.left;
         }
         Ok(users)
+    }
+
+    fn commands_to_release(&self) -> Vec<String> {
+        self.apps.iter().map(|app| format!("intermission release {app}")).collect()
     }
 }
 

@@ -19,12 +19,20 @@ pub(crate) struct Args {
     json: bool,
 }
 
+impl Args {
+    /// For a person.
+    pub(super) const fn new(to: Option<String>) -> Self {
+        Self { to, json: false }
+    }
+}
+
 #[derive(Debug, Serialize)]
 struct Answer<'a> {
     ok: bool,
     old_primary: Option<String>,
     new_primary: Option<String>,
     refusals: &'a [Refusal],
+    warnings: &'a [Refusal],
 }
 
 pub(crate) async fn run(args: &Args, config: &Config, printer: &Printer) -> anyhow::Result<Exit> {
@@ -36,18 +44,36 @@ pub(crate) async fn run(args: &Args, config: &Config, printer: &Printer) -> anyh
             let (old, new) = (&plan.old, &plan.new);
             let label =
                 |party: &crate::swap::plan::Party| format!("{} ({})", party.name, party.address);
-            let said = format!("ready: {} can take over from {}", label(new), label(old));
+            let mut said = format!("ready: {} can take over from {}", label(new), label(old));
+            for line in warned(&plan.warnings) {
+                said = format!("{said}\n{line}");
+            }
             let (old_primary, new_primary) = (Some(label(old)), Some(label(new)));
-            (Answer { ok: true, old_primary, new_primary, refusals: &[] }, said)
+            (
+                Answer {
+                    ok: true,
+                    old_primary,
+                    new_primary,
+                    refusals: &[],
+                    warnings: &plan.warnings,
+                },
+                said,
+            )
         }
         Ok(Planned::AlreadyPrimary(name)) => {
             let said = format!("{name} is the primary already: there is nothing to do");
             let old_primary = Some(name.clone());
-            (Answer { ok: true, old_primary, new_primary: None, refusals: &[] }, said)
+            (
+                Answer { ok: true, old_primary, new_primary: None, refusals: &[], warnings: &[] },
+                said,
+            )
         }
         Err(refusals) => {
             let said = said_of(refusals);
-            (Answer { ok: false, old_primary: None, new_primary: None, refusals }, said)
+            (
+                Answer { ok: false, old_primary: None, new_primary: None, refusals, warnings: &[] },
+                said,
+            )
         }
     };
     if args.json {
@@ -56,6 +82,11 @@ pub(crate) async fn run(args: &Args, config: &Config, printer: &Printer) -> anyh
         printer.data(said);
     }
     Ok(if answer.ok { Exit::Done } else { Exit::Refused })
+}
+
+/// The warnings, for a person.
+pub(super) fn warned(warnings: &[Refusal]) -> impl Iterator<Item = String> {
+    warnings.iter().map(|warning| format!("warning: {warning}"))
 }
 
 /// All refusals, for a person.

@@ -9,11 +9,16 @@ use crate::{
     admin::gates::AdminGates,
     config::{
         Config,
-        cluster::{Cluster, Swap},
+        cluster::{self, Cluster, Swap},
+        secret::AccountSource,
     },
-    mysql::{Access, MySqlServer},
+    mysql::{Access, ClientAddress, MySqlServer},
     swap::{
-        endpoint::CommandEndpoint,
+        endpoint::{CommandEndpoint, Endpoint, Endpoints, FloatingIp, Host},
+        front::Front,
+        gates::{AllGates, Gates},
+        hold_file::HoldFile,
+        observation::Address,
         plan::Request,
         run::{self, Parties},
         server::Server,
@@ -35,19 +40,12 @@ impl Assembly {
             config.cluster.as_ref().context("the configuration has no [cluster] section")?;
         let swap = config.swap.as_ref().context("the configuration has no [swap] section")?;
         let servers = servers(cluster, swap)?;
-        let socket = swap.admin_socket(&config.gate);
-        let (program, args) =
-            swap.endpoint.command.split_first().context("swap.endpoint.command is empty")?;
         Ok(Self {
             parties: Parties {
                 servers,
-                gates: Arc::new(AdminGates::new(socket, swap.apps.clone())),
-                endpoint: Arc::new(CommandEndpoint::new(
-                    program.clone(),
-                    args.to_vec(),
-                    swap.endpoint.timeout,
-                    swap.endpoint.start,
-                )),
+                gates: Arc::new(gates(config, swap)),
+                endpoint: Arc::new(endpoints(cluster, swap)?),
+                front: front(cluster, swap)?,
             },
             journals: swap.journals(&config.gate),
             swap: swap.clone(),
@@ -60,30 +58,104 @@ impl Assembly {
             to,
             apps: self.swap.apps.clone(),
             bounds: self.swap.bounds.clone(),
-            endpoint: self.swap.endpoint.timeout,
+            endpoint: self.parties.endpoint.bound(),
+            withdraws: self.parties.endpoint.withdraws(),
+            canary: self.parties.front.is_some(),
         }
     }
 }
 
+fn endpoints(cluster: &Cluster, swap: &Swap) -> anyhow::Result<Endpoints> {
+    let mut all: Vec<Arc<dyn Endpoint>> = Vec::new();
+    if let Some(floating) = &swap.floating_ip {
+        let hosts: Option<Vec<Host>> = cluster
+            .servers
+            .iter()
+            .map(|server| {
+                Some(Host {
+                    server: server.name.clone(),
+                    address: server.address(),
+                    device: server.device.clone()?,
+                    exec: server.exec.clone(),
+                })
+            })
+            .collect();
+        let hosts = hosts.context("a server has no device for the floating IP")?;
+        let probe = floating.probe.clone();
+        all.push(Arc::new(FloatingIp::new(floating.address, hosts, probe, floating.timeout)));
+    }
+    if let Some(endpoint) = &swap.endpoint {
+        let (program, args) =
+            endpoint.command.split_first().context("swap.endpoint.command is empty")?;
+        let (program, args) = (program.clone(), args.to_vec());
+        all.push(Arc::new(CommandEndpoint::new(program, args, endpoint.timeout, endpoint.start)));
+    }
+    Ok(Endpoints::new(all))
+}
+
+fn front(cluster: &Cluster, swap: &Swap) -> anyhow::Result<Option<Arc<dyn Front>>> {
+    let Some(at) = &swap.client_address else { return Ok(None) };
+    // Both servers take the same account, or the first's would do for the canary on one of them only.
+    let first = cluster.servers.first().context("cluster.servers is empty")?;
+    let name = "the clients' address".to_owned();
+    let address = Address { host: at.host.clone(), port: at.port };
+    Ok(Some(Arc::new(ClientAddress::new(Access {
+        name,
+        address,
+        ..access(cluster, swap, first, first)?
+    }))))
+}
+
+/// How `server` is reached, whose source may be `other`.
+fn access(
+    cluster: &Cluster,
+    swap: &Swap,
+    server: &cluster::Server,
+    other: &cluster::Server,
+) -> anyhow::Result<Access> {
+    let of = |source: Option<&AccountSource>, usual: &AccountSource, key: &str| match source {
+        Some(source) => source.resolve(&format!("cluster.servers ({}).{key}", server.name)),
+        None => usual.resolve(&format!("cluster.{key}")),
+    };
+    let replication = |server: &cluster::Server| {
+        of(server.replication.as_ref(), &cluster.replication, "replication")
+    };
+    let account = match &server.account {
+        Some(account) => of(Some(account), account, "account")?,
+        None => cluster.account().resolve("cluster")?,
+    };
+    Ok(Access {
+        name: server.name.clone(),
+        address: server.address(),
+        account,
+        replication: replication(server)?,
+        source_replication: replication(other)?,
+        database: server.database.clone(),
+        marker_schema: cluster.marker_schema.clone(),
+        connect: swap.bounds.connect,
+        statement: swap.bounds.statement,
+    })
+}
+
 fn servers(cluster: &Cluster, swap: &Swap) -> anyhow::Result<[Arc<dyn Server>; 2]> {
-    let account = cluster.account().resolve("cluster")?;
-    let replication = cluster.replication.resolve("cluster.replication")?;
-    let servers: Vec<Arc<dyn Server>> = cluster
-        .servers
-        .iter()
-        .map(|server| -> Arc<dyn Server> {
-            Arc::new(MySqlServer::new(Access {
-                name: server.name.clone(),
-                address: server.address(),
-                account: account.clone(),
-                replication: replication.clone(),
-                marker_schema: cluster.marker_schema.clone(),
-                connect: swap.bounds.connect,
-                statement: swap.bounds.statement,
-            }))
-        })
-        .collect();
-    let count = servers.len();
-    <[Arc<dyn Server>; 2]>::try_from(servers)
-        .map_err(|_| anyhow::anyhow!("cluster.servers names {count} servers, not two"))
+    let [first, second] = cluster.servers.as_slice() else {
+        anyhow::bail!("cluster.servers names {} servers, not two", cluster.servers.len());
+    };
+    Ok([
+        Arc::new(MySqlServer::new(access(cluster, swap, first, second)?)),
+        Arc::new(MySqlServer::new(access(cluster, swap, second, first)?)),
+    ])
+}
+
+fn gates(config: &Config, swap: &Swap) -> AllGates {
+    let mut all: Vec<Arc<dyn Gates>> = Vec::new();
+    if !swap.apps.is_empty() {
+        for socket in swap.admin_sockets(&config.gate) {
+            all.push(Arc::new(AdminGates::new(socket, swap.apps.clone())));
+        }
+    }
+    if let Some(path) = &swap.hold_file {
+        all.push(Arc::new(HoldFile::new(path.clone())));
+    }
+    AllGates::new(all)
 }

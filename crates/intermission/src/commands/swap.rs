@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    check::said_of,
+    check::{self, said_of, warned},
     parties::Assembly,
     watch::{cancel_on_signals, watcher},
 };
@@ -31,8 +31,11 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Do not ask
-    #[arg(long)]
+    #[arg(long, short = 'f', visible_alias = "force")]
     yes: bool,
+    /// Only run the preflight, as `intermission check` does
+    #[arg(long, short = 's', conflicts_with = "dry_run")]
+    check: bool,
     /// Say what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -42,6 +45,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: &Args, config: &Config, printer: &Printer) -> anyhow::Result<Exit> {
+    if args.check {
+        return check::run(&check::Args::new(args.to.clone()), config, printer).await;
+    }
     let assembly = Assembly::of(config)?;
     if args.dry_run {
         return dry_run(&assembly, args, printer).await;
@@ -117,7 +123,7 @@ fn announce(steps: &Steps) -> String {
         "swap {}: {} ({}) hands over to {} ({})",
         plan.id, plan.old.name, plan.old.address, plan.new.name, plan.new.address
     )];
-    for (step, number) in Step::ALL.into_iter().zip(1..) {
+    for (step, number) in plan.steps().zip(1..) {
         let commit = if step == Step::COMMIT { "  <- no way back from here on" } else { "" };
         lines.push(format!("{number:>4}. {:<13} {}{commit}", step.name(), step.sentence()));
     }
@@ -126,6 +132,7 @@ fn announce(steps: &Steps) -> String {
         plan.bounds.drain,
         plan.bounds.longest_hold().saturating_sub(plan.bounds.drain)
     ));
+    lines.extend(warned(&plan.warnings));
     lines.push("should this process or this machine die:".to_owned());
     lines.extend(steps.emergency().into_iter().map(|line| format!("  {line}")));
     lines.join("\n")

@@ -10,12 +10,17 @@ use super::{
     gate::Gate,
     secret::{AccountSource, Password},
 };
-use crate::swap::{endpoint::Start, observation::Address, settings::Bounds};
+use crate::swap::{
+    endpoint::{IpPrefix, Start},
+    observation::Address,
+    settings::Bounds,
+};
 
 pub const DEFAULT_PORT: u16 = 3306;
 pub const DEFAULT_MARKER_SCHEMA: &str = "intermission";
 pub const DEFAULT_ATTEMPTS: u32 = 3;
 pub const DEFAULT_BACKOFF: Duration = Duration::from_secs(2);
+pub const DEFAULT_FLOATING_IP_TIMEOUT: Duration = Duration::from_secs(1);
 pub const DEFAULT_ENDPOINT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An attempt that is taken back is felt, if hardly; more of them than this need a person.
@@ -23,6 +28,8 @@ const ATTEMPTS_MAX: u32 = 10;
 const BACKOFF_MAX: Duration = Duration::from_mins(1);
 /// The servers of a cluster. Which of them is primary is seen, never configured.
 const SERVERS: usize = 2;
+/// Linux: IFNAMSIZ without its final zero.
+const DEVICE_LENGTH_MAX: usize = 15;
 /// MySQL manual, "Identifier Length Limits".
 const SCHEMA_LENGTH_MAX: usize = 64;
 
@@ -33,11 +40,11 @@ pub struct Cluster {
     pub servers: Vec<Server>,
     pub user: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    password: Option<Password>,
+    pub(super) password: Option<Password>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    password_env: Option<String>,
+    pub(super) password_env: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    password_file: Option<PathBuf>,
+    pub(super) password_file: Option<PathBuf>,
     /// Where the marker row lives.
     #[serde(default = "default_marker_schema")]
     pub marker_schema: String,
@@ -54,6 +61,22 @@ pub struct Server {
     pub host: String,
     #[serde(default = "default_port")]
     pub port: u16,
+    /// The network device the floating IP is on while this server is primary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// What is put before a command to run it on this server's host, such as `["ssh", "root@db1"]`; without it the
+    /// command runs on this machine.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exec: Vec<String>,
+    /// A database that has to be on this server: the application's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
+    /// The account that swaps, where this server has another one than the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<AccountSource>,
+    /// What a replica logs in to this server with, where that is another account than the cluster's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replication: Option<AccountSource>,
 }
 
 impl Server {
@@ -68,14 +91,24 @@ impl Server {
 #[serde(deny_unknown_fields)]
 pub struct Swap {
     /// The apps held while roles change.
+    #[serde(default)]
     pub apps: Vec<String>,
-    /// The admin socket of the gate that holds them; `gate.admin_socket` when absent.
+    /// The admin sockets of the gates that hold them; `gate.admin_socket` when there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<PathBuf>,
+    /// A file that is there while requests are to be held, for a web server that looks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gate: Option<PathBuf>,
+    pub hold_file: Option<PathBuf>,
     /// Where journals are written; `journal` below `gate.state_dir` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub journal_dir: Option<PathBuf>,
-    pub endpoint: EndpointCommand,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floating_ip: Option<FloatingIpSettings>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<EndpointCommand>,
+    /// Where clients reach the primary. A write by this way must land on the new primary before anybody is released.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_address: Option<ClientAddress>,
     /// How often a swap is tried whose fence or catch-up somebody's lock or transaction was in the way of.
     #[serde(default = "default_attempts")]
     pub attempts: u32,
@@ -84,6 +117,29 @@ pub struct Swap {
     pub backoff: Duration,
     #[serde(default)]
     pub bounds: Bounds,
+}
+
+/// The address that is on the primary's network device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FloatingIpSettings {
+    pub address: IpPrefix,
+    /// How long each of its commands may take once it is logged in.
+    #[serde(with = "friendly", default = "default_floating_ip_timeout")]
+    pub timeout: Duration,
+    /// What is put before a command to run it in a third place, from where is asked who has the address; without it
+    /// that is this machine.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probe: Vec<String>,
+}
+
+/// Where clients reach the primary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientAddress {
+    pub host: String,
+    #[serde(default = "default_port")]
+    pub port: u16,
 }
 
 /// The command that leads clients to the new primary.
@@ -125,6 +181,19 @@ impl Cluster {
             let problem = format!("{} is there twice", first.name);
             return Err(Fault::new("cluster.servers", problem, "name two different servers"));
         }
+        for (index, server) in self.servers.iter().enumerate() {
+            if let Some(device) = &server.device {
+                check_device(&format!("cluster.servers[{index}].device"), device)?;
+            }
+            if server.exec.iter().any(String::is_empty) {
+                let key = format!("cluster.servers[{index}].exec");
+                return Err(Fault::new(
+                    key,
+                    "has an empty word",
+                    "write the command's words as a list",
+                ));
+            }
+        }
         let schema = &self.marker_schema;
         let is_plain = schema.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         if schema.is_empty() || schema.len() > SCHEMA_LENGTH_MAX || !is_plain {
@@ -140,8 +209,8 @@ impl Cluster {
 
 impl Swap {
     #[must_use]
-    pub fn admin_socket(&self, gate: &Gate) -> PathBuf {
-        self.gate.clone().unwrap_or_else(|| gate.admin_socket.clone())
+    pub fn admin_sockets(&self, gate: &Gate) -> Vec<PathBuf> {
+        if self.gates.is_empty() { vec![gate.admin_socket.clone()] } else { self.gates.clone() }
     }
 
     #[must_use]
@@ -150,16 +219,29 @@ impl Swap {
     }
 
     pub(super) fn check(&self) -> Result<(), Fault> {
-        if self.apps.is_empty() || self.apps.iter().any(String::is_empty) {
+        let nothing = self.apps.is_empty() && self.hold_file.is_none();
+        if nothing || self.apps.iter().any(String::is_empty) {
             let mend = "name the apps to hold during a swap";
             return Err(Fault::new("swap.apps", "is empty or has an empty name", mend));
         }
-        if self.endpoint.command.first().is_none_or(String::is_empty) {
-            let mend = "write the program and its arguments as a list";
-            return Err(Fault::new("swap.endpoint.command", "is empty", mend));
+        if self.endpoint.is_none() && self.floating_ip.is_none() {
+            let mend = "write floating_ip = { address = \"10.0.0.10/32\" } or endpoint = { command = […] }";
+            return Err(Fault::new(
+                "swap",
+                "says nothing of how clients are led to the new primary",
+                mend,
+            ));
         }
-        if self.endpoint.timeout.is_zero() {
-            return Err(Fault::new("swap.endpoint.timeout", "is zero", "write for example \"5s\""));
+        if let Some(endpoint) = &self.endpoint {
+            endpoint.check()?;
+        }
+        if self.floating_ip.as_ref().is_some_and(|floating| floating.timeout.is_zero()) {
+            let mend = "write for example \"2s\"";
+            return Err(Fault::new("swap.floating_ip.timeout", "is zero", mend));
+        }
+        if self.client_address.as_ref().is_some_and(|at| at.host.is_empty() || at.port == 0) {
+            let mend = "write { host = \"db.internal\", port = 3306 }";
+            return Err(Fault::new("swap.client_address", "has an empty host or port 0", mend));
         }
         if !(1..=ATTEMPTS_MAX).contains(&self.attempts) {
             let problem = format!("{} is not within 1 and {ATTEMPTS_MAX}", self.attempts);
@@ -179,11 +261,34 @@ impl Swap {
     }
 }
 
+impl EndpointCommand {
+    fn check(&self) -> Result<(), Fault> {
+        if self.command.first().is_none_or(String::is_empty) {
+            let mend = "write the program and its arguments as a list";
+            return Err(Fault::new("swap.endpoint.command", "is empty", mend));
+        }
+        if self.timeout.is_zero() {
+            return Err(Fault::new("swap.endpoint.timeout", "is zero", "write for example \"5s\""));
+        }
+        Ok(())
+    }
+}
+
+/// It becomes part of a command.
+fn check_device(key: &str, device: &str) -> Result<(), Fault> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:@".contains(c);
+    if device.is_empty() || device.len() > DEVICE_LENGTH_MAX || !device.chars().all(plain) {
+        let problem = format!("{device:?} is not the name of a network device");
+        return Err(Fault::new(key, problem, "write for example \"eth0\""));
+    }
+    Ok(())
+}
+
 const fn default_port() -> u16 {
     DEFAULT_PORT
 }
 
-fn default_marker_schema() -> String {
+pub(super) fn default_marker_schema() -> String {
     DEFAULT_MARKER_SCHEMA.to_owned()
 }
 
@@ -193,6 +298,10 @@ const fn default_attempts() -> u32 {
 
 const fn default_backoff() -> Duration {
     DEFAULT_BACKOFF
+}
+
+const fn default_floating_ip_timeout() -> Duration {
+    DEFAULT_FLOATING_IP_TIMEOUT
 }
 
 const fn default_endpoint_timeout() -> Duration {
@@ -216,8 +325,12 @@ mod tests {
         let config = parse(EXAMPLE).expect("parses");
         let (cluster, swap) = (config.cluster.expect("a cluster"), config.swap.expect("a swap"));
         assert_eq!(swap.bounds, Bounds::default());
-        assert_eq!(swap.endpoint.timeout, super::DEFAULT_ENDPOINT_TIMEOUT);
-        assert_eq!(swap.endpoint.start, super::Start::default());
+        let endpoint = swap.endpoint.expect("an endpoint");
+        assert_eq!(endpoint.timeout, super::DEFAULT_ENDPOINT_TIMEOUT);
+        assert_eq!(endpoint.start, super::Start::default());
+        let floating = swap.floating_ip.expect("a floating IP");
+        assert_eq!(floating.timeout, super::DEFAULT_FLOATING_IP_TIMEOUT);
+        assert_eq!(swap.client_address.expect("there").port, super::DEFAULT_PORT);
         assert_eq!(
             (swap.attempts, swap.backoff),
             (super::DEFAULT_ATTEMPTS, super::DEFAULT_BACKOFF)
@@ -247,6 +360,11 @@ mod tests {
             ("name = \"db2\"", "name = \"db1\"", "cluster.servers"),
             ("fence = \"250ms\"", "fence = \"0s\"", "swap.bounds.fence"),
             ("apps = [\"shop\"]", "apps = []", "swap.apps"),
+            ("device = \"eth0\"", "device = \"eth0; reboot\"", "cluster.servers[0].device"),
+            ("exec = [\"ssh\", \"root@db1.internal\"]", "exec = [\"\"]", "cluster.servers[0].exec"),
+            ("address = \"10.0.0.10/32\"", "address = \"10.0.0.10\"", "10.0.0.10"),
+            ("timeout = \"1s\"", "timeout = \"0s\"", "swap.floating_ip.timeout"),
+            ("host = \"10.0.0.10\"", "host = \"\"", "swap.client_address"),
             ("attempts = 3", "attempts = 0", "swap.attempts"),
             ("backoff = \"2s\"", "backoff = \"2h\"", "swap.backoff"),
             (

@@ -46,7 +46,7 @@ pub struct AccountSource {
 /// A password written in the file. Neither `Debug` nor `config check` shows it.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
-pub(super) struct Password(String);
+pub(super) struct Password(pub(super) String);
 
 impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -87,6 +87,11 @@ pub enum SecretError {
 }
 
 impl AccountSource {
+    /// With the password itself.
+    pub(super) fn plain(user: &str, password: Option<Password>) -> Self {
+        Self { user: user.to_owned(), password, password_env: None, password_file: None }
+    }
+
     /// Finds the password. `key` names the section in errors.
     ///
     /// # Errors

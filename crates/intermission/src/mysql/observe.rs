@@ -2,7 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{dialect::Dialect, privilege::DENIALS, row::StatusRow, server::MySqlServer};
+use super::{
+    dialect::{Dialect, literal},
+    privilege::DENIALS,
+    row::StatusRow,
+    server::MySqlServer,
+};
 use crate::swap::{
     gtid::GtidSet,
     observation::{Access, Address, Blocker, Denied, Flavor, ReplicaView, ServerView, ThreadState},
@@ -45,6 +50,7 @@ impl MySqlServer {
             denied: Vec::new(),
             replication_login: None,
             blockers: Vec::new(),
+            missing_database: None,
         };
         match self.control.rows("read its replication status", dialect.channels()).await {
             Ok(rows) => view.channels = rows.iter().map(channel_of).collect(),
@@ -68,6 +74,11 @@ impl MySqlServer {
         let is_denied =
             |privilege: &str| view.denied.iter().any(|d: &Denied| d.privilege == privilege);
         view.prepared_xa = self.read_prepared().await?;
+        if let Some(database) = &self.database {
+            let sql = format!("SHOW DATABASES WHERE `Database` = {}", literal(database));
+            let rows = self.control.rows("look for the application's database", &sql).await?;
+            view.missing_database = rows.is_empty().then(|| database.clone());
+        }
         if !is_denied("PROCESS") && view.channels.is_empty() {
             let mut blockers = self.read_blockers().await?;
             blockers.retain(|blocker| blocker.age_s >= 1);

@@ -38,7 +38,7 @@ impl MySqlServer {
 
     /// The marker's table may not be there yet: then "no such table" says that the privilege is.
     async fn denied_on_marker(&self) -> Result<Vec<Denied>, ServerError> {
-        let schema = &self.marker_schema;
+        let schema = &self.marker.schema;
         let table = format!("{schema}.marker");
         let probes = [
             ("SELECT", format!("SELECT swap FROM {table} LIMIT 0")),

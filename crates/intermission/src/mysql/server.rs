@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 use super::{
     acting::Acting,
     dialect::Dialect,
+    marker::Marker,
     session::{Login, Session},
 };
 use crate::{
@@ -33,12 +34,28 @@ pub struct Access {
     pub name: String,
     pub address: Address,
     pub account: Account,
-    /// Whose credentials the new replica is given.
+    /// What a replica logs in here with.
     pub replication: Account,
+    /// What this server logs in to its source with.
+    pub source_replication: Account,
+    /// A schema that has to be here.
+    pub database: Option<String>,
     /// The schema of the marker table: letters, digits and underscores.
     pub marker_schema: String,
     pub connect: Duration,
     pub statement: Duration,
+}
+
+impl Access {
+    pub(super) fn into_login(self) -> Login {
+        Login {
+            name: self.name,
+            address: self.address,
+            account: self.account,
+            connect: self.connect,
+            statement: self.statement,
+        }
+    }
 }
 
 /// A MySQL or MariaDB server.
@@ -46,7 +63,9 @@ pub struct Access {
 pub struct MySqlServer {
     pub(super) login: Login,
     pub(super) replication: Account,
-    pub(super) marker_schema: String,
+    pub(super) source_replication: Account,
+    pub(super) database: Option<String>,
+    pub(super) marker: Marker,
     pub(super) flavor: OnceLock<Flavor>,
     pub(super) acting: Mutex<Acting>,
     /// A second session, kept open: for reading, and for killing what the first waits for.
@@ -56,18 +75,18 @@ pub struct MySqlServer {
 impl MySqlServer {
     #[must_use]
     pub fn new(access: Access) -> Self {
-        let login = Login {
-            name: access.name,
-            address: access.address,
-            account: access.account,
-            connect: access.connect,
-            statement: access.statement,
-        };
+        let replication = access.replication.clone();
+        let source_replication = access.source_replication.clone();
+        let database = access.database.clone();
+        let marker = Marker::new(&access.marker_schema);
+        let login = access.into_login();
         Self {
             control: Session::new(login.clone()),
             login,
-            replication: access.replication,
-            marker_schema: access.marker_schema,
+            replication,
+            source_replication,
+            database,
+            marker,
             flavor: OnceLock::new(),
             acting: Mutex::new(Acting::Closed),
         }
@@ -217,7 +236,7 @@ impl Server for MySqlServer {
             }
             self.act("stop replication", dialect.stop(), REPLICATION_BOUND).await?;
         }
-        let Account { user, password } = &self.replication;
+        let Account { user, password } = &self.source_replication;
         for sql in dialect.follow(source, user, password.reveal()) {
             if let Err(failure) = self.act("make it a replica", &sql, REPLICATION_BOUND).await {
                 return Err(without_quotes(failure.into()));

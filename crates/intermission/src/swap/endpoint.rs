@@ -1,48 +1,62 @@
-//! The endpoint hook: a command that leads the clients' address to the new primary.
+//! What leads clients to a server: a floating IP, a proxy, a command, or several of them in turn.
 
-use std::{
-    fmt,
-    process::Stdio,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+mod command;
+mod floating_ip;
+mod session;
+
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
-    process::{Child, Command},
-    task::JoinHandle,
-    time::timeout,
+
+pub use self::{
+    command::{CommandEndpoint, Start},
+    floating_ip::{FloatingIp, Host, IpPrefix, PrefixError},
 };
+use super::{observation::Address, observation::EndpointView};
 
-use super::{
-    observation::Address,
-    refusal::{Code, Refusal},
-};
-
-/// How much of a hook's output is kept, in bytes.
-const OUTPUT_MAX: usize = 4 * 1024;
-/// How long a hook that was killed, or its output, may take to end.
-const END_BOUND: Duration = Duration::from_secs(1);
-/// What a hook is told, each `host:port`. In its environment, or, where it is started early, on its standard input.
-const NEW_PRIMARY: &str = "INTERMISSION_NEW_PRIMARY";
-const OLD_PRIMARY: &str = "INTERMISSION_OLD_PRIMARY";
-
-/// What leads clients to a server.
+/// What leads clients to a server. Every call may be repeated and is over within [`Endpoint::bound`].
 #[async_trait]
 pub trait Endpoint: Send + Sync + fmt::Debug {
-    /// What speaks against using it now.
-    async fn preflight(&self) -> Option<Refusal>;
-    /// Does what can be done before users wait, and moves nobody. May be repeated.
+    /// What speaks against using it now, and where the floating IP is, if there is one.
+    async fn observe(&self) -> EndpointView;
+
+    /// How long any of the following may take.
+    fn bound(&self) -> Duration;
+
+    /// Does what can be done before users wait, and moves nobody.
     async fn prepare(&self) -> Result<(), EndpointError>;
-    /// Leads clients to `new`; returns what the hook said.
+
+    /// Whether there is something to take away from the old primary before its fence.
+    fn withdraws(&self) -> bool {
+        false
+    }
+
+    /// No new connection finds `old` by the clients' address any more.
+    async fn withdraw(&self, old: &Address) -> Result<String, EndpointError> {
+        let _: &Address = old;
+        Ok(String::new())
+    }
+
+    /// Takes [`Endpoint::withdraw`] back: clients find `old`, and not `new`.
+    async fn give_back(&self, old: &Address, new: &Address) -> Result<String, EndpointError> {
+        let _: (&Address, &Address) = (old, new);
+        Ok(String::new())
+    }
+
+    /// Leads clients to `new`; returns what there is to say of it.
     async fn point(&self, new: &Address, old: &Address) -> Result<String, EndpointError>;
-    /// How an operator does the same by hand.
+
+    /// How an operator leads clients to `new` by hand.
     fn command(&self, new: &Address, old: &Address) -> String;
+
+    /// How an operator takes a withdrawal back by hand.
+    fn command_to_give_back(&self, old: &Address, new: &Address) -> Option<String> {
+        let _: (&Address, &Address) = (old, new);
+        None
+    }
 }
 
-/// A hook that did not do its work.
+/// An endpoint that did not do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointError {
     #[error("cannot start the endpoint hook {program}")]
@@ -51,345 +65,95 @@ pub enum EndpointError {
     Timeout { program: String, bound: Duration, output: String },
     #[error("the endpoint hook {program} ended with {status}: {output}")]
     Failed { program: String, status: String, output: String },
+    #[error("{server}: cannot {doing}: {reason}")]
+    Host { server: String, doing: String, reason: String },
 }
 
-/// When the hook is started.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Start {
-    /// When clients are to be led away. It finds both servers in its environment.
-    #[default]
-    OnTime,
-    /// Before anybody waits, because a program may need longer to start than to act. It waits for one line,
-    /// `NEW_PRIMARY OLD_PRIMARY`, on its standard input; if that ends without one there is nothing to do. Its environment
-    /// names no server, so that a hook that knows nothing of this cannot act too early.
-    Early,
-}
-
-/// A command with a timeout.
+/// Several endpoints, in the order in which clients are led through them.
 #[derive(Debug)]
-pub struct CommandEndpoint {
-    /// Never empty: the configuration refuses an empty command.
-    program: String,
-    args: Vec<String>,
-    timeout: Duration,
-    start: Start,
-    /// Started early and waiting. Dropped, it is killed.
-    waiting: Mutex<Option<Hook>>,
-}
+pub struct Endpoints(Vec<Arc<dyn Endpoint>>);
 
-/// A hook that runs.
-#[derive(Debug)]
-struct Hook {
-    child: Child,
-    output: JoinHandle<String>,
-}
-
-impl CommandEndpoint {
+impl Endpoints {
     #[must_use]
-    pub fn new(program: String, args: Vec<String>, timeout: Duration, start: Start) -> Self {
-        Self { program, args, timeout, start, waiting: Mutex::default() }
-    }
-
-    /// Runs the program; without servers to tell, it is to wait for them.
-    fn run(&self, told: Option<(&Address, &Address)>) -> Result<Hook, EndpointError> {
-        let mut command = Command::new(&self.program);
-        match told {
-            Some((new, old)) => {
-                command.env(NEW_PRIMARY, new.to_string()).env(OLD_PRIMARY, old.to_string());
-                command.stdin(Stdio::null());
-            }
-            None => {
-                command.env_remove(NEW_PRIMARY).env_remove(OLD_PRIMARY).stdin(Stdio::piped());
-            }
-        }
-        let child = command
-            .args(&self.args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn();
-        let mut child = child
-            .map_err(|source| EndpointError::Start { program: self.program.clone(), source })?;
-        let output = tokio::spawn(collect(child.stdout.take(), child.stderr.take()));
-        Ok(Hook { child, output })
-    }
-
-    /// The hook that waits, if it still does.
-    fn take_waiting(&self) -> Option<Hook> {
-        let mut hook = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        matches!(hook.child.try_wait(), Ok(None)).then_some(hook)
+    pub fn new(all: Vec<Arc<dyn Endpoint>>) -> Self {
+        Self(all)
     }
 }
 
 #[async_trait]
-impl Endpoint for CommandEndpoint {
-    async fn preflight(&self) -> Option<Refusal> {
-        let found = if self.program.contains('/') {
-            is_executable(self.program.as_ref())
-        } else {
-            let path = std::env::var_os("PATH").unwrap_or_default();
-            std::env::split_paths(&path).any(|dir| is_executable(&dir.join(&self.program)))
-        };
-        (!found).then(|| {
-            Refusal::new(
-                Code::EndpointMissing,
-                format!("the endpoint hook {} is not an executable file", self.program),
-                "correct swap.endpoint.command",
-            )
-        })
+impl Endpoint for Endpoints {
+    async fn observe(&self) -> EndpointView {
+        let mut all = EndpointView::default();
+        for endpoint in &self.0 {
+            let seen = endpoint.observe().await;
+            all.refusals.extend(seen.refusals);
+            all.floating_ip = all.floating_ip.or(seen.floating_ip);
+        }
+        all
+    }
+
+    fn bound(&self) -> Duration {
+        self.0.iter().map(|endpoint| endpoint.bound()).sum()
     }
 
     async fn prepare(&self) -> Result<(), EndpointError> {
-        if self.start == Start::Early {
-            let hook = self.take_waiting().map_or_else(|| self.run(None), Ok)?;
-            *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(hook);
+        for endpoint in &self.0 {
+            endpoint.prepare().await?;
         }
         Ok(())
     }
 
+    fn withdraws(&self) -> bool {
+        self.0.iter().any(|endpoint| endpoint.withdraws())
+    }
+
+    async fn withdraw(&self, old: &Address) -> Result<String, EndpointError> {
+        let mut said = Vec::new();
+        for endpoint in &self.0 {
+            said.push(endpoint.withdraw(old).await?);
+        }
+        Ok(joined(said))
+    }
+
+    async fn give_back(&self, old: &Address, new: &Address) -> Result<String, EndpointError> {
+        let mut said = Vec::new();
+        for endpoint in self.0.iter().rev() {
+            said.push(endpoint.give_back(old, new).await?);
+        }
+        Ok(joined(said))
+    }
+
     async fn point(&self, new: &Address, old: &Address) -> Result<String, EndpointError> {
-        let mut hook = match self.start {
-            Start::OnTime => self.run(Some((new, old)))?,
-            Start::Early => self.take_waiting().map_or_else(|| self.run(None), Ok)?,
-        };
-        let program = self.program.clone();
-        let group = hook.child.id().and_then(|id| i32::try_from(id).ok());
-        let told = format!("{new} {old}\n");
-        let ended = timeout(self.timeout, async {
-            if let Some(mut stdin) = hook.child.stdin.take()
-                && let Err(error) = stdin.write_all(told.as_bytes()).await
-            {
-                tracing::debug!(%error, "the endpoint hook does not listen; its exit code decides");
-            }
-            hook.child.wait().await
-        });
-        let status = ended.await;
-        if status.is_err() {
-            kill_group(group);
-            // The group is dead; reaping it is bounded all the same.
-            drop(timeout(END_BOUND, hook.child.wait()).await);
+        let mut said = Vec::new();
+        for endpoint in &self.0 {
+            said.push(endpoint.point(new, old).await?);
         }
-        // A grandchild may keep the pipe open for ever: what it said by now has to do.
-        let output = match timeout(END_BOUND, hook.output).await {
-            Ok(Ok(output)) => output,
-            Ok(Err(_)) | Err(_) => "(its output did not end)".to_owned(),
-        };
-        match status {
-            Err(_) => Err(EndpointError::Timeout { program, bound: self.timeout, output }),
-            Ok(Ok(status)) if status.success() => Ok(output),
-            Ok(Ok(status)) => {
-                Err(EndpointError::Failed { program, status: status.to_string(), output })
-            }
-            Ok(Err(source)) => Err(EndpointError::Start { program, source }),
-        }
+        Ok(joined(said))
     }
 
     fn command(&self, new: &Address, old: &Address) -> String {
-        let words: Vec<String> =
-            std::iter::once(&self.program).chain(&self.args).map(|word| quote(word)).collect();
-        let words = words.join(" ");
-        match self.start {
-            Start::OnTime => format!("{NEW_PRIMARY}={new} {OLD_PRIMARY}={old} {words}"),
-            Start::Early => format!("echo {new} {old} | {words}"),
-        }
+        let all: Vec<String> = self.0.iter().map(|e| e.command(new, old)).collect();
+        all.join(" && ")
+    }
+
+    fn command_to_give_back(&self, old: &Address, new: &Address) -> Option<String> {
+        let all: Vec<String> =
+            self.0.iter().rev().filter_map(|e| e.command_to_give_back(old, new)).collect();
+        (!all.is_empty()).then(|| all.join(" && "))
     }
 }
 
-fn is_executable(path: &std::path::Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+fn joined(mut said: Vec<String>) -> String {
+    said.retain(|words| !words.is_empty());
+    said.join("; ")
 }
 
-fn kill_group(group: Option<i32>) {
-    let Some(group) = group.and_then(rustix::process::Pid::from_raw) else { return };
-    if let Err(error) = rustix::process::kill_process_group(group, rustix::process::Signal::KILL) {
-        tracing::warn!(error = %error, "cannot kill the endpoint hook");
-    }
-}
-
-async fn collect(
-    stdout: Option<impl AsyncRead + Unpin>,
-    stderr: Option<impl AsyncRead + Unpin>,
-) -> String {
-    let (stdout, stderr) = tokio::join!(read_bounded(stdout), read_bounded(stderr));
-    format!("{stdout}{stderr}").trim().to_owned()
-}
-
-/// Keeps the first [`OUTPUT_MAX`] bytes and reads the rest away, so that the hook never blocks on its output.
-async fn read_bounded(pipe: Option<impl AsyncRead + Unpin>) -> String {
-    let mut kept = Vec::new();
-    let Some(mut pipe) = pipe else { return String::new() };
-    let mut chunk = [0_u8; 1024];
-    while let Ok(count) = pipe.read(&mut chunk).await {
-        if count == 0 {
-            break;
-        }
-        let room = OUTPUT_MAX.saturating_sub(kept.len()).min(count);
-        kept.extend_from_slice(chunk.get(..room).unwrap_or_default());
-    }
-    String::from_utf8_lossy(&kept).into_owned()
-}
-
+/// A word as a shell takes it.
 fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()
     } else {
         format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::{CommandEndpoint, Endpoint, EndpointError, Start};
-    use crate::swap::observation::Address;
-
-    fn hook_started(script: &str, timeout: Duration, start: Start) -> CommandEndpoint {
-        CommandEndpoint::new(
-            "sh".to_owned(),
-            vec!["-c".to_owned(), script.to_owned()],
-            timeout,
-            start,
-        )
-    }
-
-    fn hook(script: &str, timeout: Duration) -> CommandEndpoint {
-        hook_started(script, timeout, Start::OnTime)
-    }
-
-    fn early(script: &str) -> CommandEndpoint {
-        hook_started(script, Duration::from_secs(5), Start::Early)
-    }
-
-    /// Waits until a file is there.
-    async fn appears(path: &std::path::Path) {
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-        while !path.exists() {
-            assert!(tokio::time::Instant::now() < deadline, "{} is not there", path.display());
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    }
-
-    fn servers() -> (Address, Address) {
-        let at = |port| Address { host: "127.0.0.1".to_owned(), port };
-        (at(2), at(1))
-    }
-
-    #[tokio::test]
-    async fn the_hook_is_told_both_servers_and_its_words_are_kept() {
-        let (new, old) = servers();
-        let hook = hook(
-            "echo $INTERMISSION_NEW_PRIMARY from $INTERMISSION_OLD_PRIMARY",
-            Duration::from_secs(5),
-        );
-        assert!(hook.preflight().await.is_none());
-        assert_eq!(hook.point(&new, &old).await.expect("runs"), "127.0.0.1:2 from 127.0.0.1:1");
-        assert!(
-            hook.command(&new, &old)
-                .ends_with("sh -c 'echo $INTERMISSION_NEW_PRIMARY from $INTERMISSION_OLD_PRIMARY'")
-        );
-    }
-
-    #[tokio::test]
-    async fn a_failing_hook_says_why() {
-        let (new, old) = servers();
-        let error = hook("echo no such proxy >&2; exit 3", Duration::from_secs(5))
-            .point(&new, &old)
-            .await
-            .expect_err("fails");
-        assert!(error.to_string().contains("no such proxy"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn f13_a_slow_hook_is_killed_with_its_children() {
-        let (new, old) = servers();
-        let dir = tempfile::tempdir().expect("a directory");
-        let late = dir.path().join("late");
-        let script = format!("(sleep 2; touch {}) & wait", late.display());
-        let began = tokio::time::Instant::now();
-        let error = hook(&script, Duration::from_millis(100))
-            .point(&new, &old)
-            .await
-            .expect_err("times out");
-        assert!(matches!(error, EndpointError::Timeout { .. }), "{error}");
-        assert!(began.elapsed() < Duration::from_secs(2), "waited for the child");
-        assert!(!late.exists());
-    }
-
-    #[tokio::test]
-    async fn a_missing_hook_is_found_before_the_swap() {
-        let missing = |start| {
-            let program = "/nonexistent/hook".to_owned();
-            CommandEndpoint::new(program, Vec::new(), Duration::from_secs(1), start)
-        };
-        assert!(missing(Start::OnTime).preflight().await.is_some());
-        let error = missing(Start::Early).prepare().await.expect_err("cannot be started");
-        assert!(matches!(error, EndpointError::Start { .. }), "{error}");
-    }
-
-    #[tokio::test]
-    async fn a_hook_started_early_waits_for_its_line() {
-        let (new, old) = servers();
-        let dir = tempfile::tempdir().expect("a directory");
-        let (up, ups) = (dir.path().join("up"), dir.path().join("ups"));
-        let script = format!(
-            "echo up >>{ups}; touch {up}; read new old; echo \"$new from $old$INTERMISSION_NEW_PRIMARY\"",
-            ups = ups.display(),
-            up = up.display()
-        );
-        let hook = early(&script);
-        hook.prepare().await.expect("started");
-        appears(&up).await;
-        hook.prepare().await.expect("started already");
-        assert_eq!(hook.point(&new, &old).await.expect("runs"), "127.0.0.1:2 from 127.0.0.1:1");
-        assert_eq!(std::fs::read_to_string(&ups).expect("written"), "up\n", "started twice");
-        // Another try starts it anew.
-        assert_eq!(hook.point(&new, &old).await.expect("runs"), "127.0.0.1:2 from 127.0.0.1:1");
-        let by_hand = hook.command(&new, &old);
-        assert!(by_hand.starts_with("echo 127.0.0.1:2 127.0.0.1:1 | sh -c "), "{by_hand}");
-    }
-
-    #[tokio::test]
-    async fn a_hook_that_died_while_it_waited_is_started_anew() {
-        let (new, old) = servers();
-        let dir = tempfile::tempdir().expect("a directory");
-        let died = dir.path().join("died");
-        let script = format!(
-            "[ -e {d} ] || {{ touch {d}; exit 1; }}; read new old; echo $new",
-            d = died.display()
-        );
-        let hook = early(&script);
-        hook.prepare().await.expect("started");
-        appears(&died).await;
-        let mut said = hook.point(&new, &old).await;
-        if said.is_err() {
-            // It was not quite dead when it was looked at: that try failed, as any may, and the next one starts it.
-            said = hook.point(&new, &old).await;
-        }
-        assert_eq!(said.expect("runs"), "127.0.0.1:2");
-    }
-
-    #[tokio::test]
-    async fn a_hook_that_is_not_needed_is_gone_and_did_nothing() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let (up, acted) = (dir.path().join("up"), dir.path().join("acted"));
-        let script =
-            format!("echo $$ >{}; read new old && touch {}", up.display(), acted.display());
-        let hook = early(&script);
-        hook.prepare().await.expect("started");
-        appears(&up).await;
-        drop(hook);
-        let pid = std::fs::read_to_string(&up).expect("written");
-        let process = std::path::PathBuf::from(format!("/proc/{}/fd/0", pid.trim()));
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-        while process.symlink_metadata().is_ok() {
-            assert!(tokio::time::Instant::now() < deadline, "it still waits");
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        assert!(!acted.exists());
     }
 }

@@ -1,8 +1,9 @@
 //! What a swap asks of the gates.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 
 use super::refusal::Refusal;
@@ -45,4 +46,70 @@ pub trait Gates: Send + Sync + fmt::Debug {
     async fn answered(&self, holder: &str) -> Result<bool, GateError>;
     /// What users saw of `holder`'s last hold.
     async fn users(&self, holder: &str) -> Result<Users, GateError>;
+    /// How an operator releases by hand.
+    fn commands_to_release(&self) -> Vec<String>;
+}
+
+/// Several gates as one: all of them hold, or none does.
+#[derive(Debug)]
+pub struct AllGates(Vec<Arc<dyn Gates>>);
+
+impl AllGates {
+    #[must_use]
+    pub fn new(gates: Vec<Arc<dyn Gates>>) -> Self {
+        Self(gates)
+    }
+}
+
+#[async_trait]
+impl Gates for AllGates {
+    async fn preflight(&self) -> Vec<Refusal> {
+        let refusals = self.0.iter().map(|gate| gate.preflight());
+        join_all(refusals).await.into_iter().flatten().collect()
+    }
+
+    /// All are asked at once. One that does not acknowledge takes the others back: whoever held is told to release, and
+    /// where that is not heard either, the lease ends the hold.
+    async fn hold(&self, holder: &str, lease: Duration, drain: Duration) -> Result<(), GateError> {
+        let held = join_all(self.0.iter().map(|gate| gate.hold(holder, lease, drain))).await;
+        let Some(error) = held.into_iter().find_map(Result::err) else { return Ok(()) };
+        for released in join_all(self.0.iter().map(|gate| gate.release(holder))).await {
+            if let Err(error) = released {
+                tracing::warn!(%error, "the lease will end the hold");
+            }
+        }
+        Err(error)
+    }
+
+    async fn renew(&self, holder: &str, lease: Duration) -> Result<(), GateError> {
+        let renewed = self.0.iter().map(|gate| gate.renew(holder, lease));
+        join_all(renewed).await.into_iter().collect()
+    }
+
+    async fn release(&self, holder: &str) -> Result<(), GateError> {
+        let released = self.0.iter().map(|gate| gate.release(holder));
+        join_all(released).await.into_iter().collect()
+    }
+
+    async fn answered(&self, holder: &str) -> Result<bool, GateError> {
+        let answered = join_all(self.0.iter().map(|gate| gate.answered(holder))).await;
+        let answered: Vec<bool> = answered.into_iter().collect::<Result<_, _>>()?;
+        Ok(answered.into_iter().all(|answered| answered))
+    }
+
+    async fn users(&self, holder: &str) -> Result<Users, GateError> {
+        let mut all = Users::default();
+        for users in join_all(self.0.iter().map(|gate| gate.users(holder))).await {
+            let users = users?;
+            all.held += users.held;
+            all.longest_ms = all.longest_ms.max(users.longest_ms);
+            all.refused += users.refused;
+            all.left += users.left;
+        }
+        Ok(all)
+    }
+
+    fn commands_to_release(&self) -> Vec<String> {
+        self.0.iter().flat_map(|gate| gate.commands_to_release()).collect()
+    }
 }

@@ -229,8 +229,9 @@ impl State {
             Status::Started | Status::Failed => self.settle_the_commit(),
             Status::Undone => self.unwind(),
             Status::Pending if self.must_unwind() => self.unwind(),
-            Status::Pending => Step::ALL
-                .into_iter()
+            Status::Pending => self
+                .plan
+                .steps()
                 .find(|step| self.status(*step) == Status::Pending)
                 .map_or(Decision::Close(Ending::Swapped), |step| {
                     Decision::Act(Action::Perform, step)
@@ -288,7 +289,7 @@ impl State {
     /// because each of them makes the site better.
     fn forward(&self) -> Decision {
         let mut incomplete = false;
-        for step in Step::ALL.into_iter().filter(|step| *step > Step::COMMIT) {
+        for step in self.plan.steps().filter(|step| *step > Step::COMMIT) {
             let progress = self.progress(step);
             if progress.status == Status::Done {
                 continue;
@@ -316,7 +317,8 @@ impl State {
         }
         for (step, progress) in &mut self.steps {
             // Behind the commit point what is not done is done anyway.
-            if progress.announced && progress.status == Status::Pending && *step < Step::COMMIT {
+            let before = *step < Step::COMMIT && self.plan.has(*step);
+            if progress.announced && progress.status == Status::Pending && before {
                 progress.status = Status::Started;
             }
             // Only the attempts of the new process count, those to undo a finished step too. That a step was ever

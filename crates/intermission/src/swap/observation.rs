@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{gtid::GtidSet, refusal::Refusal};
+use super::{front::Identity, gtid::GtidSet, refusal::Refusal};
 
 /// Without its server's one of these nobody may see whether a server is a replica.
 pub(crate) const STATUS_PRIVILEGES: [&str; 2] = ["SLAVE MONITOR", "REPLICATION CLIENT"];
@@ -180,6 +180,8 @@ pub struct ServerView {
     /// Why the replication account cannot log in here, if it cannot.
     pub replication_login: Option<String>,
     pub blockers: Vec<Blocker>,
+    /// The application's database, when it is configured and not here.
+    pub missing_database: Option<String>,
 }
 
 impl ServerView {
@@ -203,6 +205,58 @@ pub struct Seen {
 #[derive(Debug, Clone)]
 pub struct Observation {
     pub servers: [Seen; 2],
-    /// What the gates and the endpoint hook have against a swap now.
+    /// What the gates and the endpoint have against a swap now.
     pub surroundings: Vec<Refusal>,
+    pub floating_ip: Option<FloatingIpView>,
+    /// Who answers at the clients' address, where that is configured.
+    pub front: Option<FrontView>,
+}
+
+/// The clients' address and who answers there.
+#[derive(Debug, Clone)]
+pub struct FrontView {
+    pub address: Address,
+    /// The error's text when nobody does.
+    pub identity: Result<Identity, String>,
+}
+
+/// What an endpoint has to say before a swap.
+#[derive(Debug, Clone, Default)]
+pub struct EndpointView {
+    pub refusals: Vec<Refusal>,
+    pub floating_ip: Option<FloatingIpView>,
+}
+
+/// Where the floating IP is, by the word of both hosts and of their neighbours.
+#[derive(Debug, Clone)]
+pub struct FloatingIpView {
+    /// With its prefix length, as configured.
+    pub address: String,
+    pub hosts: Vec<HostView>,
+    /// The hardware addresses that answer for it when a third party asks, or why none was asked.
+    pub answers: Result<Vec<String>, String>,
+}
+
+/// One host that may have the floating IP.
+#[derive(Debug, Clone)]
+pub struct HostView {
+    /// The server's configured name.
+    pub server: String,
+    /// The error's text when it could not be asked.
+    pub found: Result<HostFound, String>,
+}
+
+/// What was found on a host.
+#[derive(Debug, Clone)]
+pub struct HostFound {
+    /// The configured device's hardware address.
+    pub mac: String,
+    /// The configured device.
+    pub device: String,
+    /// `ADDRESS/BITS on DEVICE` when the floating IP is here.
+    pub holds_on: Option<String>,
+    /// Addresses of the host's own that would vanish with the floating IP.
+    pub takes_along: Vec<String>,
+    /// What is missing there to announce it.
+    pub lacks: Option<String>,
 }

@@ -1,16 +1,20 @@
 //! Observation and configuration in, a plan or every refusal out. Pure: no I/O, no clock.
 
 mod check;
+mod floating_ip;
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use self::check::{check_lease, check_pair, check_reachable, check_replication, check_server};
+use self::check::{
+    check_front, check_lease, check_pair, check_reachable, check_replication, check_server,
+};
 use super::{
     observation::{Access, Address, Flavor, Observation, Seen, ServerView},
     refusal::{Code, Refusal},
     settings::Bounds,
+    step::Step,
 };
 
 /// A server in a plan: who it is and what has to be restored.
@@ -31,9 +35,46 @@ pub struct Plan {
     pub new: Party,
     pub apps: Vec<String>,
     pub bounds: Bounds,
-    /// How long the endpoint hook may take.
+    /// How long the endpoint may take.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub endpoint: Duration,
+    /// Whether the endpoint takes something away from the old primary before its fence.
+    pub withdraws: bool,
+    /// Whether a write by way of the clients' address is tried before anybody is released.
+    pub canary: bool,
+    /// What the operator should know and what is no reason not to swap.
+    pub warnings: Vec<Refusal>,
+}
+
+impl Plan {
+    /// Whether the step belongs to this swap.
+    #[must_use]
+    pub const fn has(&self, step: Step) -> bool {
+        match step {
+            Step::Withdraw => self.withdraws,
+            Step::Canary => self.canary,
+            Step::Lock
+            | Step::Quiet
+            | Step::Hold
+            | Step::Settle
+            | Step::Fence
+            | Step::Barrier
+            | Step::CatchUp
+            | Step::Promote
+            | Step::Endpoint
+            | Step::EndSessions
+            | Step::Release
+            | Step::Detach
+            | Step::Rejoin
+            | Step::Prove
+            | Step::Unlock => true,
+        }
+    }
+
+    /// The steps of this swap, in order.
+    pub fn steps(&self) -> impl DoubleEndedIterator<Item = Step> {
+        Step::ALL.into_iter().filter(|step| self.has(*step))
+    }
 }
 
 /// What the operator asked for.
@@ -45,6 +86,10 @@ pub struct Request {
     pub apps: Vec<String>,
     pub bounds: Bounds,
     pub endpoint: Duration,
+    /// As [`Plan::withdraws`].
+    pub withdraws: bool,
+    /// As [`Plan::canary`].
+    pub canary: bool,
 }
 
 /// The outcome of planning.
@@ -62,7 +107,7 @@ pub enum Planned {
 pub fn plan(observation: &Observation, request: &Request) -> Result<Planned, Vec<Refusal>> {
     let mut refusals = check_reachable(observation);
     refusals.extend(observation.surroundings.iter().cloned());
-    refusals.extend(check_lease(&request.bounds));
+    refusals.extend(check_lease(request));
     let [first, second] = &observation.servers;
     let (Ok(first_view), Ok(second_view)) = (&first.view, &second.view) else {
         // What the other one tells of itself is worth knowing at once.
@@ -88,6 +133,12 @@ pub fn plan(observation: &Observation, request: &Request) -> Result<Planned, Vec
         Err(refusal) => refusals.push(refusal),
     }
     refusals.extend(check_replication(old, new, &request.bounds));
+    refusals.extend(check_front(old, observation));
+    let mut warnings = Vec::new();
+    if let Some(floating_ip) = &observation.floating_ip {
+        refusals.extend(floating_ip::check(old, floating_ip));
+        warnings.extend(floating_ip::warn(floating_ip));
+    }
     if !refusals.is_empty() {
         return Err(refusals);
     }
@@ -99,6 +150,9 @@ pub fn plan(observation: &Observation, request: &Request) -> Result<Planned, Vec
         apps: request.apps.clone(),
         bounds: request.bounds.clone(),
         endpoint: request.endpoint,
+        withdraws: request.withdraws,
+        canary: request.canary,
+        warnings,
     })))
 }
 
@@ -213,6 +267,9 @@ pub(crate) fn example() -> Plan {
         apps: vec!["shop".to_owned()],
         bounds: Bounds::default(),
         endpoint: Duration::from_secs(1),
+        withdraws: true,
+        canary: true,
+        warnings: Vec::new(),
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{gates::Users, gtid::GtidSet, plan::Plan, server::Effect, step::Step};
 
 /// The version of the journal's format. A journal of another version is refused.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// One line of a journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +86,12 @@ impl Facts {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.barrier.is_none() && self.note.is_none()
+    }
+
+    /// A note, unless there is nothing to say.
+    #[must_use]
+    pub fn said(said: String) -> Self {
+        Self { barrier: None, note: (!said.is_empty()).then_some(said) }
     }
 
     #[must_use]

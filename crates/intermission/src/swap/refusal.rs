@@ -29,6 +29,7 @@ pub enum Code {
     SameServerId,
     MissingPrivilege,
     ReplicationLogin,
+    DatabaseMissing,
     PreparedXa,
     Blocked,
     SlowCatchUp,
@@ -37,6 +38,14 @@ pub enum Code {
     UnknownApp,
     AlreadyHeld,
     EndpointMissing,
+    ClientAddressUnreachable,
+    ClientAddressElsewhere,
+    FloatingIpUnknown,
+    FloatingIpTwice,
+    FloatingIpNotOnPrimary,
+    FloatingIpElsewhere,
+    FloatingIpPinned,
+    FloatingIpUnproven,
     UnfinishedSwap,
 }
 

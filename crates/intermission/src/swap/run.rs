@@ -8,10 +8,11 @@ use tokio_util::sync::CancellationToken;
 use super::{
     endpoint::Endpoint,
     executor::{Executor, FileLog, Listener, ResumeError},
+    front::Front,
     gates::Gates,
     journal::{self, JournalError, JournalLock},
     machine::{MachineError, State},
-    observation::{Observation, Seen},
+    observation::{FrontView, Observation, Seen},
     plan::{Party, Plan, Planned, Request, plan},
     record::{Ending, Entry},
     refusal::{Code, Refusal},
@@ -26,6 +27,8 @@ pub struct Parties {
     pub servers: [Arc<dyn Server>; 2],
     pub gates: Arc<dyn Gates>,
     pub endpoint: Arc<dyn Endpoint>,
+    /// The clients' address as a server, for the canary; where it is configured.
+    pub front: Option<Arc<dyn Front>>,
 }
 
 /// How a command ended.
@@ -87,8 +90,15 @@ pub async fn observe(parties: &Parties) -> Observation {
         see(first.as_ref()),
         see(second.as_ref()),
         parties.gates.preflight(),
-        parties.endpoint.preflight(),
+        parties.endpoint.observe(),
     );
+    let front = match &parties.front {
+        None => None,
+        Some(front) => Some(FrontView {
+            address: front.address().clone(),
+            identity: front.identify().await.map_err(|error| error.reason),
+        }),
+    };
     for (server, seen) in [(first, &mut first_seen), (second, &mut second_seen)] {
         if let Ok(view) = &mut seen.view
             && view.channels.is_empty()
@@ -99,8 +109,9 @@ pub async fn observe(parties: &Parties) -> Observation {
             }
         }
     }
-    surroundings.extend(endpoint);
-    Observation { servers: [first_seen, second_seen], surroundings }
+    surroundings.extend(endpoint.refusals);
+    let floating_ip = endpoint.floating_ip;
+    Observation { servers: [first_seen, second_seen], surroundings, floating_ip, front }
 }
 
 async fn see(server: &dyn Server) -> Seen {
@@ -269,6 +280,7 @@ pub fn steps_of(parties: &Parties, plan: Plan) -> Option<Steps> {
         new: find(&plan.new)?,
         gates: Arc::clone(&parties.gates),
         endpoint: Arc::clone(&parties.endpoint),
+        front: parties.front.clone(),
         plan: Arc::new(plan),
     })
 }

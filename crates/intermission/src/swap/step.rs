@@ -16,6 +16,8 @@ pub enum Step {
     Hold,
     /// Wait until no application session on the old primary has an open transaction.
     Settle,
+    /// The clients' address leads to the old primary no more: the floating IP is taken off.
+    Withdraw,
     /// The old primary accepts no write.
     Fence,
     /// Read the exact last transaction, twice.
@@ -28,6 +30,8 @@ pub enum Step {
     Endpoint,
     /// End the application's remaining sessions on the old primary.
     EndSessions,
+    /// A write by way of the clients' address lands on the new primary.
+    Canary,
     /// Release every gate.
     Release,
     /// The new primary forgets that it was a replica.
@@ -42,17 +46,19 @@ pub enum Step {
 
 impl Step {
     /// Every step, in order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Lock,
         Self::Quiet,
         Self::Hold,
         Self::Settle,
+        Self::Withdraw,
         Self::Fence,
         Self::Barrier,
         Self::CatchUp,
         Self::Promote,
         Self::Endpoint,
         Self::EndSessions,
+        Self::Canary,
         Self::Release,
         Self::Detach,
         Self::Rejoin,
@@ -69,16 +75,18 @@ impl Step {
     #[must_use]
     pub const fn announces(self) -> &'static [Self] {
         match self {
-            Self::Hold => &[Self::Fence],
-            Self::Promote => &[Self::Endpoint, Self::EndSessions, Self::Release],
+            Self::Hold => &[Self::Withdraw, Self::Fence],
+            Self::Promote => &[Self::Endpoint, Self::EndSessions, Self::Canary, Self::Release],
             Self::Lock
             | Self::Quiet
             | Self::Settle
+            | Self::Withdraw
             | Self::Fence
             | Self::Barrier
             | Self::CatchUp
             | Self::Endpoint
             | Self::EndSessions
+            | Self::Canary
             | Self::Release
             | Self::Detach
             | Self::Rejoin
@@ -97,7 +105,7 @@ impl Step {
     /// decides which way to go.
     #[must_use]
     pub const fn has_undo(self) -> bool {
-        matches!(self, Self::Lock | Self::Hold | Self::Fence)
+        self.way_back().is_some()
     }
 
     /// The step without which this one makes no sense after the commit point.
@@ -110,12 +118,14 @@ impl Step {
             | Self::Quiet
             | Self::Hold
             | Self::Settle
+            | Self::Withdraw
             | Self::Fence
             | Self::Barrier
             | Self::CatchUp
             | Self::Promote
             | Self::Endpoint
             | Self::EndSessions
+            | Self::Canary
             | Self::Release
             | Self::Detach
             | Self::Unlock => None,
@@ -130,12 +140,14 @@ impl Step {
             Self::Quiet => "quiet",
             Self::Hold => "hold",
             Self::Settle => "settle",
+            Self::Withdraw => "withdraw",
             Self::Fence => "fence",
             Self::Barrier => "barrier",
             Self::CatchUp => "catch_up",
             Self::Promote => "promote",
             Self::Endpoint => "endpoint",
             Self::EndSessions => "end_sessions",
+            Self::Canary => "canary",
             Self::Release => "release",
             Self::Detach => "detach",
             Self::Rejoin => "rejoin",
@@ -152,17 +164,91 @@ impl Step {
             Self::Quiet => "wait until nothing would block the fence, and time the catch-up",
             Self::Hold => "hold the apps at the gate and let requests in flight finish",
             Self::Settle => "wait until no session on the old primary has an open transaction",
+            Self::Withdraw => "take the clients' address off the old primary",
             Self::Fence => "make the old primary read-only",
             Self::Barrier => "read the last transaction of the old primary, twice",
             Self::CatchUp => "wait until the new primary has applied exactly that",
             Self::Promote => "make the new primary writable: the commit point",
             Self::Endpoint => "lead the clients' address to the new primary",
             Self::EndSessions => "end the application's sessions on the old primary",
+            Self::Canary => "write by way of the clients' address and see it on the new primary",
             Self::Release => "release the apps in the order the requests came",
             Self::Detach => "stop and forget replication on the new primary",
             Self::Rejoin => "make the old primary a replica of the new one",
             Self::Prove => "write a marker on the new primary and see it arrive on the old one",
             Self::Unlock => "give the advisory locks back",
+        }
+    }
+}
+
+impl Step {
+    /// How the step knows that it is done.
+    #[must_use]
+    pub const fn proof(self) -> &'static str {
+        match self {
+            Self::Lock => "both servers gave the lock to our session",
+            Self::Quiet => {
+                "no blocker is older than `quiet_age`; three catch-ups within `catch_up_sample`"
+            }
+            Self::Hold => "every gate acknowledged with nothing in flight",
+            Self::Settle => {
+                "the list of open transactions, read after the servers' own cache has aged, is empty"
+            }
+            Self::Withdraw => "the host lists its addresses, and this one is not among them",
+            Self::Fence => {
+                "the server answered the statement within `fence`, or the statement was killed and is gone"
+            }
+            Self::Barrier => {
+                "two looks, here and right before promote, name one transaction set on a read-only server"
+            }
+            Self::CatchUp => {
+                "the new primary waited for the barrier itself, and its executed set contains it"
+            }
+            Self::Promote => {
+                "`read_only` is read back under the lock, so that no late promote can follow"
+            }
+            Self::Endpoint => {
+                "the host lists the address, its announcement was sent, the hook ended with 0"
+            }
+            Self::EndSessions => "each session left was ended, or was gone already",
+            Self::Canary => "the row is read on the new primary by a connection of its own",
+            Self::Release => "every gate acknowledged",
+            Self::Detach => "the server has no source any more",
+            Self::Rejoin => {
+                "its transactions are all known to the new primary; it follows that one by GTID"
+            }
+            Self::Prove => {
+                "a row written on the new primary is read on the old one; one is writable, one is not"
+            }
+            Self::Unlock => "both sessions are closed",
+        }
+    }
+
+    /// What takes the step back before the commit point, if something has to.
+    #[must_use]
+    pub const fn way_back(self) -> Option<&'static str> {
+        match self {
+            Self::Lock => Some("give both locks back"),
+            Self::Hold => Some("release every gate"),
+            Self::Withdraw => {
+                Some("put the address back and announce it, unless the new primary is writable")
+            }
+            Self::Fence => Some(
+                "set the switches to what the plan recorded, unless the new primary is writable",
+            ),
+            Self::Quiet
+            | Self::Settle
+            | Self::Barrier
+            | Self::CatchUp
+            | Self::Promote
+            | Self::Endpoint
+            | Self::EndSessions
+            | Self::Canary
+            | Self::Release
+            | Self::Detach
+            | Self::Rejoin
+            | Self::Prove
+            | Self::Unlock => None,
         }
     }
 }
@@ -175,6 +261,8 @@ impl fmt::Display for Step {
 
 #[cfg(test)]
 mod tests {
+    use std::cmp::Ordering;
+
     use super::Step;
 
     #[test]
@@ -184,5 +272,33 @@ mod tests {
             let json = serde_json::to_string(&step).expect("serializes");
             assert_eq!(json, format!("\"{}\"", step.name()));
         }
+    }
+
+    /// The table of the manual, made of the code's own words.
+    fn table() -> String {
+        let mut rows = vec![
+            "| # | step | perform | verify | undo |".to_owned(),
+            "|---|---|---|---|---|".to_owned(),
+        ];
+        for (step, number) in Step::ALL.into_iter().zip(1..) {
+            let undo = match step.cmp(&Step::COMMIT) {
+                Ordering::Less => step.way_back().unwrap_or("nothing to take back"),
+                Ordering::Equal => "none: its verification decides whether to go on or back",
+                Ordering::Greater => "none: from here on only forward",
+            };
+            rows.push(format!(
+                "| {number} | `{step}` | {} | {} | {undo} |",
+                step.sentence(),
+                step.proof()
+            ));
+        }
+        rows.join("\n")
+    }
+
+    #[test]
+    fn the_manual_has_every_step_in_the_codes_words() {
+        let manual = include_str!("../../../../docs/SWITCHOVER.md");
+        let table = table();
+        assert!(manual.contains(&table), "docs/SWITCHOVER.md does not have this table:\n{table}");
     }
 }

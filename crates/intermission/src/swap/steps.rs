@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::{
     endpoint::{Endpoint, EndpointError},
+    front::Front,
     gates::{GateError, Gates},
     gtid::GtidSet,
     machine::State,
@@ -61,6 +62,8 @@ pub struct Steps {
     pub new: Arc<dyn Server>,
     pub gates: Arc<dyn Gates>,
     pub endpoint: Arc<dyn Endpoint>,
+    /// The new primary as clients reach it, where that is configured.
+    pub front: Option<Arc<dyn Front>>,
     pub plan: Arc<Plan>,
 }
 
@@ -90,6 +93,7 @@ impl Steps {
                 Ok(Facts::default())
             }
             Step::Settle => self.settle().await,
+            Step::Withdraw => Ok(Facts::said(self.endpoint.withdraw(self.old.address()).await?)),
             Step::Fence => self.fence().await,
             Step::Barrier => self.barrier().await,
             Step::CatchUp => self.catch_up(self.barrier_of(state)?).await,
@@ -99,6 +103,7 @@ impl Steps {
                 let ended = self.old.end_sessions().await?;
                 Ok(Facts::note(format!("{ended} sessions ended")))
             }
+            Step::Canary => self.canary().await,
             Step::Release => {
                 self.gates.release(&self.holder()).await?;
                 Ok(Facts::default())
@@ -154,6 +159,7 @@ impl Steps {
                 Ok(Facts::default())
             }
             Step::Fence => self.lift_fence(state).await,
+            Step::Withdraw => self.give_address_back(state).await,
             Step::Quiet
             | Step::Settle
             | Step::Barrier
@@ -161,6 +167,7 @@ impl Steps {
             | Step::Promote
             | Step::Endpoint
             | Step::EndSessions
+            | Step::Canary
             | Step::Release
             | Step::Detach
             | Step::Rejoin
@@ -172,9 +179,9 @@ impl Steps {
     /// The commands that finish or undo the swap by hand, for the worst moment to be without them.
     #[must_use]
     pub fn emergency(&self) -> Vec<String> {
-        let release = self.plan.apps.iter().map(|app| format!("intermission release {app}"));
-        let release: Vec<String> = release.collect();
-        let release = release.join(" && ");
+        let release = self.gates.commands_to_release().join(" && ");
+        let give_back = self.endpoint.command_to_give_back(self.old.address(), self.new.address());
+        let give_back = give_back.map(|command| format!("{command} && ")).unwrap_or_default();
         vec![
             "first try: intermission recover".to_owned(),
             format!(
@@ -189,7 +196,7 @@ impl Steps {
                 self.endpoint.command(self.new.address(), self.old.address()),
             ),
             format!(
-                "to undo by hand: {} && {} && {release}",
+                "to undo by hand: {} && {} && {give_back}{release}",
                 self.new.command_to_fence(),
                 self.old.command_to_open(),
             ),

@@ -19,7 +19,7 @@ use intermission::{
         executor::Listener,
         gates::{GateError, Gates, Users},
         journal,
-        observation::Address,
+        observation::{Address, EndpointView},
         plan::{Planned, Request, plan},
         record::{Action, Ending, Entry, Outcome, Record},
         refusal::{Code, Refusal},
@@ -92,12 +92,18 @@ impl Gates for Asked {
     async fn users(&self, _: &str) -> Result<Users, GateError> {
         Ok(Users::default())
     }
+    fn commands_to_release(&self) -> Vec<String> {
+        vec!["intermission release shop".to_owned()]
+    }
 }
 
 #[async_trait]
 impl Endpoint for Asked {
-    async fn preflight(&self) -> Option<Refusal> {
-        None
+    async fn observe(&self) -> EndpointView {
+        EndpointView::default()
+    }
+    fn bound(&self) -> Duration {
+        Duration::from_secs(5)
     }
     async fn prepare(&self) -> Result<(), EndpointError> {
         Ok(())
@@ -156,6 +162,8 @@ impl Bench {
             address: Address { host: address.ip().to_string(), port: address.port() },
             account: account(OPERATOR),
             replication: account(REPLICATION),
+            source_replication: account(REPLICATION),
+            database: None,
             marker_schema: "intermission".to_owned(),
             connect: Bounds::CONNECT,
             statement: Bounds::STATEMENT,
@@ -176,7 +184,7 @@ impl Bench {
         let endpoint: Arc<dyn Endpoint> = Arc::<Asked>::clone(&self.asked);
         let servers =
             accesses.map(|access| -> Arc<dyn Server> { Arc::new(MySqlServer::new(access)) });
-        Parties { servers, gates, endpoint }
+        Parties { servers, gates, endpoint, front: None }
     }
 
     pub(crate) fn request() -> Request {
@@ -194,6 +202,8 @@ impl Bench {
                 ..Bounds::default()
             },
             endpoint: Duration::from_secs(5),
+            withdraws: false,
+            canary: false,
         }
     }
 

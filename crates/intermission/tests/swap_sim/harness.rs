@@ -20,7 +20,7 @@ use crate::{
     db::fenced,
     fault::Fault,
     server::SimServer,
-    stage::{SimEndpoint, SimGates, SimLog, Stage},
+    stage::{SimEndpoint, SimFront, SimGates, SimLog, Stage},
     world::World,
 };
 
@@ -84,6 +84,9 @@ pub(crate) fn plan(flavor: Flavor) -> Plan {
         apps: vec!["shop".to_owned()],
         bounds: Bounds::default(),
         endpoint: Duration::from_secs(1),
+        withdraws: true,
+        canary: true,
+        warnings: Vec::new(),
     }
 }
 
@@ -101,12 +104,13 @@ pub(crate) fn parties(stage: &Arc<Stage>) -> Parties {
         servers: [server(0), server(1)],
         gates: Arc::new(SimGates(Arc::clone(stage))),
         endpoint: Arc::new(SimEndpoint(Arc::clone(stage))),
+        front: Some(Arc::new(SimFront::new(stage))),
     }
 }
 
 pub(crate) fn steps(stage: &Arc<Stage>, plan: Plan) -> Steps {
-    let Parties { servers: [old, new], gates, endpoint } = parties(stage);
-    Steps { old, new, gates, endpoint, plan: Arc::new(plan) }
+    let Parties { servers: [old, new], gates, endpoint, front } = parties(stage);
+    Steps { old, new, gates, endpoint, front, plan: Arc::new(plan) }
 }
 
 /// Tells the world of every record.

@@ -97,7 +97,7 @@ fn assert_roles(world: &mut World, primary: usize, replica: usize, case: &str) {
     assert_eq!(p.link, None, "{case}: the primary db{} replicates", p.id);
     let source = r.link.map(|link| link.source);
     assert_eq!(source, Some(primary), "{case}: the source of db{}", r.id);
-    assert_eq!(world.endpoint, primary, "{case}: the endpoint");
+    assert_eq!(world.endpoint, Some(primary), "{case}: the endpoint");
     assert!(world.gate.held.is_none(), "{case}: users are held");
     let (executed, expected) = (r.executed(world.flavor), p.executed(world.flavor));
     if !r.is_stuck {

@@ -163,6 +163,7 @@ impl SimServer {
             denied: Vec::new(),
             replication_login: None,
             blockers: Vec::new(),
+            missing_database: None,
         }
     }
 

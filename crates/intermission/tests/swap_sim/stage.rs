@@ -10,12 +10,13 @@ use async_trait::async_trait;
 use intermission::swap::{
     endpoint::{Endpoint, EndpointError},
     executor::Log,
+    front::{Front, Identity},
     gates::{GateError, Gates, Users},
     journal::JournalError,
-    observation::Address,
+    observation::{Address, EndpointView, Flavor},
     record::Entry,
     refusal::Refusal,
-    server::Effect,
+    server::{Effect, ServerError},
 };
 use tokio::{
     sync::Notify,
@@ -24,6 +25,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    db::{What, uuid},
     fault::{Blow, Moment, Point, Reached},
     world::{Held, World},
 };
@@ -224,6 +226,10 @@ impl Gates for SimGates {
             .await
             .map_err(gate_error("read what users saw"))
     }
+
+    fn commands_to_release(&self) -> Vec<String> {
+        vec!["release shop".to_owned()]
+    }
 }
 
 // === the endpoint ===
@@ -239,10 +245,102 @@ fn hook_failed(failure: Failure) -> EndpointError {
     }
 }
 
+/// Which server of the world an address is.
+fn index_of(address: &Address) -> usize {
+    (1_u32..=2).position(|id| address.port == crate::harness::port(id)).expect("a server's address")
+}
+
+/// The clients' address as a client sees it.
+#[derive(Debug)]
+pub(crate) struct SimFront {
+    stage: Arc<Stage>,
+    address: Address,
+}
+
+impl SimFront {
+    pub(crate) fn new(stage: &Arc<Stage>) -> Self {
+        let address = Address { host: "floating".to_owned(), port: 3306 };
+        Self { stage: Arc::clone(stage), address }
+    }
+
+    fn failed(failure: Failure) -> ServerError {
+        ServerError {
+            server: "the clients' address".to_owned(),
+            doing: "use it".to_owned(),
+            reason: failure.reason,
+            effect: failure.effect,
+        }
+    }
+}
+
+#[async_trait]
+impl Front for SimFront {
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    async fn identify(&self) -> Result<Identity, ServerError> {
+        let identify = |world: &mut World| {
+            let db = &world.servers[world.endpoint.ok_or("nobody is there")?];
+            Ok(Identity {
+                uuid: (world.flavor == Flavor::MySql).then(|| uuid(db.id)),
+                server_id: db.id,
+            })
+        };
+        self.stage.pass("identify", None, identify).await.map_err(Self::failed)
+    }
+
+    async fn write_marker(&self, id: &str) -> Result<(), ServerError> {
+        let id = id.to_owned();
+        let write = move |world: &mut World| {
+            let flavor = world.flavor;
+            let endpoint = world.endpoint.ok_or("nobody is there")?;
+            let db = &mut world.servers[endpoint];
+            if !db.access.is_writable() {
+                return Err("read-only".to_owned());
+            }
+            db.commit(flavor, What::Marker(id.clone()));
+            Ok(())
+        };
+        self.stage.pass("canary", None, write).await.map_err(Self::failed)
+    }
+}
+
 #[async_trait]
 impl Endpoint for SimEndpoint {
-    async fn preflight(&self) -> Option<Refusal> {
-        None
+    async fn observe(&self) -> EndpointView {
+        EndpointView::default()
+    }
+
+    fn bound(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    fn withdraws(&self) -> bool {
+        true
+    }
+
+    async fn withdraw(&self, old: &Address) -> Result<String, EndpointError> {
+        let old = index_of(old);
+        let withdraw = move |world: &mut World| {
+            if world.endpoint == Some(old) {
+                world.endpoint = None;
+            }
+            Ok(String::new())
+        };
+        self.0.pass("withdraw", None, withdraw).await.map_err(hook_failed)
+    }
+
+    async fn give_back(&self, old: &Address, _: &Address) -> Result<String, EndpointError> {
+        let old = index_of(old);
+        let give_back = move |world: &mut World| {
+            if world.servers.iter().enumerate().any(|(i, db)| i != old && db.access.is_writable()) {
+                world.violations.push("clients are led back from the writer".to_owned());
+            }
+            world.endpoint = Some(old);
+            Ok(String::new())
+        };
+        self.0.pass("give_back", None, give_back).await.map_err(hook_failed)
     }
 
     async fn prepare(&self) -> Result<(), EndpointError> {
@@ -250,14 +348,12 @@ impl Endpoint for SimEndpoint {
     }
 
     async fn point(&self, new: &Address, _: &Address) -> Result<String, EndpointError> {
-        let port = new.port;
+        let target = index_of(new);
         let point = move |world: &mut World| {
-            let target = world.servers.iter().position(|db| port == crate::harness::port(db.id));
-            let target = target.ok_or("no such server")?;
             if !world.servers[target].access.is_writable() {
                 world.violations.push("F39: clients are led to a read-only server".to_owned());
             }
-            world.endpoint = target;
+            world.endpoint = Some(target);
             Ok(String::new())
         };
         self.0.pass("point", None, point).await.map_err(hook_failed)

@@ -25,7 +25,7 @@ struct Picture {
     sources: [Option<usize>; 2],
     locked: [bool; 2],
     is_held: bool,
-    endpoint: usize,
+    endpoint: Option<usize>,
     executed: Option<[GtidSet; 2]>,
 }
 
@@ -41,7 +41,8 @@ fn picture(world: &mut World, step: Step) -> Picture {
         is_held: world.gate.held.is_some(),
         endpoint: world.endpoint,
         // The marker is one row, however often it is written; each time is a transaction.
-        executed: (step < Step::Prove).then(|| servers.each_ref().map(|db| db.executed(flavor))),
+        executed: (step < Step::Prove && step != Step::Canary)
+            .then(|| servers.each_ref().map(|db| db.executed(flavor))),
     }
 }
 

@@ -26,6 +26,8 @@ fn request(id: &str, to: Option<&str>) -> intermission::swap::plan::Request {
         apps: vec!["shop".to_owned()],
         bounds: Bounds::default(),
         endpoint: Duration::from_secs(1),
+        withdraws: true,
+        canary: true,
     }
 }
 
@@ -86,7 +88,7 @@ fn f2_f3_f4_f8_what_would_go_wrong_is_refused_before_anything_is_changed() {
                 let Report::Refused(refusals) = report else { panic!("{code:?}: {report:?}") };
                 assert!(refusals.iter().any(|r| r.code == code), "{code:?}: {refusals:?}");
                 stage.with(|world| {
-                    let only_read = |what| what == "observe" || what == "executed";
+                    let only_read = |what| ["observe", "executed", "identify"].contains(&what);
                     assert!(world.trace.iter().all(|call| only_read(call.what)), "{code:?}");
                 });
                 let left = intermission::swap::journal::list(dir.path()).unwrap();

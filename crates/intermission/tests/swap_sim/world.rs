@@ -69,7 +69,8 @@ pub(crate) struct World {
     /// The old primary, then the new one.
     pub(crate) servers: [Db; 2],
     pub(crate) gate: Gate,
-    pub(crate) endpoint: usize,
+    /// None while the clients' address is nowhere.
+    pub(crate) endpoint: Option<usize>,
     pub(crate) traffic: Traffic,
     pub(crate) acknowledged: Vec<u64>,
     /// Gated writes that a user saw fail.
@@ -109,7 +110,7 @@ impl World {
             flavor,
             servers,
             gate: Gate::default(),
-            endpoint: 0,
+            endpoint: Some(0),
             traffic: Traffic { gated: 1, direct: 3 },
             acknowledged: vec![0, 1, 2],
             user_errors: 0,
@@ -183,7 +184,7 @@ impl World {
                 None => self.user_writes(write),
             }
         }
-        if direct && self.servers[self.endpoint].access.is_writable() {
+        if direct && self.clients_can_write() {
             let write = self.new_write();
             self.write(write);
         }
@@ -221,17 +222,22 @@ impl World {
     /// Commits on the server clients reach, which is writable.
     fn write(&mut self, write: u64) {
         let flavor = self.flavor;
-        if self.servers[self.endpoint].writes != self.acknowledged.len() {
+        let Some(endpoint) = self.endpoint else { return };
+        if self.servers[endpoint].writes != self.acknowledged.len() {
             let current = self.current;
             self.violations
                 .push(format!("F11: a write is taken without the earlier ones during {current:?}"));
         }
-        self.servers[self.endpoint].commit(flavor, What::Write(write));
+        self.servers[endpoint].commit(flavor, What::Write(write));
         self.acknowledged.push(write);
     }
 
+    fn clients_can_write(&self) -> bool {
+        self.endpoint.is_some_and(|endpoint| self.servers[endpoint].access.is_writable())
+    }
+
     fn user_writes(&mut self, write: u64) {
-        if self.servers[self.endpoint].access.is_writable() {
+        if self.clients_can_write() {
             self.write(write);
         } else {
             self.user_errors += 1;

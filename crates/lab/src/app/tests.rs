@@ -17,7 +17,7 @@ async fn start(pair: &Pair) -> SocketAddr {
     let ledger = Ledger::new(&url, Some(APP.password.to_owned()), POOL).expect("a ledger");
     let listen = "127.0.0.1:0".parse().expect("an address");
     let app = App::bind(listen, ledger).await.expect("bound");
-    let address = app.address();
+    let address = app.address().expect("an address");
     tokio::spawn(app.run());
     address
 }

@@ -69,7 +69,7 @@ impl Bench {
     pub async fn new(flavor: Flavor, programs: Programs) -> anyhow::Result<Self> {
         let stage = Stage::start_with(&StageOptions::new(flavor), programs).await?;
         // Not the gate's: that is searched for passwords, and one configuration has one.
-        let folder = stage.forwarder.folder().join("cases");
+        let folder = stage.app.folder().join("cases");
         std::fs::create_dir(&folder).context("no folder for configurations")?;
         let configuration = folder.join("faults.toml");
         let usual = std::fs::read_to_string(stage.configuration())?;

@@ -33,7 +33,7 @@ impl Case {
     }
 }
 
-const KILLS: [&str; 15] = [
+const KILLS: [&str; 16] = [
     "kill:lock",
     "kill:quiet",
     "kill:hold",
@@ -44,6 +44,7 @@ const KILLS: [&str; 15] = [
     "kill:promote",
     "kill:endpoint",
     "kill:end_sessions",
+    "kill:canary",
     "kill:release",
     "kill:detach",
     "kill:rejoin",

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use super::bench::{Bench, LEASE};
 use super::judge::End;
 
-/// Every step of a swap, in order. A test of the product compares the list with its own.
-pub const STEPS: [&str; 15] = [
+/// Every step of a swap behind a forwarder, in order. A test of the product compares the list with its own.
+pub const STEPS: [&str; 16] = [
     "lock",
     "quiet",
     "hold",
@@ -21,6 +21,7 @@ pub const STEPS: [&str; 15] = [
     COMMIT,
     "endpoint",
     "end_sessions",
+    "canary",
     "release",
     "detach",
     "rejoin",

@@ -30,9 +30,12 @@ impl Config<'_> {
         add("socket", &inside(super::SOCKET));
         add("pid-file", &inside("server.pid"));
         add("log-error", &inside(super::ERROR_LOG));
-        add("bind-address", "127.0.0.1");
+        // In a network of its own it also answers at the floating address, which comes and goes.
+        let placed = self.options.place.as_ref().map(|place| place.ip.to_string());
+        let host = placed.as_deref().unwrap_or("127.0.0.1");
+        add("bind-address", if placed.is_some() { "*" } else { host });
         add("port", &port);
-        add("report-host", "127.0.0.1");
+        add("report-host", host);
         add("report-port", &port);
         add("server-id", &self.options.server_id.to_string());
         if rustix::process::geteuid().is_root() {
@@ -107,7 +110,8 @@ mod tests {
 
     #[test]
     fn the_callers_options_come_last_and_so_win() {
-        let options = ServerOptions { server_id: 7, extra: vec!["sync-binlog=0".to_owned()] };
+        let options =
+            ServerOptions { server_id: 7, extra: vec!["sync-binlog=0".to_owned()], place: None };
         let (lab, folder) = (Path::new("/lab"), Path::new("/lab/run/a"));
         let config = Config { flavor: Flavor::MySql, lab, folder, port: 1234, options: &options };
         let text = config.render();

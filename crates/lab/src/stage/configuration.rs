@@ -10,6 +10,7 @@ use super::{
     APP_NAME, HOST, OPERATOR_PASSWORD_VARIABLE, REPLICATION_PASSWORD_VARIABLE, StageError,
 };
 use crate::cluster::{OPERATOR, REPLICATION};
+use crate::network::{DEVICE, Host, Network};
 
 /// The file's name in the gate's folder.
 pub(super) const FILE: &str = "intermission.toml";
@@ -24,12 +25,24 @@ pub(super) fn control_socket(folder: &Path) -> PathBuf {
 pub(super) struct Configuration<'a> {
     /// The gate's own address.
     pub(super) entry: SocketAddr,
-    pub(super) app: SocketAddr,
+    /// Where the app is, as the gate's configuration says it.
+    pub(super) upstream: String,
     pub(super) servers: [SocketAddr; 2],
-    /// The endpoint hook.
-    pub(super) repoint: &'a Path,
-    /// The forwarder's control socket.
-    pub(super) control: PathBuf,
+    /// Where the app finds the database.
+    pub(super) database: SocketAddr,
+    pub(super) leads: Leads<'a>,
+}
+
+/// How clients are led to the new primary.
+#[derive(Debug)]
+pub(super) enum Leads<'a> {
+    Forwarder {
+        /// The endpoint hook.
+        repoint: &'a Path,
+        /// The forwarder's control socket.
+        control: PathBuf,
+    },
+    FloatingIp(&'a Network),
 }
 
 impl Configuration<'_> {
@@ -45,15 +58,16 @@ impl Configuration<'_> {
     fn render(&self, folder: &Path) -> String {
         let text = |path: &Path| quoted(&path.display().to_string());
         let [first, second] = self.servers;
-        let (entry, app) = (self.entry, self.app);
+        let (entry, upstream, database) = (self.entry, &self.upstream, self.database);
         let (operator, replication) = (OPERATOR.user, REPLICATION.user);
         let admin_socket = text(&folder.join("admin.sock"));
         let state_dir = text(&folder.join("state"));
-        let (repoint, control) = (text(self.repoint), text(&self.control));
         // As many logins at once as there are cores: more only make the first of them wait.
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let (host_1, port_1, host_2, port_2) =
             (first.ip(), first.port(), second.ip(), second.port());
+        let [on_1, on_2] = [0, 1].map(|index| self.leads.device_of(index));
+        let leads = self.leads.render();
         format!(
             r#"[gate]
 listen = ["{entry}"]
@@ -63,13 +77,13 @@ state_dir = {state_dir}
 [[app]]
 name = "{APP_NAME}"
 hosts = ["{HOST}"]
-upstreams = ["{app}"]
+upstreams = ["{upstream}"]
 release = {{ concurrency = {cores} }}
 
 [cluster]
 servers = [
-  {{ name = "db1", host = "{host_1}", port = {port_1} }},
-  {{ name = "db2", host = "{host_2}", port = {port_2} }},
+  {{ name = "db1", host = "{host_1}", port = {port_1}{on_1} }},
+  {{ name = "db2", host = "{host_2}", port = {port_2}{on_2} }},
 ]
 user = "{operator}"
 password_env = "{OPERATOR_PASSWORD_VARIABLE}"
@@ -77,9 +91,41 @@ replication = {{ user = "{replication}", password_env = "{REPLICATION_PASSWORD_V
 
 [swap]
 apps = ["{APP_NAME}"]
-endpoint = {{ command = [{repoint}, {control}], timeout = "5s", start = "early" }}
-"#
+client_address = {{ host = "{database_host}", port = {database_port} }}
+{leads}
+"#,
+            database_host = database.ip(),
+            database_port = database.port(),
         )
+    }
+}
+
+impl Leads<'_> {
+    fn render(&self) -> String {
+        match self {
+            Self::Forwarder { repoint, control } => {
+                let text = |path: &Path| quoted(&path.display().to_string());
+                let (repoint, control) = (text(repoint), text(control));
+                format!(
+                    r#"endpoint = {{ command = [{repoint}, {control}], timeout = "5s", start = "early" }}"#
+                )
+            }
+            Self::FloatingIp(_) => {
+                format!(r#"floating_ip = {{ address = "{}" }}"#, Network::floating_prefix())
+            }
+        }
+    }
+
+    /// What a server's entry says of its host.
+    fn device_of(&self, index: usize) -> String {
+        match self {
+            Self::Forwarder { .. } => String::new(),
+            Self::FloatingIp(network) => {
+                let exec = network.hosts.get(index).map(Host::exec).unwrap_or_default();
+                let exec = serde_json::Value::from(exec);
+                format!(r#", device = "{DEVICE}", exec = {exec}"#)
+            }
+        }
     }
 }
 
@@ -97,10 +143,13 @@ mod tests {
         let address = |text: &str| text.parse().expect("an address");
         let configuration = Configuration {
             entry: address("127.0.0.1:8080"),
-            app: address("127.0.0.1:3000"),
+            upstream: "127.0.0.1:3000".to_owned(),
             servers: [address("127.0.0.1:3306"), address("127.0.0.1:3307")],
-            repoint: Path::new("/odd \"path\"/lab-repoint"),
-            control: PathBuf::from("/run/c.sock"),
+            database: address("127.0.0.1:3308"),
+            leads: Leads::Forwarder {
+                repoint: Path::new("/odd \"path\"/lab-repoint"),
+                control: PathBuf::from("/run/c.sock"),
+            },
         };
         let text = configuration.render(Path::new("/run/gate"));
         let hook = r#"["/odd \"path\"/lab-repoint", "/run/c.sock"]"#;

@@ -32,7 +32,7 @@ pub struct Part {
 
 impl Part {
     /// A folder for a process to be started, with a path short enough for unix sockets in it.
-    pub(super) fn folder_for(name: &'static str) -> Result<TempDir, StageError> {
+    pub(crate) fn folder_for(name: &'static str) -> Result<TempDir, StageError> {
         let making =
             |source| StageError::io(format!("cannot make a folder for the {name}"), source);
         let run = ensure_lab_dir().map_err(making)?.join("run");
@@ -40,7 +40,7 @@ impl Part {
         tempfile::Builder::new().prefix("p").rand_bytes(8).tempdir_in(&run).map_err(making)
     }
 
-    pub(super) fn start(
+    pub(crate) fn start(
         name: &'static str,
         folder: TempDir,
         command: &[&str],
@@ -125,7 +125,7 @@ impl Part {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    pub(super) fn not_ready(&self, problem: String) -> StageError {
+    pub(crate) fn not_ready(&self, problem: String) -> StageError {
         let output = self.output();
         let lines: Vec<&str> = output.lines().collect();
         let from = lines.len().saturating_sub(QUOTED_LINES);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Side, Words};
+use super::{Request, Side, Words};
 use crate::swap::{
     observation::{Flavor, Observation, ReplicaView, ThreadState},
     refusal::{Code, Refusal},
@@ -27,8 +27,11 @@ pub(super) fn check_reachable(observation: &Observation) -> Vec<Refusal> {
         .collect()
 }
 
-pub(super) fn check_lease(bounds: &Bounds) -> Option<Refusal> {
-    let longest = bounds.longest_hold();
+pub(super) fn check_lease(request: &Request) -> Option<Refusal> {
+    let bounds = &request.bounds;
+    // Off the old primary, and back on it.
+    let moves = if request.withdraws { request.endpoint * 2 } else { Duration::ZERO };
+    let longest = bounds.longest_hold() + moves;
     (bounds.lease < longest).then(|| {
         Refusal::new(
             Code::LeaseTooShort,
@@ -37,9 +40,32 @@ pub(super) fn check_lease(bounds: &Bounds) -> Option<Refusal> {
                  to a read-only primary",
                 bounds.lease
             ),
-            format!("set swap.bounds.lease to at least {longest:?}, or lower drain, settle, fence or catch_up"),
+            format!("set swap.bounds.lease to at least {longest:?}, or lower drain, settle, fence, catch_up or the endpoint's timeout"),
         )
     })
+}
+
+/// A swap that leads the clients elsewhere than they are is no swap.
+pub(super) fn check_front(old: &Side<'_>, observation: &Observation) -> Option<Refusal> {
+    let front = observation.front.as_ref()?;
+    let address = &front.address;
+    match &front.identity {
+        Err(reason) => Some(Refusal::new(
+            Code::ClientAddressUnreachable,
+            format!("the clients' address {address} did not answer: {reason}"),
+            "correct swap.client_address, or let this machine reach it",
+        )),
+        Ok(found) if found.uuid == old.view.uuid && found.server_id == old.view.server_id => None,
+        Ok(found) => Some(Refusal::new(
+            Code::ClientAddressElsewhere,
+            format!(
+                "the clients' address {address} leads to the server with server_id {}, not to {}",
+                found.server_id,
+                old.label()
+            ),
+            "lead it to the primary, or correct swap.client_address",
+        )),
+    }
 }
 
 pub(super) fn check_pair(pair: &[Side<'_>; 2]) -> Vec<Refusal> {
@@ -111,6 +137,14 @@ pub(super) fn check_server(side: Side<'_>) -> Vec<Refusal> {
             Code::ReplicationLogin,
             format!("{label}: the replication account cannot be used: {answer}"),
             "create that account there with REPLICATION SLAVE, or correct cluster.replication"
+                .to_owned(),
+        );
+    }
+    if let Some(database) = &view.missing_database {
+        refuse(
+            Code::DatabaseMissing,
+            format!("{label} has no database {database:?}, or hides it from our account"),
+            "correct the server's database, or GRANT SHOW DATABASES ON *.* TO our account"
                 .to_owned(),
         );
     }

@@ -37,11 +37,12 @@ fn view(flavor: Flavor, server_id: u32) -> ServerView {
         denied: Vec::new(),
         replication_login: None,
         blockers: Vec::new(),
+        missing_database: None,
     }
 }
 
 /// db1 is the primary, db2 its healthy replica.
-fn healthy(flavor: Flavor) -> [ServerView; 2] {
+pub(super) fn healthy(flavor: Flavor) -> [ServerView; 2] {
     let primary = view(flavor, 1);
     let mut replica = view(flavor, 2);
     replica.access = Access { read_only: true, super_read_only: flavor == Flavor::MySql };
@@ -61,22 +62,26 @@ fn healthy(flavor: Flavor) -> [ServerView; 2] {
     [primary, replica]
 }
 
-fn observe([first, second]: [ServerView; 2]) -> Observation {
+pub(super) fn observe([first, second]: [ServerView; 2]) -> Observation {
     let seen =
         |name: &str, port, view| Seen { name: name.to_owned(), address: address(port), view };
     Observation {
         servers: [seen("db1", 3301, Ok(first)), seen("db2", 3302, Ok(second))],
         surroundings: Vec::new(),
+        floating_ip: None,
+        front: None,
     }
 }
 
-fn request(to: Option<&str>) -> Request {
+pub(super) fn request(to: Option<&str>) -> Request {
     let bounds = Bounds::default();
     Request {
         id: "test".to_owned(),
         to: to.map(str::to_owned),
         apps: vec!["shop".to_owned()],
         endpoint: bounds.statement,
+        withdraws: false,
+        canary: false,
         bounds,
     }
 }

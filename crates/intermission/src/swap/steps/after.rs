@@ -18,7 +18,24 @@ const MARKER_POLL: Duration = Duration::from_millis(20);
 impl Steps {
     pub(super) async fn lead_clients(&self) -> Result<Facts, StepError> {
         let said = self.endpoint.point(self.new.address(), self.old.address()).await?;
-        Ok(Facts { barrier: None, note: (!said.is_empty()).then_some(said) })
+        Ok(Facts::said(said))
+    }
+
+    /// What a user would do next: the address may lead elsewhere still, whatever was done to it.
+    pub(super) async fn canary(&self) -> Result<Facts, StepError> {
+        let Some(front) = &self.front else {
+            return Err(StepError::refused("the clients' address is not configured any more"));
+        };
+        let canary = format!("canary {}", self.plan.id);
+        front.write_marker(&canary).await?;
+        if self.new.has_marker(&canary).await? {
+            return Ok(Facts::default());
+        }
+        Err(StepError::refused(format!(
+            "a write to {} did not land on {}",
+            front.address(),
+            self.new.name()
+        )))
     }
 
     /// Users come first: what a server does to forget its source is heavy, and those who were just released log in to

@@ -153,22 +153,30 @@ impl Steps {
         Ok(Facts::default())
     }
 
-    /// Lifts the fence only where that cannot make two writers: the new primary was never about to be promoted, or
-    /// is seen to be read-only.
+    /// Lifts the fence only where that cannot make two writers.
     pub(super) async fn lift_fence(&self, state: &State) -> Result<Facts, StepError> {
-        match self.new.access().await {
-            Ok(access) if access.is_writable() => {
-                return Err(StepError::refused(format!(
-                    "{} is writable: lifting the fence of {} would make two primaries",
-                    self.new.name(),
-                    self.old.name()
-                )));
-            }
-            Err(error) if state.promote_was_tried() => return Err(error.into()),
-            Ok(_) | Err(_) => {}
-        }
+        self.check_not_promoted(state).await?;
         self.old.restore(self.plan.old.recorded).await?;
         Ok(Facts::default())
+    }
+
+    /// Leads clients back only where that cannot part them from the writer.
+    pub(super) async fn give_address_back(&self, state: &State) -> Result<Facts, StepError> {
+        self.check_not_promoted(state).await?;
+        Ok(Facts::said(self.endpoint.give_back(self.old.address(), self.new.address()).await?))
+    }
+
+    /// The new primary was never about to be promoted, or is seen to be read-only.
+    async fn check_not_promoted(&self, state: &State) -> Result<(), StepError> {
+        match self.new.access().await {
+            Ok(access) if access.is_writable() => Err(StepError::refused(format!(
+                "{} is writable: going back to {} would make two primaries",
+                self.new.name(),
+                self.old.name()
+            ))),
+            Err(error) if state.promote_was_tried() => Err(error.into()),
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 }
 

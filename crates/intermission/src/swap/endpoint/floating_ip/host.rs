@@ -1,0 +1,431 @@
+//! One host that may have the floating IP, and the third place from where is asked who has it.
+
+use std::{io, time::Duration};
+
+use tokio::sync::Mutex;
+
+use super::IpPrefix;
+use crate::swap::{
+    endpoint::{EndpointError, quote, session::Session},
+    observation::{Address, HostFound},
+};
+
+/// Says "done" when it may be told something: a shell may read on, and what it has read `ip` never sees. `-force`: a
+/// command that fails, such as removing what is not there, does not end it.
+const IP: &str = "echo done; exec ip -o -force -batch -";
+/// Asked last: `ip` has no other sign that it is done. Every host has it, under this name.
+const ASK_LOOPBACK: &str = "link show lo\n";
+const SHELL: &str = "echo done";
+/// How long a login on a host may take, before anybody waits.
+const LOGIN_BOUND: Duration = Duration::from_secs(10);
+const NEIGHBOUR: &str = include_str!("../neighbour.pl");
+
+/// Where the floating IP may be.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// The server's configured name.
+    pub server: String,
+    pub address: Address,
+    /// The network device, such as `eth0`.
+    pub device: String,
+    /// What is put before a command to run it there; empty on this machine.
+    pub exec: Vec<String>,
+}
+
+/// A host and the programs that wait on it.
+#[derive(Debug)]
+pub(super) struct Reach {
+    pub(super) host: Host,
+    floating: IpPrefix,
+    ip: Mutex<Option<Session>>,
+    neighbour: Mutex<Option<Session>>,
+    shell: Mutex<Option<Session>>,
+    link: Mutex<Option<Link>>,
+}
+
+/// What announcing needs to know of a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Link {
+    index: u32,
+    mac: String,
+}
+
+impl Reach {
+    pub(super) fn new(host: Host, floating: IpPrefix) -> Self {
+        let (ip, neighbour, shell) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { host, floating, ip, neighbour, shell, link: Mutex::default() }
+    }
+
+    /// Starts what moving the address needs, unless it waits already.
+    pub(super) async fn prepare(&self, bound: Duration) -> Result<(), EndpointError> {
+        self.link(bound).await?;
+        let doing = "start perl, which announces the address";
+        self.tell(&self.neighbour, &neighbour(), "", is_verdict, (doing, bound)).await?;
+        self.tell(&self.shell, SHELL, "", is_verdict, ("start a shell", bound)).await?;
+        Ok(())
+    }
+
+    /// Everything a plan wants to know of the address on this host.
+    pub(super) async fn look(&self, bound: Duration) -> Result<HostFound, EndpointError> {
+        let link = self.link(bound).await?;
+        let addresses = self.ip("addr show\n", "list its addresses", bound).await?;
+        let mut along = taken_along(&addresses, self.floating);
+        if !along.is_empty() && self.promotes_secondaries().await {
+            along.clear();
+        }
+        let program = neighbour();
+        let perl =
+            self.tell(&self.neighbour, &program, "", is_verdict, ("start perl", bound)).await;
+        let lacks = perl.err().map(|error| error.to_string());
+        Ok(HostFound {
+            mac: link.mac,
+            device: self.host.device.clone(),
+            holds_on: holder_of(&addresses, self.floating),
+            takes_along: along,
+            lacks,
+        })
+    }
+
+    pub(super) async fn remove(&self, bound: Duration) -> Result<(), EndpointError> {
+        let (device, floating) = (&self.host.device, self.floating);
+        let doing = format!("take {floating} off {device}");
+        let change = format!("addr del {floating} dev {device}\naddr show to {}\n", floating.ip);
+        let still = self.ip(&change, &doing, bound).await?;
+        match still.first() {
+            None => Ok(()),
+            Some(line) => {
+                Err(self
+                    .error(&doing, format!("it is still there: {line}{}", self.complaint().await)))
+            }
+        }
+    }
+
+    pub(super) async fn add(&self, bound: Duration) -> Result<(), EndpointError> {
+        let (device, floating) = (&self.host.device, self.floating);
+        let doing = format!("put {floating} on {device}");
+        // Whether somebody else has it was asked before: detection would keep an IPv6 address unused for a second.
+        let nodad = if floating.ip.is_ipv6() { " nodad" } else { "" };
+        let change =
+            format!("addr add {floating} dev {device}{nodad}\naddr show to {}\n", floating.ip);
+        let there = self.ip(&change, &doing, bound).await?;
+        if there.is_empty() {
+            return Err(
+                self.error(&doing, format!("it is not there afterwards{}", self.complaint().await))
+            );
+        }
+        Ok(())
+    }
+
+    /// Ends this host's connections by the address after it has moved: nobody can use them any more, and a server takes
+    /// longer to end them itself. Linux may be built without that, so that nothing depends on it.
+    pub(super) async fn end_connections(&self, bound: Duration) {
+        let family = if self.floating.ip.is_ipv4() { 4 } else { 6 };
+        let order =
+            format!("ss -KtnH{family} src {} >/dev/null 2>&1; echo done\n", self.floating.ip);
+        let doing = "end the connections by the floating IP";
+        if let Err(error) = self.tell(&self.shell, SHELL, &order, is_verdict, (doing, bound)).await
+        {
+            tracing::debug!(%error, "the server ends them");
+        }
+    }
+
+    /// Once before this returns, and some more times in the background.
+    pub(super) async fn announce(&self, bound: Duration) -> Result<(), EndpointError> {
+        let doing = format!("announce {}", self.floating);
+        let Link { index, mac } = self.link(bound).await?;
+        let order = format!("announce {index} {mac} {}\n", self.floating.ip);
+        let said =
+            self.tell(&self.neighbour, &neighbour(), &order, is_verdict, (&doing, bound)).await?;
+        match said.first() {
+            None => Ok(()),
+            Some(failed) => Err(self.error(&doing, failed.clone())),
+        }
+    }
+
+    pub(super) fn command_to_remove(&self) -> String {
+        self.by_hand(&format!("ip addr del {} dev {}", self.floating, self.host.device))
+    }
+
+    pub(super) fn command_to_add(&self) -> String {
+        let (device, floating) = (&self.host.device, self.floating);
+        if floating.ip.is_ipv4() {
+            let add = self.by_hand(&format!("ip addr add {floating} dev {device}"));
+            let announce = self.by_hand(&format!("arping -U -c 4 -I {device} {}", floating.ip));
+            format!("{add} && {announce}")
+        } else {
+            self.by_hand(&format!("ip addr add {floating} dev {device} nodad"))
+        }
+    }
+
+    fn by_hand(&self, command: &str) -> String {
+        let words: Vec<String> = self.host.exec.iter().map(|word| quote(word)).collect();
+        if words.is_empty() { command.to_owned() } else { format!("{} {command}", words.join(" ")) }
+    }
+
+    async fn link(&self, bound: Duration) -> Result<Link, EndpointError> {
+        let mut known = self.link.lock().await;
+        if let Some(link) = known.as_ref() {
+            return Ok(link.clone());
+        }
+        let doing = format!("find the network device {}", self.host.device);
+        let lines =
+            self.ip(&format!("link show dev {}\n", self.host.device), &doing, bound).await?;
+        let Some(link) = lines.first().and_then(|line| parse_link(line)) else {
+            let reason =
+                format!("there is none, or it has no hardware address{}", self.complaint().await);
+            return Err(self.error(&doing, reason));
+        };
+        Ok(known.insert(link).clone())
+    }
+
+    /// Whether Linux keeps the secondary addresses of a network whose primary one goes. Not to know it means no.
+    async fn promotes_secondaries(&self) -> bool {
+        let setting = |of: &str| format!("/proc/sys/net/ipv4/conf/{of}/promote_secondaries");
+        let (all, own) = (setting("all"), setting(&self.host.device));
+        let read = async {
+            let mut session =
+                Session::start(&self.host.exec, &format!("cat {all} {own}; echo done")).await?;
+            session.ask("", is_verdict, LOGIN_BOUND).await
+        };
+        read.await.is_ok_and(|lines| lines.iter().any(|line| line == "1"))
+    }
+
+    /// Runs commands in `ip`; returns what they printed.
+    async fn ip(
+        &self,
+        commands: &str,
+        doing: &str,
+        bound: Duration,
+    ) -> Result<Vec<String>, EndpointError> {
+        let lines = format!("{commands}{ASK_LOOPBACK}");
+        self.tell(&self.ip, IP, &lines, is_loopback, (doing, bound)).await
+    }
+
+    /// Tells a program something, started first if it does not wait; one that failed is given up.
+    async fn tell(
+        &self,
+        session: &Mutex<Option<Session>>,
+        program: &str,
+        lines: &str,
+        is_last: fn(&str) -> bool,
+        (doing, bound): (&str, Duration),
+    ) -> Result<Vec<String>, EndpointError> {
+        let mut held = session.lock().await;
+        tell(&mut held, &self.host.exec, program, lines, is_last, bound)
+            .await
+            .map_err(|error| self.error(doing, error.to_string()))
+    }
+
+    async fn complaint(&self) -> String {
+        match self.ip.lock().await.as_ref().map(Session::complaint) {
+            Some(said) if !said.is_empty() => format!(" ({said})"),
+            _ => String::new(),
+        }
+    }
+
+    fn error(&self, doing: &str, reason: String) -> EndpointError {
+        EndpointError::Host {
+            server: self.host.server.clone(),
+            doing: doing.to_owned(),
+            reason: match self.host.exec.as_slice() {
+                [] => reason,
+                words => format!("{reason} (by way of `{}`)", words.join(" ")),
+            },
+        }
+    }
+}
+
+/// The third place: neither of the two hosts.
+#[derive(Debug)]
+pub(super) struct Probe {
+    exec: Vec<String>,
+    floating: IpPrefix,
+}
+
+impl Probe {
+    pub(super) const fn new(exec: Vec<String>, floating: IpPrefix) -> Self {
+        Self { exec, floating }
+    }
+
+    /// The hardware addresses that answer for the floating IP.
+    ///
+    /// # Errors
+    /// Why nobody could be asked.
+    pub(super) async fn ask(&self, bound: Duration) -> Result<Vec<String>, String> {
+        let ip = self.floating.ip;
+        let mut session = None;
+        let route = self.ip(&mut session, &format!("route get {ip}\n"), bound).await?;
+        let route = route.first().cloned().unwrap_or_default();
+        let words: Vec<&str> = route.split_whitespace().collect();
+        if words.contains(&"via") {
+            return Err(format!("there is a router before it: {route}"));
+        }
+        let device = words.iter().skip_while(|word| **word != "dev").nth(1);
+        let device = match device {
+            Some(device) if *device != "lo" && words.first() != Some(&"local") => *device,
+            Some(_) => return Err("it is on this very machine".to_owned()),
+            None => return Err(format!("there is no way to it: {route}")),
+        };
+        let link = self.ip(&mut session, &format!("link show dev {device}\n"), bound).await?;
+        let link = link.first().and_then(|line| parse_link(line));
+        let Link { index, mac } =
+            link.ok_or_else(|| format!("{device} has no hardware address"))?;
+        let (mut session, order) = (None, format!("ask {index} {mac} {ip}\n"));
+        let words = |error: io::Error| format!("cannot ask the neighbours on {device}: {error}");
+        tell(&mut session, &self.exec, &neighbour(), "", is_verdict, bound).await.map_err(words)?;
+        let heard = tell(&mut session, &self.exec, &neighbour(), &order, is_verdict, bound).await;
+        let heard = heard.map_err(words)?;
+        match heard.iter().find(|line| line.starts_with("failed")) {
+            Some(failed) => Err(format!("cannot ask the neighbours on {device}: {failed}")),
+            None => Ok(heard),
+        }
+    }
+
+    async fn ip(
+        &self,
+        session: &mut Option<Session>,
+        command: &str,
+        bound: Duration,
+    ) -> Result<Vec<String>, String> {
+        let lines = format!("{command}{ASK_LOOPBACK}");
+        tell(session, &self.exec, IP, &lines, is_loopback, bound)
+            .await
+            .map_err(|error| error.to_string())
+    }
+}
+
+async fn tell(
+    held: &mut Option<Session>,
+    exec: &[String],
+    program: &str,
+    lines: &str,
+    is_last: fn(&str) -> bool,
+    bound: Duration,
+) -> io::Result<Vec<String>> {
+    let mut session = match held.take() {
+        Some(session) => session,
+        None => {
+            let mut session = Session::start(exec, program).await?;
+            session.ask("", is_verdict, LOGIN_BOUND).await?;
+            session
+        }
+    };
+    let answer =
+        if lines.is_empty() { Ok(Vec::new()) } else { session.ask(lines, is_last, bound).await };
+    if answer.is_ok() {
+        *held = Some(session);
+    }
+    answer
+}
+
+fn neighbour() -> String {
+    format!("exec perl -e '{NEIGHBOUR}'")
+}
+
+/// The end of `ip`'s answer.
+fn is_loopback(line: &str) -> bool {
+    line.split_once(": ").is_some_and(|(index, rest)| {
+        index.chars().all(|c| c.is_ascii_digit()) && rest.starts_with("lo: <")
+    })
+}
+
+/// The end of the announcer's answer. What failed stays in the answer.
+fn is_verdict(line: &str) -> bool {
+    line == "done"
+}
+
+/// `2: eth0@if5: <BROADCAST,…> mtu 1500 … link/ether 0a:… brd …`
+fn parse_link(line: &str) -> Option<Link> {
+    let index = line.split_once(':')?.0.parse().ok()?;
+    let mac = line.split_whitespace().skip_while(|word| *word != "link/ether").nth(1)?;
+    let is_mac = mac.len() == 17 && mac.chars().all(|c| c.is_ascii_hexdigit() || c == ':');
+    is_mac.then(|| Link { index, mac: mac.to_owned() })
+}
+
+/// One line of `ip -o addr show`: device, address with prefix, whether it is a secondary one.
+fn parse_address(line: &str) -> Option<(&str, IpPrefix, bool)> {
+    let mut words = line.split_whitespace().skip(1);
+    let device = words.next()?;
+    let family = words.next()?;
+    let address = words.next()?;
+    let address = if address.contains('/') {
+        address.parse()
+    } else {
+        format!("{address}/{}", if family == "inet" { 32 } else { 128 }).parse()
+    };
+    Some((device, address.ok()?, line.contains(" secondary ")))
+}
+
+/// `10.0.0.10/32 on eth0`, if it is here.
+fn holder_of(lines: &[String], floating: IpPrefix) -> Option<String> {
+    let mut addresses = lines.iter().filter_map(|line| parse_address(line));
+    let (device, address, _) = addresses.find(|(_, address, _)| address.ip == floating.ip)?;
+    Some(format!("{address} on {device}"))
+}
+
+/// The host's own addresses that Linux removes together with the floating one: the secondary ones of its network, where
+/// it is the primary one (`promote_secondaries` aside).
+fn taken_along(lines: &[String], floating: IpPrefix) -> Vec<String> {
+    let all: Vec<_> = lines.iter().filter_map(|line| parse_address(line)).collect();
+    let Some((device, held, false)) = all.iter().find(|(_, address, _)| address.ip == floating.ip)
+    else {
+        return Vec::new();
+    };
+    all.iter()
+        .filter(|(on, address, secondary)| {
+            on == device && *secondary && address.bits == held.bits && same_network(*address, *held)
+        })
+        .map(|(_, address, _)| address.to_string())
+        .collect()
+}
+
+fn same_network(a: IpPrefix, b: IpPrefix) -> bool {
+    let bits = |prefix: IpPrefix| match prefix.ip {
+        std::net::IpAddr::V4(ip) => u32::from(ip).checked_shr(32 - u32::from(prefix.bits)),
+        std::net::IpAddr::V6(_) => None,
+    };
+    // IPv6 knows no secondary addresses of this kind.
+    bits(a).is_some() && bits(a) == bits(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(text: &str) -> Vec<String> {
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_link_is_read_and_nothing_else() {
+        let line = "7: eth0@if6: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc noqueue state UP mode DEFAULT \
+                    group default qlen 1000\\    link/ether 8e:1f:0a:00:b2:01 brd ff:ff:ff:ff:ff:ff link-netnsid 0";
+        let mac = "8e:1f:0a:00:b2:01".to_owned();
+        assert_eq!(parse_link(line), Some(Link { index: 7, mac }));
+        assert_eq!(
+            parse_link("1: lo: <LOOPBACK> mtu 65536\\    link/loopback 00:00:00:00:00:00 brd"),
+            None
+        );
+        assert_eq!(parse_link("Device \"eth9\" does not exist."), None);
+        assert!(is_loopback("1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536"));
+        assert!(!is_loopback("1: lo    inet 127.0.0.1/8 scope host lo"));
+    }
+
+    #[test]
+    fn a_primary_address_takes_its_network_along() {
+        let floating: IpPrefix = "10.0.0.10/24".parse().expect("an address");
+        let own_first = lines(
+            "2: eth0    inet 10.0.0.1/24 brd 10.0.0.255 scope global eth0\\ valid_lft forever\n\
+             2: eth0    inet 10.0.0.10/24 scope global secondary eth0\\ valid_lft forever",
+        );
+        assert_eq!(holder_of(&own_first, floating).as_deref(), Some("10.0.0.10/24 on eth0"));
+        assert!(taken_along(&own_first, floating).is_empty());
+        let floating_first = lines(
+            "2: eth0    inet 10.0.0.10/24 scope global eth0\\ valid_lft forever\n\
+             2: eth0    inet 10.0.1.1/24 scope global secondary eth0\\ valid_lft forever\n\
+             2: eth0    inet 10.0.0.1/24 scope global secondary eth0\\ valid_lft forever",
+        );
+        assert_eq!(taken_along(&floating_first, floating), ["10.0.0.1/24"]);
+        assert_eq!(holder_of(&lines("3: eth1 inet 10.0.0.11/24"), floating), None);
+    }
+}

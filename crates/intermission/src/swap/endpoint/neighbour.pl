@@ -1,0 +1,130 @@
+# Talks to the neighbours on one link about an IP address: ARP for IPv4, neighbour discovery for IPv6.
+# One command a line: WHAT INTERFACE-INDEX HARDWARE-ADDRESS IP
+#   announce   says that the address is here, now and some more times in the background, as long as it is here
+#   ask        prints the hardware address of everybody who says that it is with him
+# Ends every answer with a line "done" or "failed WHY". No single quotes in here: it travels in them.
+use strict;
+use Socket qw(:DEFAULT inet_pton AF_INET6 pack_sockaddr_in6);
+
+my @REPEATS = (0.1, 0.3, 0.7, 1.2, 2);
+my ($ASKED, $ASK_S) = (2, 0.25);
+my ($PACKET, $ETH_ARP, $ICMP6, $IPV6) = (17, 0x0806, 58, 41);
+my ($HOPS, $OUT, $BINDTODEVICE) = (18, 17, 25);
+
+sub link_address { my ($index, $hw) = @_; pack("S n i S C C a8", $PACKET, $ETH_ARP, $index, 1, 0, 6, $hw) }
+
+sub arp {
+    my ($index) = @_;
+    socket(my $link, $PACKET, SOCK_RAW, unpack("S", pack("n", $ETH_ARP))) or die "socket: $!\n";
+    bind($link, link_address($index, "")) or die "bind: $!\n";
+    $link;
+}
+
+# Sends only, and stays open: Linux takes 10 ms and more to close such a socket.
+my $arp_sender;
+sub arp_sender {
+    if (!$arp_sender) { socket($arp_sender, $PACKET, SOCK_RAW, 0) or die "socket: $!\n" }
+    $arp_sender;
+}
+
+sub arp_frame {
+    my ($kind, $hw, $from, $to) = @_;
+    my $all = "\xff" x 6;
+    pack("a6 a6 n n n C C n a6 a4 a6 a4", $all, $hw, $ETH_ARP, 1, 0x0800, 6, 4, $kind, $hw, $from,
+        $kind == 2 ? $all : "\0" x 6, $to);
+}
+
+sub icmp6 {
+    my ($index) = @_;
+    socket(my $link, AF_INET6, SOCK_RAW, $ICMP6) or die "socket: $!\n";
+    setsockopt($link, $IPV6, $HOPS, pack("i", 255)) or die "hop limit: $!\n";
+    setsockopt($link, $IPV6, $OUT, pack("i", $index)) or die "interface: $!\n";
+    $link;
+}
+
+# What to call to announce once.
+sub announcer {
+    my ($index, $hw, $ip) = @_;
+    if (my $address = inet_pton(AF_INET, $ip)) {
+        my ($link, $to) = (arp_sender(), link_address($index, "\xff" x 6));
+        return sub {
+            for my $kind (1, 2) { send($link, arp_frame($kind, $hw, $address, $address), 0, $to) or die "send: $!\n" }
+        };
+    }
+    my $address = inet_pton(AF_INET6, $ip) or die "not an address: $ip\n";
+    my $link = icmp6($index);
+    bind($link, pack_sockaddr_in6(0, $address)) or die "bind: $!\n";
+    my $to = pack_sockaddr_in6(0, inet_pton(AF_INET6, "ff02::1"), $index);
+    my $advertisement = pack("C C n N a16 C C a6", 136, 0, 0, 0x20000000, $address, 2, 1, $hw);
+    return sub { send($link, $advertisement, 0, $to) or die "send: $!\n" };
+}
+
+sub announce {
+    my ($index, $hw, $ip) = @_;
+    my $once = announcer($index, $hw, $ip);
+    $once->();
+    my $child = fork;
+    return if !defined $child || $child;
+    # The repeats outlive their session, and nobody waits for them.
+    $SIG{HUP} = "IGNORE";
+    open($_, "+<", "/dev/null") for *STDIN, *STDOUT, *STDERR;
+    for my $pause (@REPEATS) {
+        select(undef, undef, undef, $pause);
+        # It may have moved on: then whoever has it now announces it.
+        last unless `ip -o addr show to $ip`;
+        eval { $once->(); 1 } or last;
+    }
+    exit 0;
+}
+
+sub ask {
+    my ($index, $hw, $ip) = @_;
+    my ($link, $question, $to, $hear);
+    if (my $address = inet_pton(AF_INET, $ip)) {
+        $link = arp($index);
+        ($question, $to) = (arp_frame(1, $hw, "\0" x 4, $address), link_address($index, "\xff" x 6));
+        $hear = sub {
+            my ($from_hw, $from) = unpack("x22 a6 a4", $_[0]);
+            $from eq $address ? $from_hw : undef;
+        };
+    } else {
+        my $address = inet_pton(AF_INET6, $ip) or die "not an address: $ip\n";
+        $link = icmp6($index);
+        my $group = inet_pton(AF_INET6, "ff02::1:ff00:0");
+        substr($group, 13) = substr($address, 13);
+        $to = pack_sockaddr_in6(0, $group, $index);
+        $question = pack("C C n N a16 C C a6", 135, 0, 0, 0, $address, 1, 1, $hw);
+        $hear = sub {
+            my ($type, $target, $option, $from_hw) = unpack("C x7 a16 C x a6", $_[0]);
+            $type == 136 && $target eq $address && $option == 2 ? $from_hw : undef;
+        };
+    }
+    my %heard;
+    for (1 .. $ASKED) {
+        send($link, $question, 0, $to) or die "send: $!\n";
+        my $left = $ASK_S;
+        while ($left > 0) {
+            my $ready = "";
+            vec($ready, fileno($link), 1) = 1;
+            (my $found, $left) = select($ready, undef, undef, $left);
+            last unless $found > 0;
+            recv($link, my $frame, 2048, 0);
+            next if length $frame < 32;
+            my $from = $hear->($frame);
+            $heard{join ":", unpack("(H2)*", $from)} = 1 if defined $from;
+        }
+    }
+    print "$_\n" for sort keys %heard;
+}
+
+$| = 1;
+$SIG{CHLD} = "IGNORE";
+eval { arp_sender() };
+print "done\n";
+while (my $line = <STDIN>) {
+    my ($what, $index, $mac, $ip) = split " ", $line;
+    (my $hw = $mac) =~ tr/://d;
+    $hw = pack("H12", $hw);
+    if (eval { $what eq "ask" ? ask($index, $hw, $ip) : announce($index, $hw, $ip); 1 }) { print "done\n" }
+    else { print "failed $@" }
+}

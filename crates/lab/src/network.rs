@@ -1,0 +1,159 @@
+//! A network of its own for a stage: hosts in namespaces, on one bridge, with nothing else on it.
+//!
+//! A namespace lives as long as the process that was started in it: nothing has a name outside, and nothing is left
+//! behind however the owner ends. Needs root.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+use tokio::time::Instant;
+
+use crate::stage::{Part, StageError};
+
+/// The hosts' addresses and the floating one are all of this network.
+const NETWORK: [u8; 3] = [10, 77, 0];
+const BITS: u8 = 24;
+/// The last byte of the floating address.
+const FLOATING: u8 = 100;
+/// The device of every host.
+pub const DEVICE: &str = "eth0";
+/// How long a namespace may take to be there.
+const READY_DEADLINE: Duration = Duration::from_secs(10);
+const READY_POLL: Duration = Duration::from_millis(2);
+
+/// A host: a namespace with one device on the bridge.
+#[derive(Debug)]
+pub struct Host {
+    holder: Part,
+    number: u8,
+}
+
+/// Hosts that reach each other and nobody else.
+#[derive(Debug)]
+pub struct Network {
+    /// In the order they were asked for; their addresses count from 1.
+    pub hosts: Vec<Host>,
+    switch: Host,
+}
+
+impl Host {
+    async fn start(number: u8) -> Result<Self, StageError> {
+        let folder = Part::folder_for("namespace")?;
+        let holder =
+            Part::start("namespace", folder, &["unshare", "-n", "sleep", "infinity"], &[])?;
+        let host = Self { holder, number };
+        let own = namespace("self")?;
+        let deadline = Instant::now() + READY_DEADLINE;
+        // Until then a command would run in our own namespace.
+        while namespace(&host.holder.pid().to_string())? == own {
+            if host.holder.has_ended()? || Instant::now() > deadline {
+                return Err(host
+                    .holder
+                    .not_ready("it made no namespace: is this root?".to_owned()));
+            }
+            tokio::time::sleep(READY_POLL).await;
+        }
+        host.ip(&["link", "set", "lo", "up"]).await?;
+        Ok(host)
+    }
+
+    /// What is put before a command to run it on this host.
+    #[must_use]
+    pub fn exec(&self) -> Vec<String> {
+        let pid = self.holder.pid().to_string();
+        ["nsenter", "-t", &pid, "-n", "--"].map(str::to_owned).into()
+    }
+
+    /// Its own address.
+    #[must_use]
+    pub fn address(&self) -> Ipv4Addr {
+        let [a, b, c] = NETWORK;
+        Ipv4Addr::new(a, b, c, self.number)
+    }
+
+    /// The same in the IPv6 network.
+    #[must_use]
+    pub fn address_v6(&self) -> String {
+        format!("fd77::{}", self.number)
+    }
+
+    /// Runs `ip` on this host; returns what it printed.
+    pub async fn ip(&self, arguments: &[&str]) -> Result<String, StageError> {
+        let words: Vec<&str> = std::iter::once("ip").chain(arguments.iter().copied()).collect();
+        self.run(&words).await
+    }
+
+    /// Runs a command on this host; returns what it printed.
+    pub async fn run(&self, words: &[&str]) -> Result<String, StageError> {
+        let what = format!("`{}` in a namespace", words.join(" "));
+        let mut exec = self.exec();
+        exec.extend(words.iter().map(|word| (*word).to_owned()));
+        let (program, arguments) = exec.split_first().expect("nsenter is there");
+        let output = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .map_err(|source| StageError::io(what.clone(), source))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Err(StageError::io(what, io::Error::other(said)))
+    }
+}
+
+impl Network {
+    /// So many hosts; the first has the floating address.
+    pub async fn start(hosts: u8) -> Result<Self, StageError> {
+        let switch = Host::start(0).await?;
+        switch.ip(&["link", "add", "br0", "type", "bridge"]).await?;
+        switch.ip(&["link", "set", "br0", "up"]).await?;
+        let mut network = Self { hosts: Vec::new(), switch };
+        for number in 1..=hosts {
+            let host = Host::start(number).await?;
+            network.connect(&host).await?;
+            network.hosts.push(host);
+        }
+        if let Some(first) = network.hosts.first() {
+            first.ip(&["addr", "add", &Self::floating_prefix(), "dev", DEVICE]).await?;
+        }
+        Ok(network)
+    }
+
+    async fn connect(&self, host: &Host) -> Result<(), StageError> {
+        let (port, pid) = (format!("port{}", host.number), host.holder.pid().to_string());
+        let switch = &self.switch;
+        let pair = ["link", "add", &port, "type", "veth", "peer", "name", DEVICE, "netns", &pid];
+        switch.ip(&pair).await?;
+        switch.ip(&["link", "set", &port, "master", "br0", "up"]).await?;
+        let (v4, v6) = (format!("{}/{BITS}", host.address()), format!("{}/64", host.address_v6()));
+        host.ip(&["addr", "add", &v4, "dev", DEVICE]).await?;
+        host.ip(&["addr", "add", &v6, "dev", DEVICE, "nodad"]).await?;
+        host.ip(&["link", "set", DEVICE, "up"]).await?;
+        Ok(())
+    }
+
+    /// The address clients use.
+    #[must_use]
+    pub fn floating() -> Ipv4Addr {
+        let [a, b, c] = NETWORK;
+        Ipv4Addr::new(a, b, c, FLOATING)
+    }
+
+    /// As a host has it.
+    #[must_use]
+    pub fn floating_prefix() -> String {
+        format!("{}/{BITS}", Self::floating())
+    }
+}
+
+fn namespace(process: &str) -> Result<std::path::PathBuf, StageError> {
+    let path = format!("/proc/{process}/ns/net");
+    std::fs::read_link(&path)
+        .map_err(|source| StageError::io(format!("cannot read {path}"), source))
+}
