@@ -14,12 +14,12 @@ use crate::{
     },
     mysql::{Access, ClientAddress, MySqlServer},
     swap::{
-        endpoint::{CommandEndpoint, Endpoint, Endpoints, FloatingIp, Host},
+        endpoint::{CommandEndpoint, Endpoint, Endpoints, FloatingIp, HaProxy, Host},
         front::Front,
         gates::{AllGates, Gates},
         hold_file::HoldFile,
         observation::Address,
-        plan::Request,
+        plan::{Request, Withdrawal},
         run::{self, Parties},
         server::Server,
     },
@@ -59,7 +59,7 @@ impl Assembly {
             apps: self.swap.apps.clone(),
             bounds: self.swap.bounds.clone(),
             endpoint: self.parties.endpoint.bound(),
-            withdraws: self.parties.endpoint.withdraws(),
+            withdrawal: self.parties.endpoint.withdrawal().map(Withdrawal),
             canary: self.parties.front.is_some(),
         }
     }
@@ -83,6 +83,14 @@ fn endpoints(cluster: &Cluster, swap: &Swap) -> anyhow::Result<Endpoints> {
         let hosts = hosts.context("a server has no device for the floating IP")?;
         let probe = floating.probe.clone();
         all.push(Arc::new(FloatingIp::new(floating.address, hosts, probe, floating.timeout)));
+    }
+    if let Some(haproxy) = &swap.haproxy {
+        let name = |server: &cluster::Server| {
+            haproxy.servers.get(&server.name).unwrap_or(&server.name).clone()
+        };
+        let servers = cluster.servers.iter().map(|s| (s.address(), name(s))).collect();
+        let (sockets, backend) = (haproxy.sockets.clone(), haproxy.backend.clone());
+        all.push(Arc::new(HaProxy::new(sockets, backend, servers, haproxy.timeout)));
     }
     if let Some(endpoint) = &swap.endpoint {
         let (program, args) =

@@ -130,7 +130,7 @@ fn announce(steps: &Steps) -> String {
     lines.push(format!(
         "users wait at most {:?} for requests in flight, then {:?}; over that everything is taken back",
         plan.bounds.drain,
-        plan.bounds.longest_hold().saturating_sub(plan.bounds.drain)
+        plan.longest_hold().saturating_sub(plan.bounds.drain)
     ));
     lines.extend(warned(&plan.warnings));
     lines.push("should this process or this machine die:".to_owned());

@@ -1,6 +1,6 @@
 //! `[cluster]` and `[swap]`: the two servers, who logs in, and what a swap may take.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,7 @@ pub const DEFAULT_MARKER_SCHEMA: &str = "intermission";
 pub const DEFAULT_ATTEMPTS: u32 = 3;
 pub const DEFAULT_BACKOFF: Duration = Duration::from_secs(2);
 pub const DEFAULT_FLOATING_IP_TIMEOUT: Duration = Duration::from_secs(1);
+pub const DEFAULT_HAPROXY_TIMEOUT: Duration = Duration::from_secs(1);
 pub const DEFAULT_ENDPOINT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An attempt that is taken back is felt, if hardly; more of them than this need a person.
@@ -105,6 +106,8 @@ pub struct Swap {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floating_ip: Option<FloatingIpSettings>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub haproxy: Option<HaProxySettings>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<EndpointCommand>,
     /// Where clients reach the primary. A write by this way must land on the new primary before anybody is released.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -131,6 +134,20 @@ pub struct FloatingIpSettings {
     /// that is this machine.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub probe: Vec<String>,
+}
+
+/// A backend of HAProxy that clients find the primary by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HaProxySettings {
+    /// The runtime API of every HAProxy: paths of unix sockets, or `host:port`; level admin.
+    pub sockets: Vec<String>,
+    pub backend: String,
+    /// A server's name in the backend, where that is not its name here.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub servers: BTreeMap<String, String>,
+    #[serde(with = "friendly", default = "default_haproxy_timeout")]
+    pub timeout: Duration,
 }
 
 /// Where clients reach the primary.
@@ -224,8 +241,8 @@ impl Swap {
             let mend = "name the apps to hold during a swap";
             return Err(Fault::new("swap.apps", "is empty or has an empty name", mend));
         }
-        if self.endpoint.is_none() && self.floating_ip.is_none() {
-            let mend = "write floating_ip = { address = \"10.0.0.10/32\" } or endpoint = { command = […] }";
+        if self.endpoint.is_none() && self.floating_ip.is_none() && self.haproxy.is_none() {
+            let mend = "write floating_ip = {…}, haproxy = {…} or endpoint = { command = […] }";
             return Err(Fault::new(
                 "swap",
                 "says nothing of how clients are led to the new primary",
@@ -234,6 +251,9 @@ impl Swap {
         }
         if let Some(endpoint) = &self.endpoint {
             endpoint.check()?;
+        }
+        if let Some(haproxy) = &self.haproxy {
+            haproxy.check()?;
         }
         if self.floating_ip.as_ref().is_some_and(|floating| floating.timeout.is_zero()) {
             let mend = "write for example \"2s\"";
@@ -257,6 +277,31 @@ impl Swap {
                 Err(Fault::new(key, "is zero", "write a duration like \"250ms\""))
             }
             None => Ok(()),
+        }
+    }
+}
+
+impl HaProxySettings {
+    /// What becomes part of a command is plain.
+    fn check(&self) -> Result<(), Fault> {
+        if self.sockets.is_empty() || self.sockets.iter().any(String::is_empty) {
+            let mend = "write [\"/run/haproxy/admin.sock\"]";
+            return Err(Fault::new("swap.haproxy.sockets", "is empty or has an empty name", mend));
+        }
+        if self.timeout.is_zero() {
+            return Err(Fault::new("swap.haproxy.timeout", "is zero", "write for example \"1s\""));
+        }
+        let plain = |name: &String| {
+            let known = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+            !name.is_empty() && name.chars().all(known)
+        };
+        match self.servers.values().chain([&self.backend]).find(|name| !plain(name)) {
+            None => Ok(()),
+            Some(name) => Err(Fault::new(
+                "swap.haproxy",
+                format!("{name:?} is no name of a backend or server"),
+                "use letters, digits, dashes, dots, colons and underscores, as HAProxy does",
+            )),
         }
     }
 }
@@ -300,6 +345,10 @@ const fn default_backoff() -> Duration {
     DEFAULT_BACKOFF
 }
 
+const fn default_haproxy_timeout() -> Duration {
+    DEFAULT_HAPROXY_TIMEOUT
+}
+
 const fn default_floating_ip_timeout() -> Duration {
     DEFAULT_FLOATING_IP_TIMEOUT
 }
@@ -330,6 +379,8 @@ mod tests {
         assert_eq!(endpoint.start, super::Start::default());
         let floating = swap.floating_ip.expect("a floating IP");
         assert_eq!(floating.timeout, super::DEFAULT_FLOATING_IP_TIMEOUT);
+        let haproxy = swap.haproxy.expect("a backend");
+        assert_eq!(haproxy.timeout, super::DEFAULT_HAPROXY_TIMEOUT);
         assert_eq!(swap.client_address.expect("there").port, super::DEFAULT_PORT);
         assert_eq!(
             (swap.attempts, swap.backoff),
@@ -364,6 +415,7 @@ mod tests {
             ("exec = [\"ssh\", \"root@db1.internal\"]", "exec = [\"\"]", "cluster.servers[0].exec"),
             ("address = \"10.0.0.10/32\"", "address = \"10.0.0.10\"", "10.0.0.10"),
             ("timeout = \"1s\"", "timeout = \"0s\"", "swap.floating_ip.timeout"),
+            ("backend = \"mysql\"", "backend = \"a; b\"", "swap.haproxy"),
             ("host = \"10.0.0.10\"", "host = \"\"", "swap.client_address"),
             ("attempts = 3", "attempts = 0", "swap.attempts"),
             ("backoff = \"2s\"", "backoff = \"2h\"", "swap.backoff"),

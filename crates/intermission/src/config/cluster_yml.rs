@@ -168,6 +168,7 @@ impl ClusterYml {
                     timeout: cluster::DEFAULT_FLOATING_IP_TIMEOUT,
                     probe: self.probe.clone(),
                 }),
+                haproxy: None,
                 endpoint: None,
                 client_address,
                 attempts: cluster::DEFAULT_ATTEMPTS,

@@ -2,6 +2,7 @@
 
 mod command;
 mod floating_ip;
+mod haproxy;
 mod session;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -11,6 +12,7 @@ use async_trait::async_trait;
 pub use self::{
     command::{CommandEndpoint, Start},
     floating_ip::{FloatingIp, Host, IpPrefix, PrefixError},
+    haproxy::HaProxy,
 };
 use super::{observation::Address, observation::EndpointView};
 
@@ -26,9 +28,10 @@ pub trait Endpoint: Send + Sync + fmt::Debug {
     /// Does what can be done before users wait, and moves nobody.
     async fn prepare(&self) -> Result<(), EndpointError>;
 
-    /// Whether there is something to take away from the old primary before its fence.
-    fn withdraws(&self) -> bool {
-        false
+    /// How long it may take to take something away from the old primary before its fence, and as long to give it back;
+    /// none where there is nothing to take away.
+    fn withdrawal(&self) -> Option<Duration> {
+        None
     }
 
     /// No new connection finds `old` by the clients' address any more.
@@ -103,8 +106,8 @@ impl Endpoint for Endpoints {
         Ok(())
     }
 
-    fn withdraws(&self) -> bool {
-        self.0.iter().any(|endpoint| endpoint.withdraws())
+    fn withdrawal(&self) -> Option<Duration> {
+        self.0.iter().filter_map(|endpoint| endpoint.withdrawal()).reduce(|a, b| a + b)
     }
 
     async fn withdraw(&self, old: &Address) -> Result<String, EndpointError> {

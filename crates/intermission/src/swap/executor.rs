@@ -234,7 +234,8 @@ impl<L: Log> Executor<L> {
             Step::Settle => bounds.settle,
             Step::Fence => bounds.fence,
             Step::CatchUp => bounds.catch_up,
-            Step::Withdraw | Step::Endpoint => self.steps.plan.endpoint,
+            Step::Withdraw => self.steps.plan.withdrawal.map_or(Duration::ZERO, |bound| bound.0),
+            Step::Endpoint => self.steps.plan.endpoint,
             Step::Canary => (bounds.statement + bounds.connect) * 2,
             Step::Prove => bounds.prove,
             Step::Lock

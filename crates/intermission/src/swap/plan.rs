@@ -38,20 +38,28 @@ pub struct Plan {
     /// How long the endpoint may take.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub endpoint: Duration,
-    /// Whether the endpoint takes something away from the old primary before its fence.
-    pub withdraws: bool,
+    /// How long the endpoint may take to take something away from the old primary before its fence, and as long to give it
+    /// back; none where it takes nothing away.
+    pub withdrawal: Option<Withdrawal>,
     /// Whether a write by way of the clients' address is tried before anybody is released.
     pub canary: bool,
     /// What the operator should know and what is no reason not to swap.
     pub warnings: Vec<Refusal>,
 }
 
+/// A bound of the withdrawal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Withdrawal(
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")] pub Duration,
+);
+
 impl Plan {
     /// Whether the step belongs to this swap.
     #[must_use]
     pub const fn has(&self, step: Step) -> bool {
         match step {
-            Step::Withdraw => self.withdraws,
+            Step::Withdraw => self.withdrawal.is_some(),
             Step::Canary => self.canary,
             Step::Lock
             | Step::Quiet
@@ -71,6 +79,12 @@ impl Plan {
         }
     }
 
+    /// The longest an attempt can keep users waiting before it is committed or taken back.
+    #[must_use]
+    pub fn longest_hold(&self) -> Duration {
+        check::longest_hold(&self.bounds, self.withdrawal)
+    }
+
     /// The steps of this swap, in order.
     pub fn steps(&self) -> impl DoubleEndedIterator<Item = Step> {
         Step::ALL.into_iter().filter(|step| self.has(*step))
@@ -86,8 +100,8 @@ pub struct Request {
     pub apps: Vec<String>,
     pub bounds: Bounds,
     pub endpoint: Duration,
-    /// As [`Plan::withdraws`].
-    pub withdraws: bool,
+    /// As [`Plan::withdrawal`].
+    pub withdrawal: Option<Withdrawal>,
     /// As [`Plan::canary`].
     pub canary: bool,
 }
@@ -150,7 +164,7 @@ pub fn plan(observation: &Observation, request: &Request) -> Result<Planned, Vec
         apps: request.apps.clone(),
         bounds: request.bounds.clone(),
         endpoint: request.endpoint,
-        withdraws: request.withdraws,
+        withdrawal: request.withdrawal,
         canary: request.canary,
         warnings,
     })))
@@ -267,7 +281,7 @@ pub(crate) fn example() -> Plan {
         apps: vec!["shop".to_owned()],
         bounds: Bounds::default(),
         endpoint: Duration::from_secs(1),
-        withdraws: true,
+        withdrawal: Some(Withdrawal(Duration::from_secs(1))),
         canary: true,
         warnings: Vec::new(),
     }

@@ -202,7 +202,7 @@ impl Bench {
                 ..Bounds::default()
             },
             endpoint: Duration::from_secs(5),
-            withdraws: false,
+            withdrawal: None,
             canary: false,
         }
     }

@@ -31,6 +31,7 @@ mod bench;
 mod check;
 mod emergency;
 mod fence;
+mod haproxy;
 mod moment;
 mod privilege;
 mod restart;

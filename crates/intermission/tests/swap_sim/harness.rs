@@ -6,7 +6,7 @@ use intermission::swap::{
     executor::{Executor, Listener, Log, ResumeError},
     machine::State,
     observation::{Access, Address, Flavor},
-    plan::{Party, Plan},
+    plan::{Party, Plan, Withdrawal},
     record::{Ending, Record},
     run::Parties,
     server::Server,
@@ -84,7 +84,7 @@ pub(crate) fn plan(flavor: Flavor) -> Plan {
         apps: vec!["shop".to_owned()],
         bounds: Bounds::default(),
         endpoint: Duration::from_secs(1),
-        withdraws: true,
+        withdrawal: Some(Withdrawal(Duration::from_secs(1))),
         canary: true,
         warnings: Vec::new(),
     }

@@ -316,8 +316,8 @@ impl Endpoint for SimEndpoint {
         Duration::from_secs(1)
     }
 
-    fn withdraws(&self) -> bool {
-        true
+    fn withdrawal(&self) -> Option<Duration> {
+        Some(Duration::from_secs(1))
     }
 
     async fn withdraw(&self, old: &Address) -> Result<String, EndpointError> {

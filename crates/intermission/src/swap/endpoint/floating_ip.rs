@@ -147,8 +147,8 @@ impl Endpoint for FloatingIp {
         Ok(())
     }
 
-    fn withdraws(&self) -> bool {
-        true
+    fn withdrawal(&self) -> Option<Duration> {
+        Some(self.bound())
     }
 
     async fn withdraw(&self, old: &Address) -> Result<String, EndpointError> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Request, Side, Words};
+use super::{Request, Side, Withdrawal, Words};
 use crate::swap::{
     observation::{Flavor, Observation, ReplicaView, ThreadState},
     refusal::{Code, Refusal},
@@ -27,11 +27,15 @@ pub(super) fn check_reachable(observation: &Observation) -> Vec<Refusal> {
         .collect()
 }
 
+/// The longest an attempt can keep users waiting before it is committed or taken back: off the old primary and back on it
+/// included.
+pub(super) fn longest_hold(bounds: &Bounds, withdrawal: Option<Withdrawal>) -> Duration {
+    bounds.longest_hold() + withdrawal.map_or(Duration::ZERO, |withdrawal| withdrawal.0 * 2)
+}
+
 pub(super) fn check_lease(request: &Request) -> Option<Refusal> {
     let bounds = &request.bounds;
-    // Off the old primary, and back on it.
-    let moves = if request.withdraws { request.endpoint * 2 } else { Duration::ZERO };
-    let longest = bounds.longest_hold() + moves;
+    let longest = longest_hold(bounds, request.withdrawal);
     (bounds.lease < longest).then(|| {
         Refusal::new(
             Code::LeaseTooShort,

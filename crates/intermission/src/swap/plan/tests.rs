@@ -80,7 +80,7 @@ pub(super) fn request(to: Option<&str>) -> Request {
         to: to.map(str::to_owned),
         apps: vec!["shop".to_owned()],
         endpoint: bounds.statement,
-        withdraws: false,
+        withdrawal: None,
         canary: false,
         bounds,
     }
