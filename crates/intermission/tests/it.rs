@@ -18,6 +18,7 @@ mod it {
     mod hold_client;
     mod proxy;
     mod restart;
+    mod several;
     mod stop;
     mod upstream;
     mod wire;
