@@ -13,7 +13,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 pub(crate) use self::exit::Exit;
 pub(crate) use self::printer::Printer;
 use crate::commands::{
-    check, completions, config, hold, journal, man, recover, release, serve, status, swap,
+    check, completions, config, grants, hold, journal, man, recover, release, serve, status, swap,
 };
 use crate::config::{Config, cluster_yml};
 
@@ -56,6 +56,8 @@ enum Command {
     Swap(swap::Args),
     /// Finish or take back a swap that was interrupted
     Recover,
+    /// Print the least privileges of the two accounts, as a script
+    Grants(grants::Args),
     /// Past swaps: steps, timings, what users saw
     Journal(journal::Args),
     /// Look at the configuration
@@ -119,6 +121,7 @@ impl Cli {
             Command::Check(args) => block_on(check::run(&args, &load()?, printer)),
             Command::Swap(args) => block_on(swap::run(&args, &load()?, printer)),
             Command::Recover => block_on(recover::run(&load()?, printer)),
+            Command::Grants(args) => grants::run(&args, &load()?, printer),
             Command::Journal(args) => journal::run(&args, &load()?, printer),
             Command::Config(command) => config::run(command, &load()?, printer),
             Command::Completions(args) => Ok(completions::run(&args, printer)),

@@ -4,6 +4,7 @@ mod acting;
 mod dialect;
 mod fence;
 mod front;
+pub mod grants;
 mod marker;
 mod observe;
 mod privilege;

@@ -217,6 +217,12 @@ impl Bench {
         run::swap(&parties, self.journals(), request, |_| true, cancel, listener).await.unwrap()
     }
 
+    /// By other accounts or by another way to the servers than the bench's own.
+    pub(crate) async fn swap_by(&self, parties: &Parties, request: &Request) -> Report {
+        let (cancel, listener) = (CancellationToken::new(), Arc::new(|_: &_| {}));
+        run::swap(parties, self.journals(), request, |_| true, cancel, listener).await.unwrap()
+    }
+
     /// The newest journal.
     pub(crate) fn journal(&self) -> Vec<Entry> {
         let id = journal::list(self.journals()).unwrap().pop().expect("a journal");

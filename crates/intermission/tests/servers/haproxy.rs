@@ -126,19 +126,9 @@ async fn server_id(conn: &mut mysql_async::Conn) -> u32 {
 }
 
 async fn swap(bench: &Bench, parties: &Parties) -> (Ending, Option<String>) {
-    let request = request();
-    let report = run::swap(
-        parties,
-        bench.journals(),
-        &request,
-        |_| true,
-        tokio_util::sync::CancellationToken::new(),
-        Arc::new(|_| {}),
-    );
-    match report.await.unwrap() {
+    match bench.swap_by(parties, &request()).await {
         Report::Ended { ending, cause, .. } => (ending, cause),
-        Report::Refused(refusals) => panic!("{refusals:?}"),
-        Report::NothingToDo(name) => panic!("{name} is the primary already"),
+        other @ (Report::Refused(_) | Report::NothingToDo(_)) => panic!("{other:?}"),
     }
 }
 

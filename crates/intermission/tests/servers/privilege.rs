@@ -1,11 +1,15 @@
 //! Each privilege of the operator's account taken away, one at a time.
 
-use intermission::swap::refusal::Code;
+use intermission::{
+    config::secret::{Account, Secret},
+    mysql::grants::{Accounts, PASSWORD, script},
+    swap::{record::Ending, refusal::Code, run::Report},
+};
 use lab::server::Flavor;
 
 use crate::bench::Bench;
 
-on_both!(each_missing_privilege_is_named);
+on_both!(each_missing_privilege_is_named, the_printed_grants_are_enough_for_a_swap);
 
 /// What is revoked, and how often the check says so: on a read-only server the marker is not tried.
 const MARIADB: [(&str, usize); 10] = [
@@ -74,3 +78,37 @@ const MARKER: [&str; 3] = [
      written TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP)",
     "INSERT INTO intermission.marker (id, swap) VALUES (1, 'earlier')",
 ];
+
+/// Other accounts than the bench's own, with nothing but what the script gives them.
+async fn the_printed_grants_are_enough_for_a_swap(flavor: Flavor) {
+    let bench = Bench::new(flavor).await;
+    let accounts = Accounts {
+        operator: "swapper",
+        replication: "follower",
+        marker_schema: "marks",
+        shows_databases: true,
+    };
+    let of = match flavor {
+        Flavor::MariaDb => intermission::swap::observation::Flavor::MariaDb,
+        Flavor::MySql => intermission::swap::observation::Flavor::MySql,
+    };
+    let script = script(of, accounts).replace(PASSWORD, "secret-enough");
+    let statements: Vec<&str> = script.lines().map(|line| line.trim_end_matches(';')).collect();
+    bench.sql(0, statements).await;
+    bench.pair.wait_replicated().await.unwrap();
+    let account =
+        |user: &str| Account { user: user.to_owned(), password: Secret::new("secret-enough") };
+    for _ in 0..2 {
+        let parties = bench.parties_of([0, 1].map(|index| intermission::mysql::Access {
+            account: account("swapper"),
+            replication: account("follower"),
+            source_replication: account("follower"),
+            marker_schema: "marks".to_owned(),
+            database: Some("ledger".to_owned()),
+            ..bench.access(index)
+        }));
+        let report = bench.swap_by(&parties, &Bench::request()).await;
+        let Report::Ended { ending, cause, .. } = report else { panic!("{report:?}") };
+        assert_eq!((ending, cause), (Ending::Swapped, None));
+    }
+}

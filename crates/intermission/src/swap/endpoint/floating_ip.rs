@@ -84,14 +84,13 @@ impl FloatingIp {
         Self { address, hosts, probe: Probe::new(probe, address), timeout }
     }
 
-    fn host(&self, server: &Address) -> Result<&Reach, EndpointError> {
-        self.hosts.iter().find(|reach| reach.host.address == *server).map(AsRef::as_ref).ok_or_else(
-            || EndpointError::Host {
-                server: server.to_string(),
-                doing: format!("move {}", self.address),
-                reason: "no network device of it is configured".to_owned(),
-            },
-        )
+    fn host(&self, server: &Address) -> Result<&Arc<Reach>, EndpointError> {
+        let found = self.hosts.iter().find(|reach| reach.host.address == *server);
+        found.ok_or_else(|| EndpointError::Host {
+            server: server.to_string(),
+            doing: format!("move {}", self.address),
+            reason: "no network device of it is configured".to_owned(),
+        })
     }
 
     /// On `to`, announced, and surely not on `from` unless that does not answer; returns what is left to say.
@@ -99,11 +98,8 @@ impl FloatingIp {
         let (to, from) = (self.host(to)?, self.host(from)?);
         // It was taken off there before: a host that has died since keeps nobody waiting.
         let left = from.remove(self.timeout).await.err();
-        let ((), moved) = tokio::join!(from.end_connections(self.timeout), async {
-            to.add(self.timeout).await?;
-            to.announce(self.timeout).await
-        });
-        moved?;
+        to.add(self.timeout).await?;
+        to.announce(self.timeout).await?;
         Ok(left.map_or_else(String::new, |error| format!("not looked at: {error}")))
     }
 }

@@ -15,7 +15,6 @@ use crate::swap::{
 const IP: &str = "echo done; exec ip -o -force -batch -";
 /// Asked last: `ip` has no other sign that it is done. Every host has it, under this name.
 const ASK_LOOPBACK: &str = "link show lo\n";
-const SHELL: &str = "echo done";
 /// How long a login on a host may take, before anybody waits.
 const LOGIN_BOUND: Duration = Duration::from_secs(10);
 const NEIGHBOUR: &str = include_str!("../neighbour.pl");
@@ -39,7 +38,6 @@ pub(super) struct Reach {
     floating: IpPrefix,
     ip: Mutex<Option<Session>>,
     neighbour: Mutex<Option<Session>>,
-    shell: Mutex<Option<Session>>,
     link: Mutex<Option<Link>>,
 }
 
@@ -52,8 +50,8 @@ struct Link {
 
 impl Reach {
     pub(super) fn new(host: Host, floating: IpPrefix) -> Self {
-        let (ip, neighbour, shell) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { host, floating, ip, neighbour, shell, link: Mutex::default() }
+        let (ip, neighbour, link) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { host, floating, ip, neighbour, link }
     }
 
     /// Starts what moving the address needs, unless it waits already.
@@ -61,7 +59,6 @@ impl Reach {
         self.link(bound).await?;
         let doing = "start perl, which announces the address";
         self.tell(&self.neighbour, &neighbour(), "", is_verdict, (doing, bound)).await?;
-        self.tell(&self.shell, SHELL, "", is_verdict, ("start a shell", bound)).await?;
         Ok(())
     }
 
@@ -114,19 +111,6 @@ impl Reach {
             );
         }
         Ok(())
-    }
-
-    /// Ends this host's connections by the address after it has moved: nobody can use them any more, and a server takes
-    /// longer to end them itself. Linux may be built without that, so that nothing depends on it.
-    pub(super) async fn end_connections(&self, bound: Duration) {
-        let family = if self.floating.ip.is_ipv4() { 4 } else { 6 };
-        let order =
-            format!("ss -KtnH{family} src {} >/dev/null 2>&1; echo done\n", self.floating.ip);
-        let doing = "end the connections by the floating IP";
-        if let Err(error) = self.tell(&self.shell, SHELL, &order, is_verdict, (doing, bound)).await
-        {
-            tracing::debug!(%error, "the server ends them");
-        }
     }
 
     /// Once before this returns, and some more times in the background.

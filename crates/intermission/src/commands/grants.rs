@@ -1,0 +1,42 @@
+//! `intermission grants`: the least privileges of the configured accounts, as a script.
+
+use anyhow::Context;
+
+use crate::{
+    cli::{Exit, Printer},
+    config::Config,
+    mysql::grants::{Accounts, script},
+    swap::observation::Flavor,
+};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Which servers: their privileges have other names
+    #[arg(value_enum)]
+    server: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Kind {
+    #[value(name = "mariadb")]
+    MariaDb,
+    #[value(name = "mysql")]
+    MySql,
+}
+
+pub(crate) fn run(args: &Args, config: &Config, printer: &Printer) -> anyhow::Result<Exit> {
+    let cluster = config.cluster.as_ref().context("the configuration has no [cluster] section")?;
+    let flavor = match args.server {
+        Kind::MariaDb => Flavor::MariaDb,
+        Kind::MySql => Flavor::MySql,
+    };
+    let accounts = Accounts {
+        operator: &cluster.user,
+        replication: &cluster.replication.user,
+        marker_schema: &cluster.marker_schema,
+        shows_databases: cluster.servers.iter().any(|server| server.database.is_some()),
+    };
+    printer.talk("run this on the primary, with the passwords filled in; replication takes it to the replica");
+    printer.data(script(flavor, accounts));
+    Ok(Exit::Done)
+}

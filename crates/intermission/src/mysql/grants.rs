@@ -1,0 +1,77 @@
+//! The least that the two accounts need, as a script. `intermission check` tries each of them.
+
+use crate::swap::observation::Flavor;
+
+/// Where a person writes the password: it is never printed.
+pub const PASSWORD: &str = "PASSWORD";
+
+/// MariaDB needs no privilege to list prepared XA transactions, nor for the processlist's transactions beyond PROCESS.
+const MARIADB: &str = "READ_ONLY ADMIN, CONNECTION ADMIN, REPLICATION SLAVE ADMIN, SLAVE MONITOR, BINLOG MONITOR, PROCESS, RELOAD";
+const MYSQL: &str = "SYSTEM_VARIABLES_ADMIN, CONNECTION_ADMIN, REPLICATION_SLAVE_ADMIN, XA_RECOVER_ADMIN, \
+                     REPLICATION CLIENT, PROCESS, RELOAD";
+
+/// What the script is for.
+#[derive(Debug, Clone, Copy)]
+pub struct Accounts<'a> {
+    /// The account that swaps.
+    pub operator: &'a str,
+    /// What replicas log in with.
+    pub replication: &'a str,
+    pub marker_schema: &'a str,
+    /// Whether an application's database is looked for.
+    pub shows_databases: bool,
+}
+
+/// The script for the primary; replication takes it to the replica.
+#[must_use]
+pub fn script(flavor: Flavor, accounts: Accounts<'_>) -> String {
+    let Accounts { operator, replication, marker_schema, shows_databases } = accounts;
+    let (operator, replication) = (quoted(operator), quoted(replication));
+    let mut global = match flavor {
+        Flavor::MariaDb => MARIADB,
+        Flavor::MySql => MYSQL,
+    }
+    .to_owned();
+    if shows_databases {
+        global.push_str(", SHOW DATABASES");
+    }
+    let mut lines = vec![
+        format!("CREATE USER {operator}@'%' IDENTIFIED BY '{PASSWORD}';"),
+        format!("GRANT {global} ON *.* TO {operator}@'%';"),
+        format!("GRANT SELECT, INSERT, UPDATE, CREATE ON {marker_schema}.* TO {operator}@'%';"),
+    ];
+    if flavor == Flavor::MySql {
+        lines.push(format!("GRANT SELECT ON performance_schema.* TO {operator}@'%';"));
+    }
+    lines.push(format!("CREATE USER {replication}@'%' IDENTIFIED BY '{PASSWORD}';"));
+    lines.push(format!("GRANT REPLICATION SLAVE ON *.* TO {replication}@'%';"));
+    lines.join("\n")
+}
+
+/// A name as SQL takes it.
+fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manual_has_the_scripts() {
+        let manual = include_str!("../../../../docs/PRIVILEGES.md");
+        let accounts = Accounts {
+            operator: "intermission",
+            replication: "repl",
+            marker_schema: "intermission",
+            shows_databases: false,
+        };
+        for flavor in [Flavor::MariaDb, Flavor::MySql] {
+            let script = script(flavor, accounts);
+            assert!(manual.contains(&script), "docs/PRIVILEGES.md lacks:\n{script}");
+        }
+        let odd = Accounts { operator: "o`p", shows_databases: true, ..accounts };
+        let script = script(Flavor::MySql, odd);
+        assert!(script.contains("`o``p`@'%'") && script.contains("SHOW DATABASES"), "{script}");
+    }
+}
