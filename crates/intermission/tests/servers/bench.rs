@@ -4,22 +4,21 @@ use std::{
     net::SocketAddr,
     path::Path,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
 };
 
-use async_trait::async_trait;
 use intermission::{
     config::secret::{Account, Secret},
     mysql::{Access, MySqlServer},
     swap::{
-        endpoint::{Endpoint, EndpointError},
+        endpoint::Endpoint,
         executor::Listener,
-        gates::{GateError, Gates, Users},
+        gates::Gates,
         journal,
-        observation::{Address, EndpointView},
+        observation::Address,
         plan::{Planned, Request, plan},
         record::{Action, Ending, Entry, Outcome, Record},
         refusal::{Code, Refusal},
@@ -35,87 +34,15 @@ use lab::{
     server::Flavor,
 };
 use mysql_async::{Conn, OptsBuilder, prelude::Queryable};
-use tokio::{
-    sync::{OwnedRwLockWriteGuard, RwLock},
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::moment;
+use crate::{asked::Asked, moment};
 
 /// How long a test waits for a state of a server.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The servers' list of open transactions is stale to whoever asks more often (MYSQL.md §3).
 const POLL: Duration = intermission::swap::server::TRANSACTIONS_FRESH_AFTER;
-
-/// What the gates and the hook were asked, in order.
-#[derive(Debug, Default)]
-pub(crate) struct Asked {
-    said: Mutex<Vec<String>>,
-    /// A writer that takes part in the hold reads it during each write.
-    pub(crate) gate: Arc<RwLock<()>>,
-    closed: Mutex<Option<OwnedRwLockWriteGuard<()>>>,
-}
-
-impl Asked {
-    fn note(&self, what: impl Into<String>) {
-        self.said.lock().unwrap().push(what.into());
-    }
-
-    pub(crate) fn all(&self) -> Vec<String> {
-        self.said.lock().unwrap().clone()
-    }
-}
-
-#[async_trait]
-impl Gates for Asked {
-    async fn preflight(&self) -> Vec<Refusal> {
-        Vec::new()
-    }
-    async fn hold(&self, _: &str, _: Duration, _: Duration) -> Result<(), GateError> {
-        self.note("hold");
-        let guard = Arc::clone(&self.gate).write_owned().await;
-        *self.closed.lock().unwrap() = Some(guard);
-        Ok(())
-    }
-    async fn renew(&self, _: &str, _: Duration) -> Result<(), GateError> {
-        Ok(())
-    }
-    async fn release(&self, _: &str) -> Result<(), GateError> {
-        self.note("release");
-        drop(self.closed.lock().unwrap().take());
-        Ok(())
-    }
-    async fn answered(&self, _: &str) -> Result<bool, GateError> {
-        Ok(self.closed.lock().unwrap().is_none())
-    }
-    async fn users(&self, _: &str) -> Result<Users, GateError> {
-        Ok(Users::default())
-    }
-    fn commands_to_release(&self) -> Vec<String> {
-        vec!["intermission release shop".to_owned()]
-    }
-}
-
-#[async_trait]
-impl Endpoint for Asked {
-    async fn observe(&self) -> EndpointView {
-        EndpointView::default()
-    }
-    fn bound(&self) -> Duration {
-        Duration::from_secs(5)
-    }
-    async fn prepare(&self) -> Result<(), EndpointError> {
-        Ok(())
-    }
-    async fn point(&self, new: &Address, _: &Address) -> Result<String, EndpointError> {
-        self.note(format!("point {new}"));
-        Ok(String::new())
-    }
-    fn command(&self, new: &Address, _: &Address) -> String {
-        format!("point {new}")
-    }
-}
 
 pub(crate) fn account(account: lab::cluster::Account) -> Account {
     Account { user: account.user.to_owned(), password: Secret::new(account.password) }
@@ -208,18 +135,20 @@ impl Bench {
     }
 
     pub(crate) async fn swap(&self) -> Report {
-        self.swap_with(&Self::request(), Arc::new(|_: &_| {})).await
-    }
-
-    pub(crate) async fn swap_with(&self, request: &Request, listener: Listener) -> Report {
-        let cancel = CancellationToken::new();
-        let parties = self.parties();
-        run::swap(&parties, self.journals(), request, |_| true, cancel, listener).await.unwrap()
+        self.swap_by(&self.parties(), &Self::request()).await
     }
 
     /// By other accounts or by another way to the servers than the bench's own.
     pub(crate) async fn swap_by(&self, parties: &Parties, request: &Request) -> Report {
-        let (cancel, listener) = (CancellationToken::new(), Arc::new(|_: &_| {}));
+        self.run(parties, request, Arc::new(|_: &_| {})).await
+    }
+
+    pub(crate) async fn swap_with(&self, request: &Request, listener: Listener) -> Report {
+        self.run(&self.parties(), request, listener).await
+    }
+
+    async fn run(&self, parties: &Parties, request: &Request, listener: Listener) -> Report {
+        let cancel = CancellationToken::new();
         run::swap(parties, self.journals(), request, |_| true, cancel, listener).await.unwrap()
     }
 

@@ -27,6 +27,7 @@ macro_rules! on_both {
     };
 }
 
+mod asked;
 mod bench;
 mod check;
 mod emergency;

@@ -4,6 +4,7 @@
 //! change is one line and its answer.
 
 mod host;
+mod output;
 
 use std::{net::IpAddr, str::FromStr, sync::Arc, time::Duration};
 
