@@ -28,4 +28,6 @@ macro_rules! on_both {
 
 mod address;
 mod cluster_yml;
+#[cfg(feature = "fault-injection")]
+mod killed;
 mod swapping;
