@@ -2,7 +2,7 @@
 # One command a line: WHAT INTERFACE-INDEX HARDWARE-ADDRESS IP
 #   announce   says that the address is here, now and some more times in the background, as long as it is here
 #   ask        prints the hardware address of everybody who says that it is with him
-# Ends every answer with a line "done" or "failed WHY". No single quotes in here: it travels in them.
+# Ends every answer with a line "done"; what went wrong is a line "failed: WHY" before it. No single quotes in here: it travels in them.
 use strict;
 use Socket qw(:DEFAULT inet_pton AF_INET6 pack_sockaddr_in6);
 
@@ -125,6 +125,7 @@ while (my $line = <STDIN>) {
     my ($what, $index, $mac, $ip) = split " ", $line;
     (my $hw = $mac) =~ tr/://d;
     $hw = pack("H12", $hw);
-    if (eval { $what eq "ask" ? ask($index, $hw, $ip) : announce($index, $hw, $ip); 1 }) { print "done\n" }
-    else { print "failed $@" }
+    if (eval { $what eq "ask" ? ask($index, $hw, $ip) : announce($index, $hw, $ip); 1 }) { }
+    else { chomp(my $why = $@); $why =~ tr/\n/ /; print "failed: $why\n" }
+    print "done\n";
 }

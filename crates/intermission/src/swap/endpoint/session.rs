@@ -1,30 +1,29 @@
 //! A program on another machine, or here, that was started before it is needed and is told one thing at a time.
 
-use std::{
-    io,
-    process::Stdio,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{io, process::Stdio, time::Duration};
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     process::{Child, ChildStdin, ChildStdout, Command},
+    task::JoinHandle,
     time::timeout,
 };
 
 /// How much of what the program complains of is kept, bytes.
 const COMPLAINT_MAX: usize = 2 * 1024;
+/// How long a program that has ended may take to have said why.
+const LAST_WORDS_BOUND: Duration = Duration::from_secs(1);
 /// The longest answer, bytes: `ip` on a host with hundreds of addresses.
 const ANSWER_MAX: usize = 256 * 1024;
 
 /// A running program. Dropped, it is killed.
 #[derive(Debug)]
 pub(super) struct Session {
+    /// Killed when this is dropped.
     _child: Child,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
-    complaints: Arc<Mutex<String>>,
+    complaints: JoinHandle<String>,
 }
 
 impl Session {
@@ -45,17 +44,16 @@ impl Session {
         let mut stdin = child.stdin.take().ok_or_else(missing)?;
         let stdout = BufReader::new(child.stdout.take().ok_or_else(missing)?);
         let mut stderr = child.stderr.take().ok_or_else(missing)?;
-        let complaints = Arc::new(Mutex::new(String::new()));
-        let kept = Arc::clone(&complaints);
-        tokio::spawn(async move {
+        let complaints = tokio::spawn(async move {
+            let mut kept = String::new();
             let mut chunk = [0_u8; 512];
             while let Ok(count @ 1..) = stderr.read(&mut chunk).await {
-                let text = String::from_utf8_lossy(chunk.get(..count).unwrap_or_default());
-                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
                 if kept.len() < COMPLAINT_MAX {
-                    kept.push_str(&text);
+                    let text = chunk.get(..count).unwrap_or_default();
+                    kept.push_str(&String::from_utf8_lossy(text));
                 }
             }
+            kept
         });
         stdin.write_all(format!("{first}\n").as_bytes()).await?;
         Ok(Self { _child: child, stdin, stdout, complaints })
@@ -73,13 +71,25 @@ impl Session {
             self.stdin.write_all(lines.as_bytes()).await?;
             self.read_until(is_last).await
         });
-        let answer = asked.await.unwrap_or_else(|_| {
-            Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {bound:?}")))
-        });
-        answer.map_err(|error| match self.complaint() {
-            complaint if complaint.is_empty() => error,
-            complaint => io::Error::new(error.kind(), format!("{error}: {complaint}")),
-        })
+        match asked.await {
+            Ok(Err(error)) => Err(self.with_last_words(error).await),
+            Ok(answer) => answer,
+            Err(_) => {
+                let reason = format!("no answer within {bound:?}");
+                Err(io::Error::new(io::ErrorKind::TimedOut, reason))
+            }
+        }
+    }
+
+    /// What a program that is gone has complained of is most often the reason: ssh says so of a login.
+    async fn with_last_words(&mut self, error: io::Error) -> io::Error {
+        match timeout(LAST_WORDS_BOUND, &mut self.complaints).await {
+            Ok(Ok(words)) if !words.trim().is_empty() => {
+                let words = words.trim().replace('\n', "; ");
+                io::Error::new(error.kind(), format!("{error}: {words}"))
+            }
+            Ok(_) | Err(_) => error,
+        }
     }
 
     async fn read_until(&mut self, is_last: impl Fn(&str) -> bool) -> io::Result<Vec<String>> {
@@ -100,11 +110,5 @@ impl Session {
             }
             answer.push(line.to_owned());
         }
-    }
-
-    /// What the program has complained of since this was asked last.
-    pub(super) fn complaint(&self) -> String {
-        let mut kept = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *kept).trim().replace('\n', "; ")
     }
 }

@@ -6,7 +6,7 @@ use tokio::sync::Mutex;
 
 use super::{
     IpPrefix,
-    output::{Link, holder_of, is_loopback, parse_link, taken_along},
+    output::{Link, Printed, holder_of, is_loopback, parse_link, taken_along},
 };
 use crate::swap::{
     endpoint::{EndpointError, quote, session::Session},
@@ -15,7 +15,7 @@ use crate::swap::{
 
 /// Says "done" when it may be told something: a shell may read on, and what it has read `ip` never sees. `-force`: a
 /// command that fails, such as removing what is not there, does not end it.
-const IP: &str = "echo done; exec ip -o -force -batch -";
+const IP: &str = "echo done; exec ip -o -force -batch - 2>&1";
 /// Asked last: `ip` has no other sign that it is done. Every host has it, under this name.
 const ASK_LOOPBACK: &str = "link show lo\n";
 /// How long a login on a host may take, before anybody waits.
@@ -61,7 +61,7 @@ impl Reach {
     /// Everything a plan wants to know of the address on this host.
     pub(super) async fn look(&self, bound: Duration) -> Result<HostFound, EndpointError> {
         let link = self.link(bound).await?;
-        let addresses = self.ip("addr show\n", "list its addresses", bound).await?;
+        let addresses = self.ip("addr show\n", "list its addresses", bound).await?.lines;
         let mut along = taken_along(&addresses, self.floating);
         if !along.is_empty() && self.promotes_secondaries().await {
             along.clear();
@@ -83,13 +83,10 @@ impl Reach {
         let (device, floating) = (&self.host.device, self.floating);
         let doing = format!("take {floating} off {device}");
         let change = format!("addr del {floating} dev {device}\naddr show to {}\n", floating.ip);
-        let still = self.ip(&change, &doing, bound).await?;
-        match still.first() {
+        let Printed { lines, complaints } = self.ip(&change, &doing, bound).await?;
+        match lines.first() {
             None => Ok(()),
-            Some(line) => {
-                Err(self
-                    .error(&doing, format!("it is still there: {line}{}", self.complaint().await)))
-            }
+            Some(line) => Err(self.error(&doing, format!("it is still there: {line}{complaints}"))),
         }
     }
 
@@ -100,11 +97,9 @@ impl Reach {
         let nodad = if floating.ip.is_ipv6() { " nodad" } else { "" };
         let change =
             format!("addr add {floating} dev {device}{nodad}\naddr show to {}\n", floating.ip);
-        let there = self.ip(&change, &doing, bound).await?;
-        if there.is_empty() {
-            return Err(
-                self.error(&doing, format!("it is not there afterwards{}", self.complaint().await))
-            );
+        let Printed { lines, complaints } = self.ip(&change, &doing, bound).await?;
+        if lines.is_empty() {
+            return Err(self.error(&doing, format!("it is not there afterwards{complaints}")));
         }
         Ok(())
     }
@@ -148,11 +143,10 @@ impl Reach {
             return Ok(link.clone());
         }
         let doing = format!("find the network device {}", self.host.device);
-        let lines =
-            self.ip(&format!("link show dev {}\n", self.host.device), &doing, bound).await?;
+        let show = format!("link show dev {}\n", self.host.device);
+        let Printed { lines, complaints } = self.ip(&show, &doing, bound).await?;
         let Some(link) = lines.first().and_then(|line| parse_link(line)) else {
-            let reason =
-                format!("there is none, or it has no hardware address{}", self.complaint().await);
+            let reason = format!("there is none, or it has no hardware address{complaints}");
             return Err(self.error(&doing, reason));
         };
         Ok(known.insert(link).clone())
@@ -176,9 +170,9 @@ impl Reach {
         commands: &str,
         doing: &str,
         bound: Duration,
-    ) -> Result<Vec<String>, EndpointError> {
+    ) -> Result<Printed, EndpointError> {
         let lines = format!("{commands}{ASK_LOOPBACK}");
-        self.tell(&self.ip, IP, &lines, is_loopback, (doing, bound)).await
+        self.tell(&self.ip, IP, &lines, is_loopback, (doing, bound)).await.map(Printed::of)
     }
 
     /// Tells a program something, started first if it does not wait; one that failed is given up.
@@ -194,13 +188,6 @@ impl Reach {
         tell(&mut held, &self.host.exec, program, lines, is_last, bound)
             .await
             .map_err(|error| self.error(doing, error.to_string()))
-    }
-
-    async fn complaint(&self) -> String {
-        match self.ip.lock().await.as_ref().map(Session::complaint) {
-            Some(said) if !said.is_empty() => format!(" ({said})"),
-            _ => String::new(),
-        }
     }
 
     fn error(&self, doing: &str, reason: String) -> EndpointError {
@@ -235,7 +222,8 @@ impl Probe {
         let ip = self.floating.ip;
         let mut session = None;
         let route = self.ip(&mut session, &format!("route get {ip}\n"), bound).await?;
-        let route = route.first().cloned().unwrap_or_default();
+        let Printed { lines: route, complaints } = route;
+        let route = route.first().cloned().unwrap_or(complaints);
         let words: Vec<&str> = route.split_whitespace().collect();
         if words.contains(&"via") {
             return Err(format!("there is a router before it: {route}"));
@@ -247,7 +235,7 @@ impl Probe {
             None => return Err(format!("there is no way to it: {route}")),
         };
         let link = self.ip(&mut session, &format!("link show dev {device}\n"), bound).await?;
-        let link = link.first().and_then(|line| parse_link(line));
+        let link = link.lines.first().and_then(|line| parse_link(line));
         let Link { index, mac } =
             link.ok_or_else(|| format!("{device} has no hardware address"))?;
         let (mut session, order) = (None, format!("ask {index} {mac} {ip}\n"));
@@ -266,10 +254,11 @@ impl Probe {
         session: &mut Option<Session>,
         command: &str,
         bound: Duration,
-    ) -> Result<Vec<String>, String> {
+    ) -> Result<Printed, String> {
         let lines = format!("{command}{ASK_LOOPBACK}");
         tell(session, &self.exec, IP, &lines, is_loopback, bound)
             .await
+            .map(Printed::of)
             .map_err(|error| error.to_string())
     }
 }

@@ -2,6 +2,30 @@
 
 use super::IpPrefix;
 
+/// What `ip` printed: its lines, and what it complained of, ready to be put behind a sentence.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Printed {
+    pub(super) lines: Vec<String>,
+    pub(super) complaints: String,
+}
+
+impl Printed {
+    /// Every line about a link or an address begins with the link's number or, of a route, with the address; complaints
+    /// begin with a word.
+    pub(super) fn of(all: Vec<String>) -> Self {
+        let is_complaint =
+            |line: &String| COMPLAINTS.iter().any(|beginning| line.starts_with(beginning));
+        let (said, lines): (Vec<String>, Vec<String>) = all.into_iter().partition(is_complaint);
+        let complaints =
+            if said.is_empty() { String::new() } else { format!(": {}", said.join("; ")) };
+        Self { lines, complaints }
+    }
+}
+
+/// How `ip` begins what is wrong (iproute2 6.1 and 6.15).
+const COMPLAINTS: [&str; 6] =
+    ["Error", "Command failed", "RTNETLINK answers", "Cannot", "Device ", "Object "];
+
 /// What announcing needs to know of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Link {
@@ -91,6 +115,21 @@ mod tests {
         assert_eq!(parse_link("Device \"eth9\" does not exist."), None);
         assert!(is_loopback("1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536"));
         assert!(!is_loopback("1: lo    inet 127.0.0.1/8 scope host lo"));
+    }
+
+    #[test]
+    fn complaints_are_told_from_lines() {
+        let printed = Printed::of(lines(
+            "Error: ipv4: Address not found.\nCommand failed -:1\n\
+             2: eth0    inet 10.0.0.10/24 scope global eth0\\ valid_lft forever\n\
+             Cannot find device \"eth9\"\nDevice \"eth9\" does not exist.\nRTNETLINK answers: File exists",
+        ));
+        assert_eq!(printed.lines.len(), 1, "{printed:?}");
+        assert!(
+            printed.complaints.starts_with(": Error: ipv4: Address not found.; Command"),
+            "{printed:?}"
+        );
+        assert_eq!(Printed::of(Vec::new()).complaints, "");
     }
 
     #[test]
