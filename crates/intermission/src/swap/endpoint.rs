@@ -42,8 +42,10 @@ pub trait Endpoint: Send + Sync + fmt::Debug {
 
     /// Takes [`Endpoint::withdraw`] back: clients find `old`, and not `new`.
     async fn give_back(&self, old: &Address, new: &Address) -> Result<String, EndpointError> {
-        let _: (&Address, &Address) = (old, new);
-        Ok(String::new())
+        match self.withdrawal() {
+            Some(_) => self.point(old, new).await,
+            None => Ok(String::new()),
+        }
     }
 
     /// Leads clients to `new`; returns what there is to say of it.
@@ -54,8 +56,7 @@ pub trait Endpoint: Send + Sync + fmt::Debug {
 
     /// How an operator takes a withdrawal back by hand.
     fn command_to_give_back(&self, old: &Address, new: &Address) -> Option<String> {
-        let _: (&Address, &Address) = (old, new);
-        None
+        self.withdrawal().map(|_| self.command(old, new))
     }
 }
 

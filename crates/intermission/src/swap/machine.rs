@@ -272,17 +272,21 @@ impl State {
         }
     }
 
-    /// Whether the new primary was promoted is not known. Without an answer the fence stays, but nobody stays held.
+    /// Whether the new primary was promoted is not known. Without an answer the fence stays, but nobody stays held, and
+    /// clients read from the old primary.
     fn settle_the_commit(&self) -> Decision {
         if self.progress(Step::COMMIT).verifies < VERIFY_ATTEMPTS {
             return Decision::Act(Action::Verify, Step::COMMIT);
         }
-        let hold = self.progress(Step::Hold);
-        let held = matches!(hold.status, Status::Started | Status::Failed | Status::Done);
-        if held && hold.undos < UNDO_ATTEMPTS {
-            return Decision::Act(Action::Undo, Step::Hold);
-        }
-        Decision::Close(Ending::NeedsOperator)
+        let to_undo = |step: &Step| {
+            let Progress { status, undos, .. } = self.progress(*step);
+            matches!(status, Status::Started | Status::Failed | Status::Done)
+                && undos < UNDO_ATTEMPTS
+        };
+        let next = [Step::Withdraw, Step::Hold].into_iter().find(to_undo);
+        next.map_or(Decision::Close(Ending::NeedsOperator), |step| {
+            Decision::Act(Action::Undo, step)
+        })
     }
 
     /// Behind the commit point. A step that failed all its attempts is left to the operator; the others still go on,

@@ -159,7 +159,7 @@ impl Steps {
                 Ok(Facts::default())
             }
             Step::Fence => self.lift_fence(state).await,
-            Step::Withdraw => self.give_address_back(state).await,
+            Step::Withdraw => self.give_address_back().await,
             Step::Quiet
             | Step::Settle
             | Step::Barrier

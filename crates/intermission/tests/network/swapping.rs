@@ -1,11 +1,11 @@
 //! Whole swaps over the floating IP, under load.
 
-use std::time::Duration;
+use std::{fs::File, io::Write, time::Duration};
 
 use lab::{
     network::{DEVICE, Network},
     server::Flavor,
-    stage::{Front, Stage, StageOptions},
+    stage::{Front, Stage, StageOptions, StepTime},
     trial::{self, TrialOptions},
 };
 use mysql_async::prelude::Queryable;
@@ -72,19 +72,30 @@ async fn f27_an_address_in_the_wrong_place_is_refused(flavor: Flavor) {
     assert!(said.contains("client-address-elsewhere"), "{said}");
 }
 
-/// The fence is in the way of somebody's lock: the address goes back to where it was.
+/// Somebody's lock is in the way of the fence: the address goes back to where it was.
 async fn f5_f39_an_unwound_swap_gives_the_address_back(flavor: Flavor) {
     let stage = stage(flavor).await;
     let mut blocker = stage.pair.connect(0).await.unwrap();
-    // Taken after the quiet step looked would be luck: MariaDB shows no such lock, and MySQL's is younger than a second.
+    // A swap looks for locks older than this before anybody waits; it is to find this one at the fence.
+    let text = std::fs::read_to_string(stage.configuration()).unwrap();
+    let patient = stage.configuration().with_file_name("patient.toml");
+    let text = format!("{text}attempts = 1\n[swap.bounds]\nquiet_age = \"1h\"\n");
+    File::create(&patient).unwrap().write_all(text.as_bytes()).unwrap();
+    let swap = async || {
+        let mut command = stage.intermission_with(&patient);
+        command.args(["swap", "--yes"]).output().await.unwrap()
+    };
     blocker.query_drop("LOCK TABLES ledger.entries WRITE").await.unwrap();
-    let output = stage.intermission().args(["swap", "--yes"]).output().await.unwrap();
+    let output = swap().await;
     let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("rolled back"), "{said}");
+    assert!(said.contains("rolled back") && said.contains("because: fence"), "{said}");
     assert_eq!(holder(&stage).await, [0]);
+    let records = stage.records().await.unwrap();
+    let steps: Vec<String> = records[0].steps.iter().map(StepTime::label).collect();
+    assert!(steps.contains(&"undo withdraw".to_owned()), "{steps:?}");
     drop(blocker);
-    let output = stage.intermission().args(["swap", "--yes"]).output().await.unwrap();
+    let output = swap().await;
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
     assert_eq!(holder(&stage).await, [1]);
 }

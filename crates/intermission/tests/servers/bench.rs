@@ -147,7 +147,12 @@ impl Bench {
         self.run(&self.parties(), request, listener).await
     }
 
-    async fn run(&self, parties: &Parties, request: &Request, listener: Listener) -> Report {
+    pub(crate) async fn run(
+        &self,
+        parties: &Parties,
+        request: &Request,
+        listener: Listener,
+    ) -> Report {
         let cancel = CancellationToken::new();
         run::swap(parties, self.journals(), request, |_| true, cancel, listener).await.unwrap()
     }

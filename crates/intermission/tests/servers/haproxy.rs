@@ -19,6 +19,7 @@ use intermission::{
         record::Ending,
         refusal::Code,
         run::{self, Parties, Report},
+        step::Step,
     },
 };
 use lab::server::{Flavor, lab_dir};
@@ -28,7 +29,10 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::bench::Bench;
+use crate::{
+    bench::{Bench, app_options},
+    moment::{self, Moment},
+};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -109,7 +113,7 @@ impl Proxy {
     }
 
     async fn client(&self) -> mysql_async::Conn {
-        crate::moment::connect(crate::bench::app_options(self.address)).await.unwrap()
+        moment::connect(app_options(self.address)).await.unwrap()
     }
 }
 
@@ -147,18 +151,23 @@ async fn f22_f25_haproxy_leads_clients_there_and_back(flavor: Flavor) {
 }
 
 /// Somebody's lock is in the way of the fence: clients find the old primary as before, by the same connections.
-async fn f39_an_unwound_swap_gives_the_backend_back(flavor: Flavor) {
+async fn f5_f39_an_unwound_swap_gives_the_backend_back(flavor: Flavor) {
     let bench = Bench::new(flavor).await;
     let proxy = Proxy::start(&bench, "admin").await;
-    let endpoint = proxy.endpoint(&bench, "mysql");
     let mut before = proxy.client().await;
-    let [old, new] = [0, 1].map(|index| bench.access(index).address);
-    endpoint.withdraw(&old).await.unwrap();
-    endpoint.withdraw(&old).await.unwrap();
+    let address = bench.pair.server(0).address();
+    let mut locker = moment::connect(app_options(address)).await.unwrap();
+    let (done, locked) = tokio::sync::oneshot::channel();
+    let listener = moment::at(Moment::After(Step::Withdraw), async move {
+        locker.query_drop("LOCK TABLES ledger.entries WRITE").await.unwrap();
+        drop(done.send(locker));
+    });
+    let report = bench.run(&proxy.parties(&bench), &request(), listener).await;
+    let Report::Ended { ending, stumbled_at, .. } = report else { panic!("{report:?}") };
+    assert_eq!((ending, stumbled_at), (Ending::RolledBack, Some(Step::Fence)));
     assert_eq!(server_id(&mut before).await, 1, "a connection there was goes on");
-    endpoint.give_back(&old, &new).await.unwrap();
-    assert_eq!(server_id(&mut before).await, 1);
     assert_eq!(server_id(&mut proxy.client().await).await, 1);
+    drop(locked.await);
 }
 
 async fn what_haproxy_would_not_do_is_refused_before(flavor: Flavor) {
@@ -182,6 +191,6 @@ async fn what_haproxy_would_not_do_is_refused_before(flavor: Flavor) {
 
 on_both!(
     f22_f25_haproxy_leads_clients_there_and_back,
-    f39_an_unwound_swap_gives_the_backend_back,
+    f5_f39_an_unwound_swap_gives_the_backend_back,
     what_haproxy_would_not_do_is_refused_before,
 );

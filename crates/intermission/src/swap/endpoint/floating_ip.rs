@@ -6,9 +6,10 @@
 mod host;
 mod output;
 
-use std::{net::IpAddr, str::FromStr, sync::Arc, time::Duration};
+use std::{net::IpAddr, str::FromStr, time::Duration};
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 
 pub use self::host::Host;
@@ -72,7 +73,7 @@ impl std::fmt::Display for IpPrefix {
 #[derive(Debug)]
 pub struct FloatingIp {
     address: IpPrefix,
-    hosts: Vec<Arc<Reach>>,
+    hosts: Vec<Reach>,
     probe: Probe,
     timeout: Duration,
 }
@@ -81,11 +82,11 @@ impl FloatingIp {
     /// `probe` is how a third place is reached, from where is asked who has the address; empty for this machine.
     #[must_use]
     pub fn new(address: IpPrefix, hosts: Vec<Host>, probe: Vec<String>, timeout: Duration) -> Self {
-        let hosts = hosts.into_iter().map(|host| Arc::new(Reach::new(host, address))).collect();
+        let hosts = hosts.into_iter().map(|host| Reach::new(host, address)).collect();
         Self { address, hosts, probe: Probe::new(probe, address), timeout }
     }
 
-    fn host(&self, server: &Address) -> Result<&Arc<Reach>, EndpointError> {
+    fn host(&self, server: &Address) -> Result<&Reach, EndpointError> {
         let found = self.hosts.iter().find(|reach| reach.host.address == *server);
         found.ok_or_else(|| EndpointError::Host {
             server: server.to_string(),
@@ -93,40 +94,16 @@ impl FloatingIp {
             reason: "no network device of it is configured".to_owned(),
         })
     }
-
-    /// On `to`, announced, and surely not on `from` unless that does not answer; returns what is left to say.
-    async fn move_to(&self, to: &Address, from: &Address) -> Result<String, EndpointError> {
-        let (to, from) = (self.host(to)?, self.host(from)?);
-        // It was taken off there before: a host that has died since keeps nobody waiting.
-        let left = from.remove(self.timeout).await.err();
-        to.add(self.timeout).await?;
-        to.announce(self.timeout).await?;
-        Ok(left.map_or_else(String::new, |error| format!("not looked at: {error}")))
-    }
 }
 
 #[async_trait]
 impl Endpoint for FloatingIp {
     async fn observe(&self) -> EndpointView {
-        let looks: Vec<_> = self
-            .hosts
-            .iter()
-            .map(|reach| {
-                let (reach, bound) = (Arc::clone(reach), self.timeout);
-                tokio::spawn(async move {
-                    let found = reach.look(bound).await.map_err(|error| error.to_string());
-                    HostView { server: reach.host.server.clone(), found }
-                })
-            })
-            .collect();
-        let answers = self.probe.ask(self.timeout).await;
-        let mut hosts = Vec::new();
-        for (look, reach) in looks.into_iter().zip(&self.hosts) {
-            hosts.push(look.await.unwrap_or_else(|error| HostView {
-                server: reach.host.server.clone(),
-                found: Err(error.to_string()),
-            }));
-        }
+        let looks = self.hosts.iter().map(|reach| async {
+            let found = reach.look(self.timeout).await.map_err(|error| error.to_string());
+            HostView { server: reach.host.server.clone(), found }
+        });
+        let (hosts, answers) = tokio::join!(join_all(looks), self.probe.ask(self.timeout));
         let floating_ip =
             Some(FloatingIpView { address: self.address.to_string(), hosts, answers });
         EndpointView { refusals: Vec::new(), floating_ip }
@@ -153,21 +130,19 @@ impl Endpoint for FloatingIp {
         Ok(String::new())
     }
 
-    async fn give_back(&self, old: &Address, new: &Address) -> Result<String, EndpointError> {
-        self.move_to(old, new).await
-    }
-
+    /// On `new`, announced, and surely not on `old` unless that does not answer.
     async fn point(&self, new: &Address, old: &Address) -> Result<String, EndpointError> {
-        self.move_to(new, old).await
+        let (new, old) = (self.host(new)?, self.host(old)?);
+        // It was taken off there before: a host that has died since keeps nobody waiting.
+        let left = old.remove(self.timeout).await.err();
+        new.add(self.timeout).await?;
+        new.announce(self.timeout).await?;
+        Ok(left.map_or_else(String::new, |error| format!("not looked at: {error}")))
     }
 
     fn command(&self, new: &Address, old: &Address) -> String {
         let (Ok(new), Ok(old)) = (self.host(new), self.host(old)) else { return String::new() };
         format!("{} ; {}", old.command_to_remove(), new.command_to_add())
-    }
-
-    fn command_to_give_back(&self, old: &Address, new: &Address) -> Option<String> {
-        Some(self.command(old, new))
     }
 }
 

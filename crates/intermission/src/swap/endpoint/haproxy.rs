@@ -218,10 +218,6 @@ impl Endpoint for HaProxy {
         Ok(String::new())
     }
 
-    async fn give_back(&self, old: &Address, new: &Address) -> Result<String, EndpointError> {
-        self.point(old, new).await
-    }
-
     async fn point(&self, new: &Address, old: &Address) -> Result<String, EndpointError> {
         let (new, old) = (self.name_of(new)?, self.name_of(old)?);
         let wanted = |state: &dyn Fn(&str) -> Option<State>| {
@@ -237,10 +233,6 @@ impl Endpoint for HaProxy {
             return String::new();
         };
         self.by_hand(&self.commands(new, old))
-    }
-
-    fn command_to_give_back(&self, old: &Address, new: &Address) -> Option<String> {
-        Some(self.command(old, new))
     }
 }
 

@@ -160,23 +160,32 @@ impl Steps {
         Ok(Facts::default())
     }
 
-    /// Leads clients back only where that cannot part them from the writer.
-    pub(super) async fn give_address_back(&self, state: &State) -> Result<Facts, StepError> {
-        self.check_not_promoted(state).await?;
+    /// Leads clients back only where they are not parted from a writer. Where that cannot be known the fence stands, and
+    /// to read is better than to find nobody.
+    pub(super) async fn give_address_back(&self) -> Result<Facts, StepError> {
+        if let Ok(access) = self.new.access().await
+            && access.is_writable()
+        {
+            return Err(self.promoted());
+        }
         Ok(Facts::said(self.endpoint.give_back(self.old.address(), self.new.address()).await?))
     }
 
     /// The new primary was never about to be promoted, or is seen to be read-only.
     async fn check_not_promoted(&self, state: &State) -> Result<(), StepError> {
         match self.new.access().await {
-            Ok(access) if access.is_writable() => Err(StepError::refused(format!(
-                "{} is writable: going back to {} would make two primaries",
-                self.new.name(),
-                self.old.name()
-            ))),
+            Ok(access) if access.is_writable() => Err(self.promoted()),
             Err(error) if state.promote_was_tried() => Err(error.into()),
             Ok(_) | Err(_) => Ok(()),
         }
+    }
+
+    fn promoted(&self) -> StepError {
+        StepError::refused(format!(
+            "{} is writable: there is no way back to {}",
+            self.new.name(),
+            self.old.name()
+        ))
     }
 }
 
