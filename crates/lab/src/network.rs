@@ -1,7 +1,7 @@
 //! A network of its own for a stage: hosts in namespaces, on one bridge, with nothing else on it.
 //!
 //! A namespace lives as long as the process that was started in it: nothing has a name outside, and nothing is left
-//! behind however the owner ends. Needs root.
+//! behind however the owner ends. Who is not root is it in a user namespace of his own, where the kernel allows that.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -40,19 +40,22 @@ pub struct Network {
 }
 
 impl Host {
-    async fn start(number: u8) -> Result<Self, StageError> {
+    /// `within` is the host whose user namespace it shares, as all hosts of a network must.
+    async fn start(number: u8, within: Option<&Self>) -> Result<Self, StageError> {
         let folder = Part::folder_for("namespace")?;
-        let holder =
-            Part::start("namespace", folder, &["unshare", "-n", "sleep", "infinity"], &[])?;
+        let mut command = within.filter(|_| !is_root()).map(Self::exec).unwrap_or_default();
+        let own_user = if is_root() || within.is_some() { "" } else { "-Ur" };
+        let unshare = ["unshare", own_user, "-n", "sleep", "infinity"];
+        command.extend(unshare.into_iter().filter(|word| !word.is_empty()).map(str::to_owned));
+        let command: Vec<&str> = command.iter().map(String::as_str).collect();
+        let holder = Part::start("namespace", folder, &command, &[])?;
         let host = Self { holder, number };
-        let own = namespace("self")?;
         let deadline = Instant::now() + READY_DEADLINE;
-        // Until then a command would run in our own namespace.
-        while namespace(&host.holder.pid().to_string())? == own {
+        // It becomes sleep when its namespaces are made: until then a command would run somewhere else.
+        while host.program()? != "sleep" {
             if host.holder.has_ended()? || Instant::now() > deadline {
-                return Err(host
-                    .holder
-                    .not_ready("it made no namespace: is this root?".to_owned()));
+                let why = "it made no namespace: neither root nor allowed user namespaces?";
+                return Err(host.holder.not_ready(why.to_owned()));
             }
             tokio::time::sleep(READY_POLL).await;
         }
@@ -63,8 +66,29 @@ impl Host {
     /// What is put before a command to run it on this host.
     #[must_use]
     pub fn exec(&self) -> Vec<String> {
+        let mut words = self.exec_beside();
+        if !is_root() {
+            let last = words.len() - 1;
+            words.splice(last..last, ["-U", "--preserve-credentials"].map(str::to_owned));
+        }
+        words
+    }
+
+    /// The same for a command that is run by one on another host of this network: it is in their user namespace already.
+    #[must_use]
+    pub fn exec_beside(&self) -> Vec<String> {
         let pid = self.holder.pid().to_string();
         ["nsenter", "-t", &pid, "-n", "--"].map(str::to_owned).into()
+    }
+
+    /// The name of the program that the holder is by now; empty when it is none any more.
+    fn program(&self) -> Result<String, StageError> {
+        let path = format!("/proc/{}/comm", self.holder.pid());
+        match std::fs::read_to_string(&path) {
+            Ok(name) => Ok(name.trim().to_owned()),
+            Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            Err(source) => Err(StageError::io(format!("cannot read {path}"), source)),
+        }
     }
 
     /// Its own address.
@@ -110,12 +134,12 @@ impl Host {
 impl Network {
     /// So many hosts; the first has the floating address.
     pub async fn start(hosts: u8) -> Result<Self, StageError> {
-        let switch = Host::start(0).await?;
+        let switch = Host::start(0, None).await?;
         switch.ip(&["link", "add", "br0", "type", "bridge"]).await?;
         switch.ip(&["link", "set", "br0", "up"]).await?;
         let mut network = Self { hosts: Vec::new(), switch };
         for number in 1..=hosts {
-            let host = Host::start(number).await?;
+            let host = Host::start(number, Some(&network.switch)).await?;
             network.connect(&host).await?;
             network.hosts.push(host);
         }
@@ -152,8 +176,6 @@ impl Network {
     }
 }
 
-fn namespace(process: &str) -> Result<std::path::PathBuf, StageError> {
-    let path = format!("/proc/{process}/ns/net");
-    std::fs::read_link(&path)
-        .map_err(|source| StageError::io(format!("cannot read {path}"), source))
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
 }

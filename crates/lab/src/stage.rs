@@ -57,7 +57,7 @@ pub struct StageOptions {
     pub pair: PairOptions,
     /// The app's database connections.
     pub pool: usize,
-    /// Whether the servers are on hosts of their own and clients find the primary by a floating IP; needs root.
+    /// Whether the servers are on hosts of their own and clients find the primary by a floating IP.
     pub floating_ip: bool,
 }
 

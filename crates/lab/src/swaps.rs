@@ -28,7 +28,7 @@ pub struct SwapsArgs {
     /// Requests per second, half of them writes.
     #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=5000))]
     pub rate: u32,
-    /// Put the servers on hosts of their own, in network namespaces, with a floating IP between them; needs root.
+    /// Put the servers on hosts of their own, in network namespaces, with a floating IP between them.
     #[arg(long)]
     pub floating_ip: bool,
     /// Load without a swap before each swap, ms.

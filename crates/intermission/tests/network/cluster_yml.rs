@@ -71,7 +71,7 @@ impl Script {
                 address.ip(),
                 address.port(),
                 REPLICATION.password,
-                network.hosts[index].exec(),
+                network.hosts[index].exec_beside(),
             ));
         }
         std::fs::create_dir_all(self.path().parent().unwrap()).unwrap();

@@ -20,7 +20,9 @@ async fn holders(stage: &Stage) -> Vec<usize> {
 }
 
 async fn f16_killed_at_withdraw(flavor: Flavor) {
-    let programs = Programs::find_or_build_for_faults().await.expect("programs");
+    let usual = Programs::find_or_build().await.expect("built by who runs the tests");
+    let intermission = env!("CARGO_BIN_EXE_intermission-faults").into();
+    let programs = Programs { intermission, ..usual };
     let options = StageOptions { floating_ip: true, ..StageOptions::new(flavor) };
     let stage = Stage::start_with(&options, programs).await.expect("a stage");
     for (moment, left) in [("before", vec![0]), ("after", vec![]), ("recorded", vec![])] {

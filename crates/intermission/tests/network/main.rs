@@ -1,4 +1,4 @@
-//! The floating IP between hosts that are network namespaces, with real addresses and real neighbours. Needs root.
+//! The floating IP between hosts that are network namespaces, with real addresses and real neighbours.
 
 #![allow(
     clippy::unwrap_used,

@@ -38,7 +38,8 @@ impl Config<'_> {
         add("report-host", host);
         add("report-port", &port);
         add("server-id", &self.options.server_id.to_string());
-        if rustix::process::geteuid().is_root() {
+        // On a host of its own it is root there, whoever it is here.
+        if rustix::process::geteuid().is_root() || placed.is_some() {
             add("user", "root");
         }
         for (key, value) in COMMON {

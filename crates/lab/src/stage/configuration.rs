@@ -121,7 +121,7 @@ impl Leads<'_> {
         match self {
             Self::Forwarder { .. } => String::new(),
             Self::FloatingIp(network) => {
-                let exec = network.hosts.get(index).map(Host::exec).unwrap_or_default();
+                let exec = network.hosts.get(index).map(Host::exec_beside).unwrap_or_default();
                 let exec = serde_json::Value::from(exec);
                 format!(r#", device = "{DEVICE}", exec = {exec}"#)
             }

@@ -41,7 +41,7 @@ impl Session {
             .kill_on_drop(true)
             .spawn()?;
         let missing = || io::Error::other("it has no standard streams");
-        let mut stdin = child.stdin.take().ok_or_else(missing)?;
+        let stdin = child.stdin.take().ok_or_else(missing)?;
         let stdout = BufReader::new(child.stdout.take().ok_or_else(missing)?);
         let mut stderr = child.stderr.take().ok_or_else(missing)?;
         let complaints = tokio::spawn(async move {
@@ -55,8 +55,11 @@ impl Session {
             }
             kept
         });
-        stdin.write_all(format!("{first}\n").as_bytes()).await?;
-        Ok(Self { _child: child, stdin, stdout, complaints })
+        let mut session = Self { _child: child, stdin, stdout, complaints };
+        match session.stdin.write_all(format!("{first}\n").as_bytes()).await {
+            Ok(()) => Ok(session),
+            Err(error) => Err(session.with_last_words(error).await),
+        }
     }
 
     /// Says `lines` and returns what is answered before a line that `is_last`; without one within `bound` the session is
