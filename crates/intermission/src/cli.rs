@@ -15,7 +15,7 @@ pub(crate) use self::printer::Printer;
 use crate::commands::{
     check, completions, config, grants, hold, journal, man, recover, release, serve, status, swap,
 };
-use crate::config::{Config, cluster_yml};
+use crate::config::{Config, ConfigError, cluster_yml};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -36,6 +36,9 @@ pub struct Cli {
     /// The cluster.yml of this cluster, below /u/mysql (or $INTERMISSION_CLUSTERS), instead of a configuration
     #[arg(short, long, global = true, value_name = "NAME", conflicts_with = "config")]
     database: Option<String>,
+    /// The admin socket of another gate than the configuration's, for status, hold and release
+    #[arg(long, global = true, value_name = "SOCKET")]
+    gate: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -112,7 +115,13 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 impl Cli {
     fn run(self, printer: &Printer) -> anyhow::Result<Exit> {
         let named = self.database.as_deref().map(cluster_yml::path_of);
-        let load = || Config::load(self.config.as_deref().or(named.as_deref()));
+        let load = || {
+            let mut config = Config::load(self.config.as_deref().or(named.as_deref()))?;
+            if let Some(socket) = &self.gate {
+                config.gate.admin_socket.clone_from(socket);
+            }
+            Ok::<_, ConfigError>(config)
+        };
         match self.command {
             Command::Serve => serve::run(&load()?),
             Command::Status(args) => block_on(status::run(&args, &load()?, printer)),

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::swap::endpoint::quote;
+
 pub use self::error::ConfigError;
 use self::{
     cluster::{Cluster, Swap},
@@ -34,15 +36,18 @@ pub struct Config {
     pub cluster: Option<Cluster>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swap: Option<Swap>,
+    /// The file it was read from, where that is not found without being named.
+    #[serde(skip)]
+    pub named: Option<PathBuf>,
 }
 
 impl Config {
-    /// Reads the file at `path`, or the first of [`DEFAULT_PATHS`] that exists.
+    /// Reads the file at `named`, or the first of [`DEFAULT_PATHS`] that exists.
     ///
     /// # Errors
     /// Names the file and the key, and says how to mend it.
-    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
-        let path = match path {
+    pub fn load(named: Option<&Path>) -> Result<Self, ConfigError> {
+        let path = match named {
             Some(path) => path.to_path_buf(),
             None => Self::find()?,
         };
@@ -52,7 +57,18 @@ impl Config {
             return Err(ConfigError::TooLarge { path, bytes_max: FILE_BYTES_MAX });
         }
         let text = std::fs::read_to_string(&path).map_err(unreadable)?;
-        Self::parse(&path, &text)
+        let mut config = Self::parse(&path, &text)?;
+        config.named = named.map(|path| path.canonicalize().unwrap_or_else(|_| path.to_owned()));
+        Ok(config)
+    }
+
+    /// How an operator calls this program with this configuration.
+    #[must_use]
+    pub fn program(&self) -> String {
+        match &self.named {
+            Some(path) => format!("intermission -c {}", quote(&path.display().to_string())),
+            None => "intermission".to_owned(),
+        }
     }
 
     /// Parses and checks `text`; `path` is only named in errors.
@@ -90,12 +106,19 @@ impl Config {
         gate::check_apps(&self.apps)?;
         self.cluster.as_ref().map_or(Ok(()), Cluster::check)?;
         self.swap.as_ref().map_or(Ok(()), Swap::check)?;
-        self.check_floating_ip()
+        self.check_servers_for_swap()
     }
 
-    /// It can only move to a device that is named.
-    fn check_floating_ip(&self) -> Result<(), Fault> {
+    /// It can only move to a device that is named, and clients are one account.
+    fn check_servers_for_swap(&self) -> Result<(), Fault> {
         let (Some(cluster), Some(swap)) = (&self.cluster, &self.swap) else { return Ok(()) };
+        let [first, second] = [0, 1].map(|index| cluster.servers.get(index).map(|s| &s.account));
+        if swap.client_address.is_some() && first != second {
+            let problem =
+                "is used with the first server's account, and the servers have different ones";
+            let mend = "give the servers one account, or leave client_address out";
+            return Err(Fault::new("swap.client_address", problem, mend));
+        }
         let lacking = cluster.servers.iter().find(|server| server.device.is_none());
         match lacking {
             Some(server) if swap.floating_ip.is_some() => Err(Fault::new(

@@ -236,19 +236,12 @@ impl Stage {
     /// As [`Stage::intermission`], with another configuration file than the gate runs on.
     #[must_use]
     pub fn intermission_with(&self, configuration: &Path) -> tokio::process::Command {
-        let mut command = self.intermission_bare();
-        command.envs(secrets()).arg("-c").arg(configuration);
-        command
-    }
-
-    /// The program where the swap runs, without a configuration.
-    #[must_use]
-    pub fn intermission_bare(&self) -> tokio::process::Command {
         let mut words = self.front.exec();
         words.push(self.programs.intermission.display().to_string());
         let mut words = words.iter();
         let mut command = tokio::process::Command::new(words.next().expect("the program"));
-        command.args(words).kill_on_drop(true);
+        command.args(words);
+        command.envs(secrets()).arg("-c").arg(configuration).kill_on_drop(true);
         command
     }
 

@@ -27,14 +27,16 @@ const STRAGGLERS_SHOWN: usize = 5;
 pub struct AdminGates {
     client: Client,
     apps: Vec<String>,
+    /// How an operator calls this program for this gate.
+    program: String,
     /// What this process holds: saves asking for it inside the pause.
     generations: Mutex<BTreeMap<String, u64>>,
 }
 
 impl AdminGates {
     #[must_use]
-    pub fn new(socket: PathBuf, apps: Vec<String>) -> Self {
-        Self { client: Client::new(socket), apps, generations: Mutex::default() }
+    pub fn new(socket: PathBuf, apps: Vec<String>, program: String) -> Self {
+        Self { client: Client::new(socket), apps, program, generations: Mutex::default() }
     }
 
     fn error(&self, doing: impl Into<String>, error: &ClientError) -> GateError {
@@ -75,6 +77,30 @@ impl AdminGates {
             .collect())
     }
 
+    fn refusal_of(&self, status: &Status, name: &str) -> Option<Refusal> {
+        let Some(app) = find(status, name) else {
+            let known: Vec<&str> = status.apps.iter().map(|app| app.name.as_str()).collect();
+            return Some(Refusal::new(
+                Code::UnknownApp,
+                format!(
+                    "the gate at {} has no app called {name:?}; it has: {}",
+                    self.client.socket().display(),
+                    known.join(", ")
+                ),
+                "correct swap.apps, or restart the gate with that app",
+            ));
+        };
+        let held = app.hold.as_ref()?;
+        Some(Refusal::new(
+            Code::AlreadyHeld,
+            format!(
+                "{name} is held by {} for {} ms ({})",
+                held.holder, held.held_for_ms, held.reason
+            ),
+            format!("wait for it, or: {} release {name}", self.program),
+        ))
+    }
+
     async fn hold_app(&self, app: &str, request: &HoldRequest) -> Result<(), GateError> {
         match self.client.hold(app, request).await {
             Ok(reply) => {
@@ -110,7 +136,7 @@ impl Gates for AdminGates {
                 )];
             }
         };
-        self.apps.iter().filter_map(|name| refusal_of(&status, name)).collect()
+        self.apps.iter().filter_map(|name| self.refusal_of(&status, name)).collect()
     }
 
     async fn hold(&self, holder: &str, lease: Duration, drain: Duration) -> Result<(), GateError> {
@@ -175,29 +201,12 @@ impl Gates for AdminGates {
     }
 
     fn commands_to_release(&self) -> Vec<String> {
-        self.apps.iter().map(|app| format!("intermission release {app}")).collect()
+        self.apps.iter().map(|app| format!("{} release {app}", self.program)).collect()
     }
 }
 
 fn find<'a>(status: &'a Status, name: &str) -> Option<&'a AppStatus> {
     status.apps.iter().find(|app| app.name == name)
-}
-
-fn refusal_of(status: &Status, name: &str) -> Option<Refusal> {
-    let Some(app) = find(status, name) else {
-        let known: Vec<&str> = status.apps.iter().map(|app| app.name.as_str()).collect();
-        return Some(Refusal::new(
-            Code::UnknownApp,
-            format!("the gate has no app called {name:?}; it has: {}", known.join(", ")),
-            "correct swap.apps, or restart the gate with that app",
-        ));
-    };
-    let held = app.hold.as_ref()?;
-    Some(Refusal::new(
-        Code::AlreadyHeld,
-        format!("{name} is held by {} for {} ms ({})", held.holder, held.held_for_ms, held.reason),
-        format!("wait for it, or: intermission release {name}"),
-    ))
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -14,7 +14,7 @@ use crate::{
     },
     mysql::{Access, ClientAddress, MySqlServer},
     swap::{
-        endpoint::{CommandEndpoint, Endpoint, Endpoints, FloatingIp, HaProxy, Host},
+        endpoint::{CommandEndpoint, Endpoint, Endpoints, FloatingIp, HaProxy, Host, quote},
         front::Front,
         gates::{AllGates, Gates},
         hold_file::HoldFile,
@@ -30,6 +30,8 @@ use crate::{
 pub(super) struct Assembly {
     pub(super) parties: Parties,
     pub(super) journals: PathBuf,
+    /// How an operator calls this program.
+    pub(super) program: String,
     pub(super) swap: Swap,
 }
 
@@ -48,6 +50,7 @@ impl Assembly {
                 front: front(cluster, swap)?,
             },
             journals: swap.journals(&config.gate),
+            program: config.program(),
             swap: swap.clone(),
         })
     }
@@ -55,6 +58,7 @@ impl Assembly {
     pub(super) fn request(&self, to: Option<String>) -> Request {
         Request {
             id: run::new_id(Timestamp::now()),
+            program: self.program.clone(),
             to,
             apps: self.swap.apps.clone(),
             bounds: self.swap.bounds.clone(),
@@ -103,7 +107,7 @@ fn endpoints(cluster: &Cluster, swap: &Swap) -> anyhow::Result<Endpoints> {
 
 fn front(cluster: &Cluster, swap: &Swap) -> anyhow::Result<Option<Arc<dyn Front>>> {
     let Some(at) = &swap.client_address else { return Ok(None) };
-    // Both servers take the same account, or the first's would do for the canary on one of them only.
+    // The configuration sees to it that the second server's account is the same.
     let first = cluster.servers.first().context("cluster.servers is empty")?;
     let name = "the clients' address".to_owned();
     let address = Address { host: at.host.clone(), port: at.port };
@@ -159,7 +163,11 @@ fn gates(config: &Config, swap: &Swap) -> AllGates {
     let mut all: Vec<Arc<dyn Gates>> = Vec::new();
     if !swap.apps.is_empty() {
         for socket in swap.admin_sockets(&config.gate) {
-            all.push(Arc::new(AdminGates::new(socket, swap.apps.clone())));
+            let mut program = config.program();
+            if socket != config.gate.admin_socket {
+                program.push_str(&format!(" --gate {}", quote(&socket.display().to_string())));
+            }
+            all.push(Arc::new(AdminGates::new(socket, swap.apps.clone(), program)));
         }
     }
     if let Some(path) = &swap.hold_file {

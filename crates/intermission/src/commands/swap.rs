@@ -163,7 +163,12 @@ pub(super) fn tell(assembly: &Assembly, report: &Report, printer: &Printer) -> E
             // The journal may be the very thing that failed.
             let summary = journal::read(&assembly.journals, id).ok();
             let summary = summary.as_deref().and_then(Summary::of);
-            printer.data(told(id, *ending, cause.as_deref(), summary.as_ref()));
+            printer.data(told(*ending, cause.as_deref(), summary.as_ref()));
+            if *ending == Ending::NeedsOperator {
+                let program = &assembly.program;
+                printer.data(format_args!("see what happened: {program} journal {id}"));
+                printer.data(format_args!("then: {program} recover"));
+            }
             match ending {
                 Ending::Swapped => Exit::Done,
                 Ending::RolledBack => Exit::Refused,
@@ -173,7 +178,7 @@ pub(super) fn tell(assembly: &Assembly, report: &Report, printer: &Printer) -> E
     }
 }
 
-fn told(id: &str, ending: Ending, cause: Option<&str>, summary: Option<&Summary>) -> String {
+fn told(ending: Ending, cause: Option<&str>, summary: Option<&Summary>) -> String {
     let names = summary.map_or_else(
         || ("the new primary".to_owned(), "the old primary".to_owned()),
         |summary| (summary.new_primary.clone(), summary.old_primary.clone()),
@@ -197,10 +202,6 @@ fn told(id: &str, ending: Ending, cause: Option<&str>, summary: Option<&Summary>
                 users.held, users.longest_ms, users.refused, users.left
             )
         }));
-    }
-    if ending == Ending::NeedsOperator {
-        lines.push(format!("see what happened: intermission journal {id}"));
-        lines.push("then: intermission recover".to_owned());
     }
     lines.join("\n")
 }

@@ -42,9 +42,6 @@ pub fn is_meant(path: &Path) -> bool {
 struct ClusterYml {
     floating_ip: String,
     floating_ip_cidr: String,
-    /// For a dead primary: what to switch it off by.
-    #[serde(default)]
-    master_ipmi_address: Option<String>,
     #[serde(default)]
     ssh_username: Option<String>,
     #[serde(default)]
@@ -128,33 +125,30 @@ impl ClusterYml {
             );
             Fault::new("floating_ip, floating_ip_cidr", problem, "write 10.0.0.10 and /32")
         })?;
-        if let Some(address) = &self.master_ipmi_address {
-            tracing::debug!(%address, "noted for a primary that is dead");
-        }
         let ports =
             [&self.database_one, &self.database_two].map(|d| d.port.unwrap_or(DEFAULT_PORT));
-        let client_address = (ports[0] == ports[1])
-            .then(|| ClientAddress { host: address.ip.to_string(), port: ports[0] });
+        let login = |d: &Database| (d.username.clone(), d.password.clone());
+        // One way and one login for clients, whichever server is the primary.
+        let one = ports[0] == ports[1] && login(&self.database_one) == login(&self.database_two);
+        let client_address =
+            one.then(|| ClientAddress { host: address.ip.to_string(), port: ports[0] });
         let servers = [("database_one", &self.database_one), ("database_two", &self.database_two)];
         let servers: Vec<Server> = servers
             .into_iter()
             .map(|(key, database)| self.server(key, database))
             .collect::<Result<_, _>>()?;
-        let [first, second] = [&self.database_one, &self.database_two];
-        let user = AccountSource::plain(
-            &first.username,
-            first.password.clone().or_else(|| second.password.clone()),
-        );
+        let first = &self.database_one;
         let hold_file = self.hold_file.clone().unwrap_or_else(|| PathBuf::from(HOLD_FILE));
         Ok(Config {
             gate: Gate::default(),
             apps: Vec::new(),
+            named: None,
             cluster: Some(Cluster {
                 servers,
                 replication: AccountSource::plain(REPLICATION_USER, first.slave_password.clone()),
                 marker_schema: cluster::DEFAULT_MARKER_SCHEMA.to_owned(),
-                user: user.user,
-                password: user.password,
+                user: first.username.clone(),
+                password: first.password.clone(),
                 password_env: None,
                 password_file: None,
             }),
@@ -274,9 +268,17 @@ database_two:
         let slave = account(&two.replication);
         assert_eq!((slave.user.as_str(), slave.password.reveal()), ("slave", "third-secret"));
         assert_eq!(swap.floating_ip.expect("one").address.to_string(), "10.10.10.37/32");
-        let client = swap.client_address.expect("one port");
-        assert_eq!((client.host.as_str(), client.port), ("10.10.10.37", 3306));
+        assert_eq!(swap.client_address, None, "each server has a login of its own");
         assert_eq!(swap.hold_file.as_deref(), Some(Path::new("/tmp/hold")));
+    }
+
+    #[test]
+    fn clients_are_tried_where_one_login_does() {
+        let one = FILE.replace("password: 1234567", "password: first-secret");
+        let client = |text: &str| read(text).expect("parses").swap.expect("a swap").client_address;
+        let found = client(&one).expect("one port, one login");
+        assert_eq!((found.host.as_str(), found.port), ("10.10.10.37", 3306));
+        assert_eq!(client(&one.replacen("port: 3306", "port: 3307", 1)), None);
     }
 
     #[test]

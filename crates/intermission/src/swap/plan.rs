@@ -30,6 +30,8 @@ pub struct Party {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     pub id: String,
+    /// How an operator calls this program.
+    pub program: String,
     pub flavor: Flavor,
     pub old: Party,
     pub new: Party,
@@ -95,6 +97,8 @@ impl Plan {
 #[derive(Debug, Clone)]
 pub struct Request {
     pub id: String,
+    /// As [`Plan::program`].
+    pub program: String,
     /// The server to promote, by name, host or `host:port`; the replica when absent.
     pub to: Option<String>,
     pub apps: Vec<String>,
@@ -158,6 +162,7 @@ pub fn plan(observation: &Observation, request: &Request) -> Result<Planned, Vec
     }
     Ok(Planned::Swap(Box::new(Plan {
         id: request.id.clone(),
+        program: request.program.clone(),
         flavor: old.view.flavor,
         old: old.party(),
         new: new.party(),
@@ -275,6 +280,7 @@ pub(crate) fn example() -> Plan {
     };
     Plan {
         id: "test".to_owned(),
+        program: "intermission".to_owned(),
         flavor: Flavor::MySql,
         old: party("db1", 1, Access::WRITABLE),
         new: party("db2", 2, Access { read_only: true, super_read_only: true }),

@@ -162,18 +162,18 @@ pub async fn preflight(
     request: &Request,
 ) -> Result<Result<Planned, Vec<Refusal>>, RunError> {
     // Half-way through a swap the servers look wrong in many ways that all have this one reason.
-    if let Some(refusal) = refuse_unfinished(dir)? {
+    if let Some(refusal) = refuse_unfinished(dir, request)? {
         return Ok(Err(vec![refusal]));
     }
     Ok(plan(&observe(parties).await, request))
 }
 
-fn refuse_unfinished(dir: &Path) -> Result<Option<Refusal>, RunError> {
+fn refuse_unfinished(dir: &Path, request: &Request) -> Result<Option<Refusal>, RunError> {
     Ok(unfinished(dir)?.into_iter().next().map(|id| {
         Refusal::new(
             Code::UnfinishedSwap,
             format!("swap {id} was interrupted and neither finished nor taken back"),
-            "intermission recover",
+            format!("{} recover", request.program),
         )
     }))
 }
@@ -191,7 +191,7 @@ pub async fn swap(
     listener: Listener,
 ) -> Result<Report, RunError> {
     let lock = JournalLock::acquire(dir)?;
-    if let Some(refusal) = refuse_unfinished(dir)? {
+    if let Some(refusal) = refuse_unfinished(dir, request)? {
         return Ok(Report::Refused(vec![refusal]));
     }
     let mut observation = observe(parties).await;

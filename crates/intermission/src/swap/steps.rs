@@ -183,7 +183,7 @@ impl Steps {
         let give_back = self.endpoint.command_to_give_back(self.old.address(), self.new.address());
         let give_back = give_back.map(|command| format!("{command} && ")).unwrap_or_default();
         vec![
-            "first try: intermission recover".to_owned(),
+            format!("first try: {} recover", self.plan.program),
             format!(
                 "see who writes: {} ; {}",
                 self.new.command_to_look(),

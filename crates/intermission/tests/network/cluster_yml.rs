@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io::Write,
     path::{Path, PathBuf},
-    process::Output,
+    process::{Output, Stdio},
 };
 
 use lab::{
@@ -13,6 +13,7 @@ use lab::{
     server::Flavor,
     stage::{Front, Stage, StageOptions},
 };
+use tokio::process::Command;
 
 /// Nobody else reads it meanwhile.
 fn write(path: impl AsRef<Path>, text: impl AsRef<[u8]>) {
@@ -78,10 +79,18 @@ impl Script {
         write(self.path(), text);
     }
 
-    async fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = self.stage.intermission_bare();
+    /// On the clients' host.
+    fn command(&self, program: &str) -> Command {
+        let Front::FloatingIp(network) = &self.stage.front else { panic!("no floating IP") };
+        let exec = network.hosts[2].exec();
+        let mut command = Command::new(&exec[0]);
+        command.args(&exec[1..]).arg(program).stdin(Stdio::null()).kill_on_drop(true);
         command.env("INTERMISSION_CLUSTERS", self.folder.path());
-        command.args(arguments).stdin(std::process::Stdio::null()).output().await.unwrap()
+        command
+    }
+
+    async fn run(&self, arguments: &[&str]) -> Output {
+        self.command(env!("CARGO_BIN_EXE_intermission")).args(arguments).output().await.unwrap()
     }
 
     async fn expect(&self, arguments: &[&str], code: i32) -> String {
@@ -111,6 +120,26 @@ async fn the_old_flags_swap_there_and_back(flavor: Flavor) {
     let said = script.expect(&["swap", "-d", "Shop", "-f"], 0).await;
     assert!(said.contains("swapped: database_one (10.77.0.1:3306) is the primary"), "{said}");
     script.stage.pair.wait_replicated().await.unwrap();
+    script.expect(&["recover", "-d", "shop"], 0).await;
+}
+
+/// Killed with the address on no host, and recovered by the same file; the words for the worst case name it.
+#[cfg(feature = "fault-injection")]
+async fn a_killed_swap_is_recovered_by_the_same_file(flavor: Flavor) {
+    let script = Script::new(flavor).await;
+    let file = script.path().canonicalize().unwrap().display().to_string();
+    let mut killed = script.command(env!("CARGO_BIN_EXE_intermission-faults"));
+    killed.env("INTERMISSION_FAULT", "kill:after:perform:withdraw");
+    let killed = killed.args(["swap", "-c", &file, "-f"]).output().await.unwrap();
+    assert_eq!(killed.status.code(), None);
+    let said = String::from_utf8(killed.stderr).unwrap();
+    assert!(said.contains(&format!("first try: intermission -c {file} recover")), "{said}");
+    assert!(script.hold_file().exists());
+    let said = script.expect(&["check", "-c", &file], 1).await;
+    assert!(said.contains(&format!("mend: intermission -c {file} recover")), "{said}");
+    script.expect(&["recover", "-c", &file], 1).await;
+    assert!(!script.hold_file().exists());
+    script.expect(&["check", "-c", &file], 0).await;
 }
 
 async fn what_the_old_script_checked_is_refused(flavor: Flavor) {
@@ -130,6 +159,13 @@ async fn what_the_old_script_checked_is_refused(flavor: Flavor) {
     std::fs::remove_file(script.hold_file()).unwrap();
     let said = script.expect(&["check", "-c", &file], 1).await;
     assert!(said.contains("[replication-login]"), "{said}");
+}
+
+#[cfg(feature = "fault-injection")]
+mod killed {
+    use super::a_killed_swap_is_recovered_by_the_same_file;
+
+    on_both!(a_killed_swap_is_recovered_by_the_same_file);
 }
 
 on_both!(the_old_flags_swap_there_and_back, what_the_old_script_checked_is_refused);

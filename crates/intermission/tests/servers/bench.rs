@@ -117,6 +117,7 @@ impl Bench {
     pub(crate) fn request() -> Request {
         Request {
             id: run::new_id(Timestamp::now()),
+            program: "intermission".to_owned(),
             to: None,
             apps: vec!["shop".to_owned()],
             // Generous where a busy machine is slow; what a test wants to overrun, it overruns by far.

@@ -78,6 +78,7 @@ pub(crate) fn plan(flavor: Flavor) -> Plan {
     let party = |id, recorded| Party { name: format!("db{id}"), address: address(id), recorded };
     Plan {
         id: ID.to_owned(),
+        program: "intermission".to_owned(),
         flavor,
         old: party(1, Access::WRITABLE),
         new: party(2, fenced(flavor)),

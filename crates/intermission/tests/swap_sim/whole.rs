@@ -22,6 +22,7 @@ use crate::{
 fn request(id: &str, to: Option<&str>) -> intermission::swap::plan::Request {
     intermission::swap::plan::Request {
         id: id.to_owned(),
+        program: "intermission".to_owned(),
         to: to.map(str::to_owned),
         apps: vec!["shop".to_owned()],
         bounds: Bounds::default(),

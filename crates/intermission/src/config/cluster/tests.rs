@@ -66,6 +66,9 @@ fn what_cannot_be_meant_is_named() {
         let error = parse(&EXAMPLE.replacen(from, to, 1)).expect_err(key);
         assert!(error.contains(key), "{error}");
     }
+    let own = r#"device = "eth0", account = { user = "other", password = "x" }, exec"#;
+    let two = EXAMPLE.replacen(r#"device = "eth0", exec"#, own, 1);
+    assert!(parse(&two).expect_err("two accounts").contains("swap.client_address"));
     let unknown = parse(&format!("{EXAMPLE}\nfnece = \"1s\"\n")).expect_err("unknown key");
     assert!(unknown.contains("fnece"), "{unknown}");
 }

@@ -77,6 +77,7 @@ pub(super) fn request(to: Option<&str>) -> Request {
     let bounds = Bounds::default();
     Request {
         id: "test".to_owned(),
+        program: "intermission".to_owned(),
         to: to.map(str::to_owned),
         apps: vec!["shop".to_owned()],
         endpoint: bounds.statement,
