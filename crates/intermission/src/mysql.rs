@@ -1,9 +1,9 @@
 //! The database servers: the only place with SQL.
 
 mod acting;
+mod client_address;
 mod dialect;
 mod fence;
-mod front;
 pub mod grants;
 mod marker;
 mod observe;
@@ -12,5 +12,5 @@ mod row;
 mod server;
 mod session;
 
-pub use front::ClientAddress;
+pub use client_address::MySqlClientAddress;
 pub use server::{Access, MySqlServer};

@@ -3,9 +3,9 @@
 //! It asks databases, gates and hooks through the traits in [`server`], [`gates`] and [`endpoint`]; it knows neither
 //! SQL nor HTTP.
 
+pub mod client_address;
 pub mod endpoint;
 pub mod executor;
-pub mod front;
 pub mod gates;
 pub mod gtid;
 pub mod hold_file;

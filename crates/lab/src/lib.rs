@@ -15,3 +15,22 @@ pub mod server;
 pub mod stage;
 pub mod swaps;
 pub mod trial;
+
+/// Runs each of the named functions once per server, as tests of their own.
+#[macro_export]
+macro_rules! on_both {
+    ($($name:ident),+ $(,)?) => {
+        mod mariadb {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name($crate::server::Flavor::MariaDb).await;
+            })+
+        }
+        mod mysql {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name($crate::server::Flavor::MySql).await;
+            })+
+        }
+    };
+}

@@ -137,8 +137,8 @@ pub struct Stage {
     pub gate: Part,
     /// The ledger application.
     pub app: Part,
-    /// What clients find the primary by.
-    pub front: Front,
+    /// What leads clients to the primary.
+    pub endpoint: Endpoint,
     /// The two servers.
     pub pair: Pair,
     programs: Programs,
@@ -146,9 +146,9 @@ pub struct Stage {
     configuration: PathBuf,
 }
 
-/// What clients find the primary by.
+/// What leads clients to the primary.
 #[derive(Debug)]
-pub enum Front {
+pub enum Endpoint {
     /// A forwarder on this machine, re-pointed by a hook.
     Forwarder(Part),
     /// An address that moves between two hosts; the app and the swap are on the third.
@@ -158,7 +158,7 @@ pub enum Front {
 /// The host of the app and of the swap, where there are hosts.
 const CLIENT: usize = 2;
 
-impl Front {
+impl Endpoint {
     /// What is put before a command to run it where the app is.
     fn exec(&self) -> Vec<String> {
         match self {
@@ -192,21 +192,21 @@ impl Stage {
             }
         }
         let pair = Pair::start(options.flavor, &pair).await?;
-        let (front, database) = match network {
+        let (endpoint, database) = match network {
             Some(network) => {
                 let port = pair.server(0).address().port();
-                (Front::FloatingIp(network), SocketAddr::from((Network::floating(), port)))
+                (Endpoint::FloatingIp(network), SocketAddr::from((Network::floating(), port)))
             }
             None => {
                 let (forwarder, address) = start_forwarder(&programs, &pair).await?;
-                (Front::Forwarder(forwarder), address)
+                (Endpoint::Forwarder(forwarder), address)
             }
         };
-        let (app, upstream) = start_app(&programs, &front, database, options.pool).await?;
-        let (gate, entry) = start_gate(&programs, &pair, &front, (database, upstream)).await?;
+        let (app, upstream) = start_app(&programs, &endpoint, database, options.pool).await?;
+        let (gate, entry) = start_gate(&programs, &pair, &endpoint, (database, upstream)).await?;
         wait_for_answer(&gate, entry, "/entries/latest").await?;
         let configuration = gate.folder().join(configuration::FILE);
-        Ok(Self { gate, app, front, pair, programs, entry, configuration })
+        Ok(Self { gate, app, endpoint, pair, programs, entry, configuration })
     }
 
     /// Where users come in: the gate.
@@ -236,7 +236,7 @@ impl Stage {
     /// As [`Stage::intermission`], with another configuration file than the gate runs on.
     #[must_use]
     pub fn intermission_with(&self, configuration: &Path) -> tokio::process::Command {
-        let mut words = self.front.exec();
+        let mut words = self.endpoint.exec();
         words.push(self.programs.intermission.display().to_string());
         let mut words = words.iter();
         let mut command = tokio::process::Command::new(words.next().expect("the program"));
@@ -277,14 +277,14 @@ async fn start_forwarder(
 /// Returns the app and where the gate finds it.
 async fn start_app(
     programs: &Programs,
-    front: &Front,
+    endpoint: &Endpoint,
     database: SocketAddr,
     pool: usize,
 ) -> Result<(Part, String), StageError> {
     let folder = Part::folder_for("app")?;
     let socket = folder.path().join("app.sock").display().to_string();
     let url = format!("mysql://{}@{database}/ledger", APP.user);
-    let mut command = front.exec();
+    let mut command = endpoint.exec();
     command.extend([programs.lab.display().to_string(), "app".to_owned()]);
     command.extend(["--database".to_owned(), url, "--pool".to_owned(), pool.to_string()]);
     let environment = [(APP_PASSWORD_VARIABLE, APP.password)];
@@ -292,13 +292,13 @@ async fn start_app(
         let words: Vec<&str> = command.iter().map(String::as_str).collect();
         Part::start("app", folder, &words, &environment)
     };
-    match front {
-        Front::Forwarder(_) => {
+    match endpoint {
+        Endpoint::Forwarder(_) => {
             let part = start(folder, &command)?;
             let address = part.wait_address().await?;
             Ok((part, address.to_string()))
         }
-        Front::FloatingIp(_) => {
+        Endpoint::FloatingIp(_) => {
             command.extend(["--socket".to_owned(), socket.clone()]);
             Ok((start(folder, &command)?, format!("unix:{socket}")))
         }
@@ -309,7 +309,7 @@ async fn start_app(
 async fn start_gate(
     programs: &Programs,
     pair: &Pair,
-    front: &Front,
+    endpoint: &Endpoint,
     (database, upstream): (SocketAddr, String),
 ) -> Result<(Part, SocketAddr), StageError> {
     let mut tries = 1;
@@ -322,12 +322,12 @@ async fn start_gate(
             upstream: upstream.clone(),
             servers: [pair.server(0).address(), pair.server(1).address()],
             database,
-            leads: match front {
-                Front::Forwarder(part) => Leads::Forwarder {
+            leads: match endpoint {
+                Endpoint::Forwarder(part) => Leads::Forwarder {
                     repoint: &programs.repoint,
                     control: configuration::control_socket(part.folder()),
                 },
-                Front::FloatingIp(network) => Leads::FloatingIp(network),
+                Endpoint::FloatingIp(network) => Leads::FloatingIp(network),
             },
         };
         let path = configuration.write_to(folder.path())?;

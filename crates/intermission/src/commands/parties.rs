@@ -12,14 +12,14 @@ use crate::{
         cluster::{self, Cluster, Swap},
         secret::AccountSource,
     },
-    mysql::{Access, ClientAddress, MySqlServer},
+    mysql::{Access, MySqlClientAddress, MySqlServer},
     swap::{
+        client_address::ClientAddress,
         endpoint::{CommandEndpoint, Endpoint, Endpoints, FloatingIp, HaProxy, Host, quote},
-        front::Front,
         gates::{AllGates, Gates},
         hold_file::HoldFile,
         observation::Address,
-        plan::{Request, Withdrawal},
+        plan::Request,
         run::{self, Parties},
         server::Server,
     },
@@ -47,7 +47,7 @@ impl Assembly {
                 servers,
                 gates: Arc::new(gates(config, swap)),
                 endpoint: Arc::new(endpoints(cluster, swap)?),
-                front: front(cluster, swap)?,
+                client_address: client_address(cluster, swap)?,
             },
             journals: swap.journals(&config.gate),
             program: config.program(),
@@ -63,8 +63,8 @@ impl Assembly {
             apps: self.swap.apps.clone(),
             bounds: self.swap.bounds.clone(),
             endpoint: self.parties.endpoint.bound(),
-            withdrawal: self.parties.endpoint.withdrawal().map(Withdrawal),
-            canary: self.parties.front.is_some(),
+            withdrawal: self.parties.endpoint.withdrawal(),
+            canary: self.parties.client_address.is_some(),
         }
     }
 }
@@ -105,13 +105,16 @@ fn endpoints(cluster: &Cluster, swap: &Swap) -> anyhow::Result<Endpoints> {
     Ok(Endpoints::new(all))
 }
 
-fn front(cluster: &Cluster, swap: &Swap) -> anyhow::Result<Option<Arc<dyn Front>>> {
+fn client_address(
+    cluster: &Cluster,
+    swap: &Swap,
+) -> anyhow::Result<Option<Arc<dyn ClientAddress>>> {
     let Some(at) = &swap.client_address else { return Ok(None) };
     // The configuration sees to it that the second server's account is the same.
     let first = cluster.servers.first().context("cluster.servers is empty")?;
     let name = "the clients' address".to_owned();
     let address = Address { host: at.host.clone(), port: at.port };
-    Ok(Some(Arc::new(ClientAddress::new(Access {
+    Ok(Some(Arc::new(MySqlClientAddress::new(Access {
         name,
         address,
         ..access(cluster, swap, first, first)?

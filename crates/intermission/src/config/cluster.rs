@@ -111,7 +111,7 @@ pub struct Swap {
     pub endpoint: Option<EndpointCommand>,
     /// Where clients reach the primary. A write by this way must land on the new primary before anybody is released.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_address: Option<ClientAddress>,
+    pub client_address: Option<ClientAddressSettings>,
     /// How often a swap is tried whose fence or catch-up somebody's lock or transaction was in the way of.
     #[serde(default = "default_attempts")]
     pub attempts: u32,
@@ -153,7 +153,7 @@ pub struct HaProxySettings {
 /// Where clients reach the primary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ClientAddress {
+pub struct ClientAddressSettings {
     pub host: String,
     #[serde(default = "default_port")]
     pub port: u16,

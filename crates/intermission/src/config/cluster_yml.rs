@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use super::{
     Config, ConfigError, Fault,
-    cluster::{self, ClientAddress, Cluster, FloatingIpSettings, Server, Swap},
+    cluster::{self, ClientAddressSettings, Cluster, FloatingIpSettings, Server, Swap},
     gate::Gate,
     secret::{AccountSource, Password},
 };
@@ -131,7 +131,7 @@ impl ClusterYml {
         // One way and one login for clients, whichever server is the primary.
         let one = ports[0] == ports[1] && login(&self.database_one) == login(&self.database_two);
         let client_address =
-            one.then(|| ClientAddress { host: address.ip.to_string(), port: ports[0] });
+            one.then(|| ClientAddressSettings { host: address.ip.to_string(), port: ports[0] });
         let servers = [("database_one", &self.database_one), ("database_two", &self.database_two)];
         let servers: Vec<Server> = servers
             .into_iter()

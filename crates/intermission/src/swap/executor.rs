@@ -234,7 +234,7 @@ impl<L: Log> Executor<L> {
             Step::Settle => bounds.settle,
             Step::Fence => bounds.fence,
             Step::CatchUp => bounds.catch_up,
-            Step::Withdraw => self.steps.plan.withdrawal.map_or(Duration::ZERO, |bound| bound.0),
+            Step::Withdraw => self.steps.plan.withdrawal.unwrap_or_default(),
             Step::Endpoint => self.steps.plan.endpoint,
             Step::Canary => (bounds.statement + bounds.connect) * 2,
             Step::Prove => bounds.prove,

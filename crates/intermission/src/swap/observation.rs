@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{front::Identity, gtid::GtidSet, refusal::Refusal};
+use super::{client_address::Identity, gtid::GtidSet, refusal::Refusal};
 
 /// Without its server's one of these nobody may see whether a server is a replica.
 pub(crate) const STATUS_PRIVILEGES: [&str; 2] = ["SLAVE MONITOR", "REPLICATION CLIENT"];
@@ -209,12 +209,12 @@ pub struct Observation {
     pub surroundings: Vec<Refusal>,
     pub floating_ip: Option<FloatingIpView>,
     /// Who answers at the clients' address, where that is configured.
-    pub front: Option<FrontView>,
+    pub client_address: Option<ClientAddressView>,
 }
 
 /// The clients' address and who answers there.
 #[derive(Debug, Clone)]
-pub struct FrontView {
+pub struct ClientAddressView {
     pub address: Address,
     /// The error's text when nobody does.
     pub identity: Result<Identity, String>,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use self::check::{
-    check_front, check_lease, check_pair, check_reachable, check_replication, check_server,
+    check_client_address, check_lease, check_pair, check_reachable, check_replication, check_server,
 };
 use super::{
     observation::{Access, Address, Flavor, Observation, Seen, ServerView},
@@ -42,19 +42,13 @@ pub struct Plan {
     pub endpoint: Duration,
     /// How long the endpoint may take to take something away from the old primary before its fence, and as long to give it
     /// back; none where it takes nothing away.
-    pub withdrawal: Option<Withdrawal>,
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::optional")]
+    pub withdrawal: Option<Duration>,
     /// Whether a write by way of the clients' address is tried before anybody is released.
     pub canary: bool,
     /// What the operator should know and what is no reason not to swap.
     pub warnings: Vec<Refusal>,
 }
-
-/// A bound of the withdrawal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Withdrawal(
-    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")] pub Duration,
-);
 
 impl Plan {
     /// Whether the step belongs to this swap.
@@ -105,7 +99,7 @@ pub struct Request {
     pub bounds: Bounds,
     pub endpoint: Duration,
     /// As [`Plan::withdrawal`].
-    pub withdrawal: Option<Withdrawal>,
+    pub withdrawal: Option<Duration>,
     /// As [`Plan::canary`].
     pub canary: bool,
 }
@@ -151,7 +145,7 @@ pub fn plan(observation: &Observation, request: &Request) -> Result<Planned, Vec
         Err(refusal) => refusals.push(refusal),
     }
     refusals.extend(check_replication(old, new, &request.bounds));
-    refusals.extend(check_front(old, observation));
+    refusals.extend(check_client_address(old, observation));
     let mut warnings = Vec::new();
     if let Some(floating_ip) = &observation.floating_ip {
         refusals.extend(floating_ip::check(old, floating_ip));
@@ -287,7 +281,7 @@ pub(crate) fn example() -> Plan {
         apps: vec!["shop".to_owned()],
         bounds: Bounds::default(),
         endpoint: Duration::from_secs(1),
-        withdrawal: Some(Withdrawal(Duration::from_secs(1))),
+        withdrawal: Some(Duration::from_secs(1)),
         canary: true,
         warnings: Vec::new(),
     }

@@ -6,13 +6,13 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    client_address::ClientAddress,
     endpoint::Endpoint,
     executor::{Executor, FileLog, Listener, ResumeError},
-    front::Front,
     gates::Gates,
     journal::{self, JournalError, JournalLock},
     machine::{MachineError, State},
-    observation::{FrontView, Observation, Seen},
+    observation::{ClientAddressView, Observation, Seen},
     plan::{Party, Plan, Planned, Request, plan},
     record::{Ending, Entry},
     refusal::{Code, Refusal},
@@ -28,7 +28,7 @@ pub struct Parties {
     pub gates: Arc<dyn Gates>,
     pub endpoint: Arc<dyn Endpoint>,
     /// The clients' address as a server, for the canary; where it is configured.
-    pub front: Option<Arc<dyn Front>>,
+    pub client_address: Option<Arc<dyn ClientAddress>>,
 }
 
 /// How a command ended.
@@ -92,11 +92,11 @@ pub async fn observe(parties: &Parties) -> Observation {
         parties.gates.preflight(),
         parties.endpoint.observe(),
     );
-    let front = match &parties.front {
+    let client_address = match &parties.client_address {
         None => None,
-        Some(front) => Some(FrontView {
-            address: front.address().clone(),
-            identity: front.identify().await.map_err(|error| error.reason),
+        Some(client_address) => Some(ClientAddressView {
+            address: client_address.address().clone(),
+            identity: client_address.identify().await.map_err(|error| error.reason),
         }),
     };
     for (server, seen) in [(first, &mut first_seen), (second, &mut second_seen)] {
@@ -111,7 +111,7 @@ pub async fn observe(parties: &Parties) -> Observation {
     }
     surroundings.extend(endpoint.refusals);
     let floating_ip = endpoint.floating_ip;
-    Observation { servers: [first_seen, second_seen], surroundings, floating_ip, front }
+    Observation { servers: [first_seen, second_seen], surroundings, floating_ip, client_address }
 }
 
 async fn see(server: &dyn Server) -> Seen {
@@ -280,7 +280,7 @@ pub fn steps_of(parties: &Parties, plan: Plan) -> Option<Steps> {
         new: find(&plan.new)?,
         gates: Arc::clone(&parties.gates),
         endpoint: Arc::clone(&parties.endpoint),
-        front: parties.front.clone(),
+        client_address: parties.client_address.clone(),
         plan: Arc::new(plan),
     })
 }

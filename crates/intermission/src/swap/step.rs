@@ -271,6 +271,7 @@ mod tests {
         for step in Step::ALL {
             let json = serde_json::to_string(&step).expect("serializes");
             assert_eq!(json, format!("\"{}\"", step.name()));
+            assert!(!step.sentence().is_empty() && !step.proof().is_empty(), "{step}");
         }
     }
 

@@ -8,8 +8,8 @@ mod before;
 use std::sync::Arc;
 
 use super::{
+    client_address::ClientAddress,
     endpoint::{Endpoint, EndpointError},
-    front::Front,
     gates::{GateError, Gates},
     gtid::GtidSet,
     machine::State,
@@ -63,7 +63,7 @@ pub struct Steps {
     pub gates: Arc<dyn Gates>,
     pub endpoint: Arc<dyn Endpoint>,
     /// The new primary as clients reach it, where that is configured.
-    pub front: Option<Arc<dyn Front>>,
+    pub client_address: Option<Arc<dyn ClientAddress>>,
     pub plan: Arc<Plan>,
 }
 

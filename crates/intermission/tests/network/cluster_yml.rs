@@ -11,7 +11,7 @@ use lab::{
     cluster::{OPERATOR, REPLICATION},
     network::Network,
     server::Flavor,
-    stage::{Front, Stage, StageOptions},
+    stage::{Endpoint, Stage, StageOptions},
 };
 use tokio::process::Command;
 
@@ -53,7 +53,7 @@ impl Script {
     }
 
     fn write(&self) {
-        let Front::FloatingIp(network) = &self.stage.front else { panic!("no floating IP") };
+        let Endpoint::FloatingIp(network) = &self.stage.endpoint else { panic!("no floating IP") };
         let prefix = Network::floating_prefix();
         let (ip, bits) = prefix.split_once('/').unwrap();
         let mut text = format!(
@@ -81,7 +81,7 @@ impl Script {
 
     /// On the clients' host.
     fn command(&self, program: &str) -> Command {
-        let Front::FloatingIp(network) = &self.stage.front else { panic!("no floating IP") };
+        let Endpoint::FloatingIp(network) = &self.stage.endpoint else { panic!("no floating IP") };
         let exec = network.hosts[2].exec();
         let mut command = Command::new(&exec[0]);
         command.args(&exec[1..]).arg(program).stdin(Stdio::null()).kill_on_drop(true);
@@ -165,7 +165,7 @@ async fn what_the_old_script_checked_is_refused(flavor: Flavor) {
 mod killed {
     use super::a_killed_swap_is_recovered_by_the_same_file;
 
-    on_both!(a_killed_swap_is_recovered_by_the_same_file);
+    lab::on_both!(a_killed_swap_is_recovered_by_the_same_file);
 }
 
-on_both!(the_old_flags_swap_there_and_back, what_the_old_script_checked_is_refused);
+lab::on_both!(the_old_flags_swap_there_and_back, what_the_old_script_checked_is_refused);

@@ -3,11 +3,11 @@
 use lab::{
     network::Network,
     server::Flavor,
-    stage::{Front, Programs, Stage, StageOptions},
+    stage::{Endpoint, Programs, Stage, StageOptions},
 };
 
 async fn holders(stage: &Stage) -> Vec<usize> {
-    let Front::FloatingIp(network) = &stage.front else { panic!("no floating IP") };
+    let Endpoint::FloatingIp(network) = &stage.endpoint else { panic!("no floating IP") };
     let floating = Network::floating().to_string();
     let mut holders = Vec::new();
     for index in 0..2 {
@@ -41,4 +41,4 @@ async fn f16_killed_at_withdraw(flavor: Flavor) {
     assert_eq!(checked.status.code(), Some(0), "{}", String::from_utf8_lossy(&checked.stdout));
 }
 
-on_both!(f16_killed_at_withdraw);
+lab::on_both!(f16_killed_at_withdraw);

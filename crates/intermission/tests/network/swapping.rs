@@ -5,7 +5,7 @@ use std::{fs::File, io::Write, time::Duration};
 use lab::{
     network::{DEVICE, Network},
     server::Flavor,
-    stage::{Front, Stage, StageOptions, StepTime},
+    stage::{Endpoint, Stage, StageOptions, StepTime},
     trial::{self, TrialOptions},
 };
 use mysql_async::prelude::Queryable;
@@ -16,9 +16,9 @@ async fn stage(flavor: Flavor) -> Stage {
 }
 
 fn network(stage: &Stage) -> &Network {
-    match &stage.front {
-        Front::FloatingIp(network) => network,
-        Front::Forwarder(_) => panic!("no floating IP"),
+    match &stage.endpoint {
+        Endpoint::FloatingIp(network) => network,
+        Endpoint::Forwarder(_) => panic!("no floating IP"),
     }
 }
 
@@ -100,7 +100,7 @@ async fn f5_f39_an_unwound_swap_gives_the_address_back(flavor: Flavor) {
     assert_eq!(holder(&stage).await, [1]);
 }
 
-on_both!(
+lab::on_both!(
     f27_f28_swaps_under_load_lose_nothing_and_fail_nobody,
     f27_an_address_in_the_wrong_place_is_refused,
     f5_f39_an_unwound_swap_gives_the_address_back,

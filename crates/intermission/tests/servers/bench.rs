@@ -111,7 +111,7 @@ impl Bench {
         let endpoint: Arc<dyn Endpoint> = Arc::<Asked>::clone(&self.asked);
         let servers =
             accesses.map(|access| -> Arc<dyn Server> { Arc::new(MySqlServer::new(access)) });
-        Parties { servers, gates, endpoint, front: None }
+        Parties { servers, gates, endpoint, client_address: None }
     }
 
     pub(crate) fn request() -> Request {

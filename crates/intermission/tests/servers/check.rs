@@ -18,7 +18,7 @@ use mysql_async::prelude::Queryable;
 
 use crate::bench::{Bench, codes, insert};
 
-on_both!(
+lab::on_both!(
     healthy_and_unreachable,
     f2_f4_broken_replication,
     f3_f32_the_wrong_source,

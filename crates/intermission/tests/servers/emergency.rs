@@ -10,7 +10,7 @@ use lab::{
 
 use crate::bench::Bench;
 
-on_both!(the_emergency_commands_work_as_they_are_printed);
+lab::on_both!(the_emergency_commands_work_as_they_are_printed);
 
 /// Runs a command of the card in a shell, with the client of the server's own kind.
 fn typed(flavor: Flavor, command: &str) -> Output {

@@ -9,7 +9,10 @@ use tokio::time::{Instant, timeout};
 
 use crate::bench::{Bench, insert};
 
-on_both!(f5_f7_a_blocked_fence_is_bounded_and_gone, f7_a_fence_without_an_answer_cannot_come_late);
+lab::on_both!(
+    f5_f7_a_blocked_fence_is_bounded_and_gone,
+    f7_a_fence_without_an_answer_cannot_come_late
+);
 
 const FENCE: Duration = Duration::from_millis(250);
 const PENDING: &str =

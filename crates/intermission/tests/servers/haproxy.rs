@@ -11,11 +11,11 @@ use std::{
 };
 
 use intermission::{
-    mysql::{Access, ClientAddress},
+    mysql::{Access, MySqlClientAddress},
     swap::{
         endpoint::{Endpoint, HaProxy},
         observation::Address,
-        plan::{Planned, Request, Withdrawal, plan},
+        plan::{Planned, Request, plan},
         record::Ending,
         refusal::Code,
         run::{self, Parties, Report},
@@ -104,10 +104,10 @@ impl Proxy {
 
     fn parties(&self, bench: &Bench) -> Parties {
         let (host, port) = (self.address.ip().to_string(), self.address.port());
-        let front = Access { address: Address { host, port }, ..bench.access(0) };
+        let client_address = Access { address: Address { host, port }, ..bench.access(0) };
         Parties {
             endpoint: Arc::new(self.endpoint(bench, "mysql")),
-            front: Some(Arc::new(ClientAddress::new(front))),
+            client_address: Some(Arc::new(MySqlClientAddress::new(client_address))),
             ..bench.parties()
         }
     }
@@ -118,11 +118,7 @@ impl Proxy {
 }
 
 fn request() -> Request {
-    Request {
-        withdrawal: Some(Withdrawal(Duration::from_secs(1))),
-        canary: true,
-        ..Bench::request()
-    }
+    Request { withdrawal: Some(Duration::from_secs(1)), canary: true, ..Bench::request() }
 }
 
 async fn server_id(conn: &mut mysql_async::Conn) -> u32 {
@@ -189,7 +185,7 @@ async fn what_haproxy_would_not_do_is_refused_before(flavor: Flavor) {
     assert!(!matches!(planned, Ok(Planned::Swap(_))));
 }
 
-on_both!(
+lab::on_both!(
     f22_f25_haproxy_leads_clients_there_and_back,
     f5_f39_an_unwound_swap_gives_the_backend_back,
     what_haproxy_would_not_do_is_refused_before,

@@ -9,7 +9,7 @@ use lab::server::Flavor;
 
 use crate::bench::Bench;
 
-on_both!(each_missing_privilege_is_named, the_printed_grants_are_enough_for_a_swap);
+lab::on_both!(each_missing_privilege_is_named, the_printed_grants_are_enough_for_a_swap);
 
 /// What is revoked, and how often the check says so: on a read-only server the marker is not tried.
 const MARIADB: [(&str, usize); 10] = [

@@ -9,7 +9,7 @@ use lab::server::Flavor;
 
 use crate::bench::{Bench, outcome_of};
 
-on_both!(a_restarted_old_primary_is_no_second_writer,);
+lab::on_both!(a_restarted_old_primary_is_no_second_writer,);
 
 /// Over two swaps, so that what the first one kept for a server's restart must not stop the second one's primary.
 async fn a_restarted_old_primary_is_no_second_writer(flavor: Flavor) {

@@ -30,7 +30,10 @@ use crate::{
     moment::{Moment, at},
 };
 
-on_both!(a_password_shows_in_no_refusal_and_no_swap, a_statement_with_a_password_is_never_quoted,);
+lab::on_both!(
+    a_password_shows_in_no_refusal_and_no_swap,
+    a_statement_with_a_password_is_never_quoted,
+);
 
 /// Long enough for a server to refuse it, with a quote and a line break in it.
 const AWKWARD: &str =

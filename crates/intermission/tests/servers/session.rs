@@ -19,7 +19,7 @@ use crate::{
     moment::{Moment, at},
 };
 
-on_both!(f45_f46_what_is_read_is_what_is, a_session_changes_only_what_it_may);
+lab::on_both!(f45_f46_what_is_read_is_what_is, a_session_changes_only_what_it_may);
 
 async fn f45_f46_what_is_read_is_what_is(flavor: Flavor) {
     let bench = Bench::new(flavor).await;

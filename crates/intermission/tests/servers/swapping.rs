@@ -24,7 +24,7 @@ use crate::{
     moment::{Moment, at, connect},
 };
 
-on_both!(
+lab::on_both!(
     f15_f30_there_and_back_and_nothing_to_do,
     f1_f5_f43_what_is_unwound_leaves_a_healthy_pair,
     f11_what_is_still_in_the_relay_log,

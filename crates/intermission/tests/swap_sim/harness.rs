@@ -6,7 +6,7 @@ use intermission::swap::{
     executor::{Executor, Listener, Log, ResumeError},
     machine::State,
     observation::{Access, Address, Flavor},
-    plan::{Party, Plan, Withdrawal},
+    plan::{Party, Plan},
     record::{Ending, Record},
     run::Parties,
     server::Server,
@@ -20,7 +20,7 @@ use crate::{
     db::fenced,
     fault::Fault,
     server::SimServer,
-    stage::{SimEndpoint, SimFront, SimGates, SimLog, Stage},
+    stage::{SimClientAddress, SimEndpoint, SimGates, SimLog, Stage},
     world::World,
 };
 
@@ -85,7 +85,7 @@ pub(crate) fn plan(flavor: Flavor) -> Plan {
         apps: vec!["shop".to_owned()],
         bounds: Bounds::default(),
         endpoint: Duration::from_secs(1),
-        withdrawal: Some(Withdrawal(Duration::from_secs(1))),
+        withdrawal: Some(Duration::from_secs(1)),
         canary: true,
         warnings: Vec::new(),
     }
@@ -105,13 +105,13 @@ pub(crate) fn parties(stage: &Arc<Stage>) -> Parties {
         servers: [server(0), server(1)],
         gates: Arc::new(SimGates(Arc::clone(stage))),
         endpoint: Arc::new(SimEndpoint(Arc::clone(stage))),
-        front: Some(Arc::new(SimFront::new(stage))),
+        client_address: Some(Arc::new(SimClientAddress::new(stage))),
     }
 }
 
 pub(crate) fn steps(stage: &Arc<Stage>, plan: Plan) -> Steps {
-    let Parties { servers: [old, new], gates, endpoint, front } = parties(stage);
-    Steps { old, new, gates, endpoint, front, plan: Arc::new(plan) }
+    let Parties { servers: [old, new], gates, endpoint, client_address } = parties(stage);
+    Steps { old, new, gates, endpoint, client_address, plan: Arc::new(plan) }
 }
 
 /// Tells the world of every record.

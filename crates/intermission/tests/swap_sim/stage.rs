@@ -8,9 +8,9 @@ use std::{
 
 use async_trait::async_trait;
 use intermission::swap::{
+    client_address::{ClientAddress, Identity},
     endpoint::{Endpoint, EndpointError},
     executor::Log,
-    front::{Front, Identity},
     gates::{GateError, Gates, Users},
     journal::JournalError,
     observation::{Address, EndpointView, Flavor},
@@ -252,12 +252,12 @@ fn index_of(address: &Address) -> usize {
 
 /// The clients' address as a client sees it.
 #[derive(Debug)]
-pub(crate) struct SimFront {
+pub(crate) struct SimClientAddress {
     stage: Arc<Stage>,
     address: Address,
 }
 
-impl SimFront {
+impl SimClientAddress {
     pub(crate) fn new(stage: &Arc<Stage>) -> Self {
         let address = Address { host: "floating".to_owned(), port: 3306 };
         Self { stage: Arc::clone(stage), address }
@@ -274,7 +274,7 @@ impl SimFront {
 }
 
 #[async_trait]
-impl Front for SimFront {
+impl ClientAddress for SimClientAddress {
     fn address(&self) -> &Address {
         &self.address
     }

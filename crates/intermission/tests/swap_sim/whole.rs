@@ -27,7 +27,7 @@ fn request(id: &str, to: Option<&str>) -> intermission::swap::plan::Request {
         apps: vec!["shop".to_owned()],
         bounds: Bounds::default(),
         endpoint: Duration::from_secs(1),
-        withdrawal: Some(intermission::swap::plan::Withdrawal(Duration::from_secs(1))),
+        withdrawal: Some(Duration::from_secs(1)),
         canary: true,
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use lab::server::Flavor;
-use lab::stage::{Front, Stage, StageOptions};
+use lab::stage::{Endpoint, Stage, StageOptions};
 use lab::trial::{self, Trial, TrialOptions};
 
 async fn swap_there_and_back(flavor: Flavor) -> Trial {
@@ -46,7 +46,7 @@ async fn a_mysql_swap_there_and_back_under_load_fails_and_loses_nothing() {
 #[tokio::test]
 async fn a_dropped_stage_leaves_no_process_and_no_folder() {
     let stage = Stage::start(&StageOptions::new(Flavor::MariaDb)).await.expect("a stage");
-    let Front::Forwarder(forwarder) = &stage.front else { panic!("no forwarder") };
+    let Endpoint::Forwarder(forwarder) = &stage.endpoint else { panic!("no forwarder") };
     let pids = [stage.gate.pid(), stage.app.pid(), forwarder.pid()];
     let folders = [&stage.gate, &stage.app, forwarder].map(|part| part.folder().to_owned());
     drop(stage);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Request, Side, Withdrawal, Words};
+use super::{Request, Side, Words};
 use crate::swap::{
     observation::{Flavor, Observation, ReplicaView, ThreadState},
     refusal::{Code, Refusal},
@@ -29,8 +29,8 @@ pub(super) fn check_reachable(observation: &Observation) -> Vec<Refusal> {
 
 /// The longest an attempt can keep users waiting before it is committed or taken back: off the old primary and back on it
 /// included.
-pub(super) fn longest_hold(bounds: &Bounds, withdrawal: Option<Withdrawal>) -> Duration {
-    bounds.longest_hold() + withdrawal.map_or(Duration::ZERO, |withdrawal| withdrawal.0 * 2)
+pub(super) fn longest_hold(bounds: &Bounds, withdrawal: Option<Duration>) -> Duration {
+    bounds.longest_hold() + withdrawal.map_or(Duration::ZERO, |withdrawal| withdrawal * 2)
 }
 
 pub(super) fn check_lease(request: &Request) -> Option<Refusal> {
@@ -50,10 +50,10 @@ pub(super) fn check_lease(request: &Request) -> Option<Refusal> {
 }
 
 /// A swap that leads the clients elsewhere than they are is no swap.
-pub(super) fn check_front(old: &Side<'_>, observation: &Observation) -> Option<Refusal> {
-    let front = observation.front.as_ref()?;
-    let address = &front.address;
-    match &front.identity {
+pub(super) fn check_client_address(old: &Side<'_>, observation: &Observation) -> Option<Refusal> {
+    let client_address = observation.client_address.as_ref()?;
+    let address = &client_address.address;
+    match &client_address.identity {
         Err(reason) => Some(Refusal::new(
             Code::ClientAddressUnreachable,
             format!("the clients' address {address} did not answer: {reason}"),

@@ -129,8 +129,8 @@ pub(super) fn warn(view: &FloatingIpView) -> Option<Refusal> {
 mod tests {
     use super::*;
     use crate::swap::{
-        front::Identity,
-        observation::{Address, Flavor, FrontView, HostView},
+        client_address::Identity,
+        observation::{Address, ClientAddressView, Flavor, HostView},
         plan::{
             Planned, plan,
             tests::{healthy, observe, request},
@@ -226,7 +226,7 @@ mod tests {
         let outcome = |identity: Result<Identity, String>| {
             let mut observation = observe(healthy(Flavor::MySql));
             let address = Address { host: "10.0.0.10".to_owned(), port: 3306 };
-            observation.front = Some(FrontView { address, identity });
+            observation.client_address = Some(ClientAddressView { address, identity });
             let planned = plan(&observation, &request(None));
             planned.map_err(|refusals| refusals.iter().map(|r| r.code).collect::<Vec<_>>())
         };

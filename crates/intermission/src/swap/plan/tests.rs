@@ -69,7 +69,7 @@ pub(super) fn observe([first, second]: [ServerView; 2]) -> Observation {
         servers: [seen("db1", 3301, Ok(first)), seen("db2", 3302, Ok(second))],
         surroundings: Vec::new(),
         floating_ip: None,
-        front: None,
+        client_address: None,
     }
 }
 

@@ -23,17 +23,17 @@ impl Steps {
 
     /// What a user would do next: the address may lead elsewhere still, whatever was done to it.
     pub(super) async fn canary(&self) -> Result<Facts, StepError> {
-        let Some(front) = &self.front else {
+        let Some(client_address) = &self.client_address else {
             return Err(StepError::refused("the clients' address is not configured any more"));
         };
         let canary = format!("canary {}", self.plan.id);
-        front.write_marker(&canary).await?;
+        client_address.write_marker(&canary).await?;
         if self.new.has_marker(&canary).await? {
             return Ok(Facts::default());
         }
         Err(StepError::refused(format!(
             "a write to {} did not land on {}",
-            front.address(),
+            client_address.address(),
             self.new.name()
         )))
     }

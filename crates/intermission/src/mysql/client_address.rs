@@ -9,7 +9,7 @@ use super::{
     session::{Failure, Login, request},
 };
 use crate::swap::{
-    front::{Front, Identity},
+    client_address::{ClientAddress, Identity},
     observation::Address,
     server::{Effect, ServerError},
 };
@@ -19,12 +19,12 @@ const UNKNOWN_VARIABLE: u16 = 1193;
 
 /// The database as clients reach it.
 #[derive(Debug)]
-pub struct ClientAddress {
+pub struct MySqlClientAddress {
     login: Login,
     marker: Marker,
 }
 
-impl ClientAddress {
+impl MySqlClientAddress {
     #[must_use]
     pub fn new(access: Access) -> Self {
         let marker = Marker::new(&access.marker_schema);
@@ -42,7 +42,7 @@ impl ClientAddress {
 }
 
 #[async_trait]
-impl Front for ClientAddress {
+impl ClientAddress for MySqlClientAddress {
     fn address(&self) -> &Address {
         &self.login.address
     }

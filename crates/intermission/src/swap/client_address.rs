@@ -17,7 +17,7 @@ pub struct Identity {
 /// The database as clients reach it: through the floating IP, a proxy or a name. Every call logs in anew, because an
 /// established connection says nothing of where the next one leads.
 #[async_trait]
-pub trait Front: Send + Sync + fmt::Debug {
+pub trait ClientAddress: Send + Sync + fmt::Debug {
     fn address(&self) -> &Address;
     /// Who answers there now.
     async fn identify(&self) -> Result<Identity, ServerError>;
