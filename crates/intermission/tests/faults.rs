@@ -75,6 +75,7 @@ faults! {
     f15_the_target_is_the_primary: "F15",
     f16_a_signal_in_the_hold: "F16:hold",
     f16_a_signal_in_the_settle_step: "F16:settle",
+    f16_a_signal_between_two_attempts: "F16:between",
     f16_a_signal_in_the_fence: "F16:fence",
     f16_a_signal_in_the_catch_up: "F16:catch_up",
     f16_a_signal_behind_the_commit_point: "F16:promote",

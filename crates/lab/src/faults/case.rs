@@ -57,13 +57,14 @@ const PANICS: [(&str, &str); 4] = [
     ("panic:promote", "promote"),
     ("panic:rejoin", "rejoin"),
 ];
-const SCENARIOS: [(&str, Scenario); 36] = [
+const SCENARIOS: [(&str, Scenario); 37] = [
     ("F1", unwind::applier_stops),
     ("F2", refusal::sql_error),
     ("F4", refusal::null_lag),
     ("F5a", unwind::lock_tables),
     ("F5a:before", unwind::lock_tables_before),
     ("F5a:once", unwind::lock_tables_once),
+    ("F16:between", unwind::signal_between_attempts),
     ("F5b/F7", unwind::long_write),
     ("F10/F12", proof::one_writer),
     ("F11", unwind::unapplied_relay_log),

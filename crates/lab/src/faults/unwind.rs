@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use futures_util::future::BoxFuture;
+use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
+use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
 use super::bench::Bench;
 use super::command::{Ran, Running};
 use super::judge::End;
 use super::request::Plug;
+use crate::stage::SwapRecord;
 
 /// The most any request may take in an attempt that is taken back: drain, settle, fence and catch-up of the bench one
 /// after another, and a busy machine.
@@ -102,29 +105,36 @@ pub(super) fn lock_tables(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End
     })
 }
 
-/// F5: the lock goes away after an attempt, and the next one swaps.
-pub(super) fn lock_tables_once(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>> {
-    Box::pin(async move {
-        let primary = bench.stage.pair.primary_index().await?;
-        let patient = ("attempts = 1\nbackoff = \"100ms\"", "attempts = 2\nbackoff = \"1s\"");
-        let configuration = bench.configure("patient", &[patient])?;
-        let before = bench.stage.records().await?.len();
-        let (swap, plug) = bench.start_draining_with(&configuration).await?;
-        let mut locking = bench.app_session(primary).await?;
+impl Bench {
+    /// A swap whose first attempt was taken back because of a lock that is still there, how many journals there were
+    /// before it, and the session with the lock. The second attempt follows after `backoff`.
+    async fn swap_taken_back_once(
+        &mut self,
+        backoff: &str,
+    ) -> anyhow::Result<(Running, usize, Conn)> {
+        let primary = self.stage.pair.primary_index().await?;
+        let patient = format!("attempts = 2\nbackoff = \"{backoff}\"");
+        let configuration =
+            self.configure("patient", &[("attempts = 1\nbackoff = \"100ms\"", &patient)])?;
+        let before = self.stage.records().await?.len();
+        let (swap, plug) = self.start_draining_with(&configuration).await?;
+        let mut locking = self.app_session(primary).await?;
         locking.query_drop("LOCK TABLES ledger.bystander WRITE").await?;
-        bench.unplug(plug).await?;
+        self.unplug(plug).await?;
         let deadline = Instant::now() + READY_DEADLINE;
-        while !bench
-            .stage
-            .records()
-            .await?
-            .iter()
-            .skip(before)
-            .any(|it| it.outcome == "rolled_back")
-        {
+        let is_back = |it: &SwapRecord| it.outcome == "rolled_back";
+        while !self.stage.records().await?.iter().skip(before).any(is_back) {
             ensure!(Instant::now() < deadline, "the first attempt was not taken back");
             sleep(READY_POLL).await;
         }
+        Ok((swap, before, locking))
+    }
+}
+
+/// F5: the lock goes away after an attempt, and the next one swaps.
+pub(super) fn lock_tables_once(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>> {
+    Box::pin(async move {
+        let (swap, before, locking) = bench.swap_taken_back_once("1s").await?;
         drop(locking.disconnect().await);
         let ended = swap.end().await?;
         let said = ended.talk.clone();
@@ -133,6 +143,21 @@ pub(super) fn lock_tables_once(bench: &mut Bench) -> BoxFuture<'_, anyhow::Resul
         let begun = bench.stage.records().await?.len() - before;
         ensure!(begun == 2, "{begun} attempts");
         Ok(End::swapped().longest(LONGEST))
+    })
+}
+
+/// F16: told to stop between two attempts, it does not wait for the next one, and does not try it.
+pub(super) fn signal_between_attempts(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>> {
+    Box::pin(async move {
+        let (swap, before, locking) = bench.swap_taken_back_once("1m").await?;
+        swap.signal(Signal::INT)?;
+        let began = Instant::now();
+        swap.end().await?.expect(1)?;
+        ensure!(began.elapsed() < READY_DEADLINE, "it waited for {:?}", began.elapsed());
+        drop(locking.disconnect().await);
+        let begun = bench.stage.records().await?.len() - before;
+        ensure!(begun == 1, "{begun} attempts");
+        Ok(End::rolled_back().longest(LONGEST))
     })
 }
 
