@@ -20,6 +20,10 @@ const LAST_TASKS_MAX: Duration = Duration::from_secs(1);
 const FILES_BESIDE: u64 = 2048;
 
 pub(crate) fn run(config: &Config) -> anyhow::Result<Exit> {
+    anyhow::ensure!(
+        !config.apps.is_empty(),
+        "the configuration has no [[app]]: a gate without one answers nobody (see examples/intermission.toml)"
+    );
     let filter = tracing_subscriber::EnvFilter::builder()
         .with_env_var("INTERMISSION_LOG")
         .with_default_directive(tracing::Level::INFO.into())

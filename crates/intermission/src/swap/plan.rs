@@ -8,7 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use self::check::{
-    check_client_address, check_lease, check_pair, check_reachable, check_replication, check_server,
+    check_client_address, check_clients_way, check_lease, check_pair, check_reachable,
+    check_replication, check_server,
 };
 use super::{
     observation::{Access, Address, Flavor, Observation, Seen, ServerView},
@@ -120,6 +121,8 @@ pub fn plan(observation: &Observation, request: &Request) -> Result<Planned, Vec
     let mut refusals = check_reachable(observation);
     refusals.extend(observation.surroundings.iter().cloned());
     refusals.extend(check_lease(request));
+    refusals.extend(check_client_address(observation));
+    refusals.extend(observation.floating_ip.iter().flat_map(floating_ip::check_hosts));
     let [first, second] = &observation.servers;
     let (Ok(first_view), Ok(second_view)) = (&first.view, &second.view) else {
         // What the other one tells of itself is worth knowing at once.
@@ -145,12 +148,9 @@ pub fn plan(observation: &Observation, request: &Request) -> Result<Planned, Vec
         Err(refusal) => refusals.push(refusal),
     }
     refusals.extend(check_replication(old, new, &request.bounds));
-    refusals.extend(check_client_address(old, observation));
-    let mut warnings = Vec::new();
-    if let Some(floating_ip) = &observation.floating_ip {
-        refusals.extend(floating_ip::check(old, floating_ip));
-        warnings.extend(floating_ip::warn(floating_ip));
-    }
+    refusals.extend(check_clients_way(old, observation));
+    let floating_ip = observation.floating_ip.as_ref();
+    refusals.extend(floating_ip.and_then(|view| floating_ip::check_place(old, view)));
     if !refusals.is_empty() {
         return Err(refusals);
     }
@@ -165,7 +165,7 @@ pub fn plan(observation: &Observation, request: &Request) -> Result<Planned, Vec
         endpoint: request.endpoint,
         withdrawal: request.withdrawal,
         canary: request.canary,
-        warnings,
+        warnings: floating_ip.and_then(floating_ip::warn).into_iter().collect(),
     })))
 }
 

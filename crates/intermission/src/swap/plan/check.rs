@@ -49,27 +49,33 @@ pub(super) fn check_lease(request: &Request) -> Option<Refusal> {
     })
 }
 
+pub(super) fn check_client_address(observation: &Observation) -> Option<Refusal> {
+    let view = observation.client_address.as_ref()?;
+    let reason = view.identity.as_ref().err()?;
+    Some(Refusal::new(
+        Code::ClientAddressUnreachable,
+        format!("the clients' address {} did not answer: {reason}", view.address),
+        "correct swap.client_address, or let this machine reach it",
+    ))
+}
+
 /// A swap that leads the clients elsewhere than they are is no swap.
-pub(super) fn check_client_address(old: &Side<'_>, observation: &Observation) -> Option<Refusal> {
-    let client_address = observation.client_address.as_ref()?;
-    let address = &client_address.address;
-    match &client_address.identity {
-        Err(reason) => Some(Refusal::new(
-            Code::ClientAddressUnreachable,
-            format!("the clients' address {address} did not answer: {reason}"),
-            "correct swap.client_address, or let this machine reach it",
-        )),
-        Ok(found) if found.uuid == old.view.uuid && found.server_id == old.view.server_id => None,
-        Ok(found) => Some(Refusal::new(
+pub(super) fn check_clients_way(old: &Side<'_>, observation: &Observation) -> Option<Refusal> {
+    let view = observation.client_address.as_ref()?;
+    let found = view.identity.as_ref().ok()?;
+    let is_old = found.uuid == old.view.uuid && found.server_id == old.view.server_id;
+    (!is_old).then(|| {
+        Refusal::new(
             Code::ClientAddressElsewhere,
             format!(
-                "the clients' address {address} leads to the server with server_id {}, not to {}",
+                "the clients' address {} leads to the server with server_id {}, not to {}",
+                view.address,
                 found.server_id,
                 old.label()
             ),
             "lead it to the primary, or correct swap.client_address",
-        )),
-    }
+        )
+    })
 }
 
 pub(super) fn check_pair(pair: &[Side<'_>; 2]) -> Vec<Refusal> {

@@ -6,7 +6,8 @@ use crate::swap::{
     refusal::{Code, Refusal},
 };
 
-pub(super) fn check(old: &Side<'_>, view: &FloatingIpView) -> Vec<Refusal> {
+/// What is wrong whoever is the primary.
+pub(super) fn check_hosts(view: &FloatingIpView) -> Vec<Refusal> {
     let address = &view.address;
     let mut refusals = Vec::new();
     for host in &view.hosts {
@@ -22,6 +23,12 @@ pub(super) fn check(old: &Side<'_>, view: &FloatingIpView) -> Vec<Refusal> {
             Ok(found) => refusals.extend(check_host(&host.server, found, address)),
         }
     }
+    refusals
+}
+
+/// That it is on the old primary and nowhere else.
+pub(super) fn check_place(old: &Side<'_>, view: &FloatingIpView) -> Option<Refusal> {
+    let address = &view.address;
     let holders: Vec<(&str, &HostFound)> = view
         .hosts
         .iter()
@@ -30,21 +37,19 @@ pub(super) fn check(old: &Side<'_>, view: &FloatingIpView) -> Vec<Refusal> {
         .collect();
     let all_seen = view.hosts.iter().all(|host| host.found.is_ok());
     match holders.as_slice() {
-        [(name, found)] if *name == old.seen.name => {
-            refusals.extend(check_answers(name, found, view));
-        }
-        [] if !all_seen => {}
-        [] => refusals.push(Refusal::new(
+        [(name, found)] if *name == old.seen.name => check_answers(name, found, view),
+        [] if !all_seen => None,
+        [] => Some(Refusal::new(
             Code::FloatingIpNotOnPrimary,
             format!("no server has the floating IP {address}"),
             format!("put it on {}, or correct swap.floating_ip", old.label()),
         )),
-        [(name, _)] => refusals.push(Refusal::new(
+        [(name, _)] => Some(Refusal::new(
             Code::FloatingIpNotOnPrimary,
             format!("the floating IP {address} is on {name}, but {} is the primary", old.label()),
             format!("take it off {name} and put it on {}", old.seen.name),
         )),
-        several => refusals.push(Refusal::new(
+        several => Some(Refusal::new(
             Code::FloatingIpTwice,
             format!(
                 "the floating IP {address} is on several servers: {}",
@@ -53,7 +58,6 @@ pub(super) fn check(old: &Side<'_>, view: &FloatingIpView) -> Vec<Refusal> {
             format!("ip addr del {address} dev DEVICE on all but {}", old.seen.name),
         )),
     }
-    refusals
 }
 
 fn check_host(server: &str, found: &HostFound, address: &str) -> Vec<Refusal> {
@@ -202,6 +206,23 @@ mod tests {
         let mut nobody = view([false, false]);
         nobody.hosts[0].found = Err("no route to host".to_owned());
         assert_eq!(outcome(nobody), Err(vec![Code::FloatingIpUnknown]));
+    }
+
+    #[test]
+    fn f40_what_is_wrong_with_a_host_is_said_beside_a_server_that_is_down() {
+        let mut observation = observe(healthy(Flavor::MySql));
+        observation.servers[0].view = Err("connection refused".to_owned());
+        let mut unseen = view([true, false]);
+        unseen.hosts[1].found = Err("no such key".to_owned());
+        observation.floating_ip = Some(unseen);
+        let address = Address { host: "10.0.0.10".to_owned(), port: 3306 };
+        let identity = Err("connection refused".to_owned());
+        observation.client_address = Some(ClientAddressView { address, identity });
+        let refusals = plan(&observation, &request(None)).expect_err("refused");
+        let codes: Vec<Code> = refusals.iter().map(|refusal| refusal.code).collect();
+        for code in [Code::Unreachable, Code::ClientAddressUnreachable, Code::FloatingIpUnknown] {
+            assert_eq!(codes.iter().filter(|found| **found == code).count(), 1, "{codes:?}");
+        }
     }
 
     #[test]
