@@ -15,6 +15,7 @@ pub mod observation;
 pub mod plan;
 pub mod record;
 pub mod refusal;
+pub mod role;
 pub mod run;
 pub mod server;
 pub mod settings;

@@ -198,6 +198,8 @@ impl Dialect {
         const NO_CHANNEL: &[u16] = &[3074, 1794];
         let probe = |privilege, sql: String, allowed| Probe { privilege, sql, allowed };
         let transactions = "SELECT 1 FROM information_schema.innodb_trx LIMIT 1".to_owned();
+        // Events of schemas where the privilege lacks are not listed, which looks as if there were none.
+        let events = "SHOW EVENTS FROM mysql".to_owned();
         // STOP of a channel that does not exist is answered before the privilege is looked at, on both servers.
         match self.0 {
             Flavor::MariaDb => vec![
@@ -209,6 +211,13 @@ impl Dialect {
                 ),
                 probe("RELOAD", format!("RESET SLAVE '{PROBE}' ALL"), NO_CONNECTION),
                 probe("SLAVE MONITOR", "SHOW ALL SLAVES STATUS".to_owned(), &[]),
+                probe(
+                    "REPLICATION MASTER ADMIN",
+                    "SET GLOBAL rpl_semi_sync_master_enabled=@@global.rpl_semi_sync_master_enabled"
+                        .to_owned(),
+                    &[],
+                ),
+                probe("EVENT", events.clone(), &[]),
                 probe("PROCESS", transactions, &[]),
             ],
             Flavor::MySql => vec![
@@ -226,6 +235,7 @@ impl Dialect {
                 probe("REPLICATION CLIENT", "SHOW REPLICA STATUS".to_owned(), &[]),
                 probe("PROCESS", transactions, &[]),
                 probe("XA_RECOVER_ADMIN", "XA RECOVER".to_owned(), &[]),
+                probe("EVENT", events.clone(), &[]),
                 probe(
                     "SELECT ON performance_schema.*",
                     "SELECT 1 FROM performance_schema.metadata_locks LIMIT 0".to_owned(),
@@ -273,6 +283,11 @@ pub(super) fn literal(text: &str) -> String {
     }
     quoted.push('\'');
     quoted
+}
+
+/// A name in backquotes.
+pub(super) fn identifier(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
 }
 
 #[cfg(test)]

@@ -1,14 +1,16 @@
 //! The least that the two accounts need, as a script. `intermission check` tries each of them.
 
+use super::dialect::identifier;
 use crate::swap::observation::Flavor;
 
 /// Where a person writes the password: it is never printed.
 pub const PASSWORD: &str = "PASSWORD";
 
 /// MariaDB needs no privilege to list prepared XA transactions, nor for the processlist's transactions beyond PROCESS.
-const MARIADB: &str = "READ_ONLY ADMIN, CONNECTION ADMIN, REPLICATION SLAVE ADMIN, SLAVE MONITOR, BINLOG MONITOR, PROCESS, RELOAD";
+const MARIADB: &str = "READ_ONLY ADMIN, CONNECTION ADMIN, REPLICATION SLAVE ADMIN, REPLICATION MASTER ADMIN, SLAVE MONITOR, \
+                       BINLOG MONITOR, PROCESS, RELOAD, EVENT";
 const MYSQL: &str = "SYSTEM_VARIABLES_ADMIN, CONNECTION_ADMIN, REPLICATION_SLAVE_ADMIN, XA_RECOVER_ADMIN, \
-                     REPLICATION CLIENT, PROCESS, RELOAD";
+                     REPLICATION CLIENT, PROCESS, RELOAD, EVENT";
 
 /// What the script is for.
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +28,7 @@ pub struct Accounts<'a> {
 #[must_use]
 pub fn script(flavor: Flavor, accounts: Accounts<'_>) -> String {
     let Accounts { operator, replication, marker_schema, shows_databases } = accounts;
-    let (operator, replication) = (quoted(operator), quoted(replication));
+    let (operator, replication) = (identifier(operator), identifier(replication));
     let mut global = match flavor {
         Flavor::MariaDb => MARIADB,
         Flavor::MySql => MYSQL,
@@ -46,11 +48,6 @@ pub fn script(flavor: Flavor, accounts: Accounts<'_>) -> String {
     lines.push(format!("CREATE USER {replication}@'%' IDENTIFIED BY '{PASSWORD}';"));
     lines.push(format!("GRANT REPLICATION SLAVE ON *.* TO {replication}@'%';"));
     lines.join("\n")
-}
-
-/// A name as SQL takes it.
-fn quoted(name: &str) -> String {
-    format!("`{}`", name.replace('`', "``"))
 }
 
 #[cfg(test)]

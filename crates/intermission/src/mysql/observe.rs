@@ -11,6 +11,7 @@ use super::{
 use crate::swap::{
     gtid::GtidSet,
     observation::{Access, Address, Blocker, Denied, Flavor, ReplicaView, ServerView, ThreadState},
+    role::EventsView,
     server::{Detail, Effect, Look, ServerError},
 };
 
@@ -18,6 +19,11 @@ use crate::swap::{
 const STATEMENT_SHOWN: usize = 120;
 /// How many sessions are looked at.
 const SESSIONS_MAX: usize = 100;
+
+/// How both servers' manuals and measurement name the state of a commit that waits for a replica.
+const SEMI_SYNC_WAIT: &str = "Waiting for semi-sync ACK";
+
+const SEMI_SYNC_BLOCKER: &str = "its commit waits for a replica's acknowledgement (semi-sync)";
 
 /// Statements that take locks a fence waits for. Reads never do (MYSQL.md §3).
 const WRITING: [&str; 15] = [
@@ -51,6 +57,8 @@ impl MySqlServer {
             replication_login: None,
             blockers: Vec::new(),
             missing_database: None,
+            role: self.read_role().await?,
+            events: EventsView::default(),
         };
         match self.control.rows("read its replication status", dialect.channels()).await {
             Ok(rows) => view.channels = rows.iter().map(channel_of).collect(),
@@ -74,6 +82,7 @@ impl MySqlServer {
         let is_denied =
             |privilege: &str| view.denied.iter().any(|d: &Denied| d.privilege == privilege);
         view.prepared_xa = self.read_prepared().await?;
+        view.events = self.read_events(dialect, view).await?;
         if let Some(database) = &self.database {
             let sql = format!("SHOW DATABASES WHERE `Database` = {}", literal(database));
             let rows = self.control.rows("look for the application's database", &sql).await?;
@@ -189,6 +198,9 @@ impl MySqlServer {
         let dialect = self.dialect().await?;
         let mut blockers = self.read_transactions().await?;
         let sessions = self.application_sessions().await?;
+        let awaits = |session| sessions.get(&session).is_some_and(|who| who.awaits_replica);
+        // That it is in a transaction too says less.
+        blockers.retain(|blocker| !awaits(blocker.session));
         let mut add = |session: u64, who: &Session, what: String| {
             if blockers.iter().all(|known| known.session != session) {
                 let (user, host) = who.who();
@@ -213,7 +225,9 @@ impl MySqlServer {
             }
         }
         for (id, who) in &sessions {
-            if let Some(statement) = who.writing_statement() {
+            if who.awaits_replica {
+                add(*id, who, SEMI_SYNC_BLOCKER.to_owned());
+            } else if let Some(statement) = who.writing_statement() {
                 add(*id, who, format!("running: {}", shorten(statement)));
             }
         }
@@ -234,6 +248,9 @@ impl MySqlServer {
                     user: text(row, "User"),
                     host: text(row, "Host"),
                     is_running: row.get(&["Command"]) == Some("Query"),
+                    awaits_replica: row
+                        .get(&["State"])
+                        .is_some_and(|s| s.starts_with(SEMI_SYNC_WAIT)),
                     statement: text(row, "Info"),
                     age_s: row.number(&["Time"]).unwrap_or(0),
                 };
@@ -250,6 +267,8 @@ struct Session {
     user: String,
     host: String,
     is_running: bool,
+    /// Its commit waits for a replica's acknowledgement, and the fence would wait for the commit.
+    awaits_replica: bool,
     statement: String,
     age_s: u64,
 }

@@ -11,7 +11,7 @@ use crate::swap::{observation::Denied, server::ServerError};
 /// Error numbers that mean a missing privilege. 1401 is what MySQL 9.7 answers to `XA RECOVER` without
 /// `XA_RECOVER_ADMIN` (measured).
 pub(super) const DENIALS: [u16; 8] = [1044, 1045, 1095, 1142, 1143, 1227, 1401, 3530];
-const UNKNOWN_DATABASE: u16 = 1049;
+pub(super) const UNKNOWN_DATABASE: u16 = 1049;
 const UNKNOWN_TABLE: u16 = 1146;
 const TABLE_EXISTS: u16 = 1050;
 const COLUMN_TWICE: u16 = 1060;
@@ -61,7 +61,7 @@ impl MySqlServer {
     }
 
     /// The server's words when it denies; other errors than `allowed` are errors.
-    async fn try_statement(
+    pub(super) async fn try_statement(
         &self,
         sql: &str,
         allowed: &[u16],

@@ -19,6 +19,7 @@ use crate::{
     swap::{
         gtid::GtidSet,
         observation::{self, Address, Blocker, Flavor, ReplicaView, ServerView},
+        role::{Event, SemiSync},
         server::{Detail, Look, Server, ServerError},
     },
 };
@@ -251,6 +252,26 @@ impl Server for MySqlServer {
             self.set("keep its read-only switches over a restart", sql).await?;
         }
         Ok(!statements.is_empty())
+    }
+
+    async fn set_semi_sync(&self, semi_sync: SemiSync) -> Result<(), ServerError> {
+        self.switch_semi_sync(semi_sync).await
+    }
+
+    async fn has_semi_sync_replicas(&self) -> Result<bool, ServerError> {
+        self.meets_semi_sync().await
+    }
+
+    async fn set_scheduler(&self, on: bool) -> Result<(), ServerError> {
+        self.switch_scheduler(on).await
+    }
+
+    async fn enabled_events(&self) -> Result<Vec<Event>, ServerError> {
+        self.read_enabled_events().await
+    }
+
+    async fn enable_events(&self, events: &[Event]) -> Result<usize, ServerError> {
+        self.switch_events_on(events).await
     }
 
     async fn write_marker(&self, id: &str) -> Result<(), ServerError> {

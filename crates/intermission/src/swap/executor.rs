@@ -236,8 +236,13 @@ impl<L: Log> Executor<L> {
             Step::CatchUp => bounds.catch_up,
             Step::Withdraw => self.steps.plan.withdrawal.unwrap_or_default(),
             Step::Endpoint => self.steps.plan.endpoint,
-            Step::Canary => (bounds.statement + bounds.connect) * 2,
-            Step::Prove => bounds.prove,
+            Step::Ready | Step::Canary => (bounds.statement + bounds.connect) * 2,
+            Step::Events => {
+                let events =
+                    u32::try_from(self.steps.plan.handover.events.len()).unwrap_or(u32::MAX);
+                bounds.connect + bounds.statement.saturating_mul(events.saturating_add(2))
+            }
+            Step::Prove | Step::Settings => bounds.prove,
             Step::Lock
             | Step::Barrier
             | Step::Promote

@@ -2,7 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{client_address::Identity, gtid::GtidSet, refusal::Refusal};
+use super::{
+    client_address::Identity,
+    gtid::GtidSet,
+    refusal::Refusal,
+    role::{EventsView, RoleSettings},
+};
 
 /// Without its server's one of these nobody may see whether a server is a replica.
 pub(crate) const STATUS_PRIVILEGES: [&str; 2] = ["SLAVE MONITOR", "REPLICATION CLIENT"];
@@ -182,6 +187,9 @@ pub struct ServerView {
     pub blockers: Vec<Blocker>,
     /// The application's database, when it is configured and not here.
     pub missing_database: Option<String>,
+    /// What goes with its role.
+    pub role: RoleSettings,
+    pub events: EventsView,
 }
 
 impl ServerView {

@@ -2,6 +2,7 @@
 
 mod check;
 mod floating_ip;
+mod role;
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use self::check::{
 use super::{
     observation::{Access, Address, Flavor, Observation, Seen, ServerView},
     refusal::{Code, Refusal},
+    role::Handover,
     settings::Bounds,
     step::Step,
 };
@@ -47,6 +49,8 @@ pub struct Plan {
     pub withdrawal: Option<Duration>,
     /// Whether a write by way of the clients' address is tried before anybody is released.
     pub canary: bool,
+    /// What goes with the roles and changes hands with them.
+    pub handover: Handover,
     /// What the operator should know and what is no reason not to swap.
     pub warnings: Vec<Refusal>,
 }
@@ -54,10 +58,13 @@ pub struct Plan {
 impl Plan {
     /// Whether the step belongs to this swap.
     #[must_use]
-    pub const fn has(&self, step: Step) -> bool {
+    pub fn has(&self, step: Step) -> bool {
         match step {
             Step::Withdraw => self.withdrawal.is_some(),
             Step::Canary => self.canary,
+            Step::Ready => self.handover.needs_ready(),
+            Step::Events => self.handover.needs_events(),
+            Step::Settings => self.handover.needs_settings(),
             Step::Lock
             | Step::Quiet
             | Step::Hold
@@ -148,12 +155,15 @@ pub fn plan(observation: &Observation, request: &Request) -> Result<Planned, Vec
         Err(refusal) => refusals.push(refusal),
     }
     refusals.extend(check_replication(old, new, &request.bounds));
+    refusals.extend(role::check_role(old, new));
     refusals.extend(check_clients_way(old, observation));
     let floating_ip = observation.floating_ip.as_ref();
     refusals.extend(floating_ip.and_then(|view| floating_ip::check_place(old, view)));
     if !refusals.is_empty() {
         return Err(refusals);
     }
+    let mut warnings = role::warn(old, new);
+    warnings.extend(floating_ip.and_then(floating_ip::warn));
     Ok(Planned::Swap(Box::new(Plan {
         id: request.id.clone(),
         program: request.program.clone(),
@@ -165,7 +175,8 @@ pub fn plan(observation: &Observation, request: &Request) -> Result<Planned, Vec
         endpoint: request.endpoint,
         withdrawal: request.withdrawal,
         canary: request.canary,
-        warnings: floating_ip.and_then(floating_ip::warn).into_iter().collect(),
+        handover: role::handover(old, new),
+        warnings,
     })))
 }
 
@@ -283,6 +294,7 @@ pub(crate) fn example() -> Plan {
         endpoint: Duration::from_secs(1),
         withdrawal: Some(Duration::from_secs(1)),
         canary: true,
+        handover: Handover::example(),
         warnings: Vec::new(),
     }
 }

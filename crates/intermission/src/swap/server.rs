@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use super::{
     gtid::GtidSet,
     observation::{Access, Address, Blocker, Flavor, ReplicaView, ServerView},
+    role::{Event, SemiSync},
 };
 
 /// What is known about the effect of a request that failed.
@@ -97,6 +98,16 @@ pub trait Server: Send + Sync + fmt::Debug {
     /// Sees to it that a restart leaves it read-only, or that it comes up as its option file says. False where the server
     /// cannot be told.
     async fn persist_read_only(&self, read_only: bool) -> Result<bool, ServerError>;
+    /// Sets the switches of semi-synchronous replication that are named.
+    async fn set_semi_sync(&self, semi_sync: SemiSync) -> Result<(), ServerError>;
+    /// Whether as many replicas are there to acknowledge as a commit would wait for.
+    async fn has_semi_sync_replicas(&self) -> Result<bool, ServerError>;
+    /// Turns the event scheduler on or off.
+    async fn set_scheduler(&self, on: bool) -> Result<(), ServerError>;
+    /// The events that run here when the scheduler is on.
+    async fn enabled_events(&self) -> Result<Vec<Event>, ServerError>;
+    /// Lets the events run here and, by replication, nowhere else; returns how many there are still.
+    async fn enable_events(&self, events: &[Event]) -> Result<usize, ServerError>;
     /// Writes the marker row of swap `id`, making its schema and table where they are missing.
     async fn write_marker(&self, id: &str) -> Result<(), ServerError>;
     /// Whether the marker row of swap `id` is here.

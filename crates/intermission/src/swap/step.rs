@@ -12,6 +12,8 @@ pub enum Step {
     Lock,
     /// Wait, at no cost, until nothing would block the fence; prove the catch-up time.
     Quiet,
+    /// Stop what must not go on behind the fence, or before the new primary has a replica.
+    Ready,
     /// Hold every gate and have every acknowledgement.
     Hold,
     /// Wait until no application session on the old primary has an open transaction.
@@ -34,21 +36,26 @@ pub enum Step {
     Canary,
     /// Release every gate.
     Release,
+    /// The old primary's events run on the new one.
+    Events,
     /// The new primary forgets that it was a replica.
     Detach,
     /// The old primary becomes a replica.
     Rejoin,
     /// A marker row arrives on the old primary; read and write states are right.
     Prove,
+    /// Each server has the settings of its new role.
+    Settings,
     /// Give the advisory locks back.
     Unlock,
 }
 
 impl Step {
     /// Every step, in order.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::Lock,
         Self::Quiet,
+        Self::Ready,
         Self::Hold,
         Self::Settle,
         Self::Withdraw,
@@ -60,9 +67,11 @@ impl Step {
         Self::EndSessions,
         Self::Canary,
         Self::Release,
+        Self::Events,
         Self::Detach,
         Self::Rejoin,
         Self::Prove,
+        Self::Settings,
         Self::Unlock,
     ];
 
@@ -79,6 +88,7 @@ impl Step {
             Self::Promote => &[Self::Endpoint, Self::EndSessions, Self::Canary, Self::Release],
             Self::Lock
             | Self::Quiet
+            | Self::Ready
             | Self::Settle
             | Self::Withdraw
             | Self::Fence
@@ -88,9 +98,11 @@ impl Step {
             | Self::EndSessions
             | Self::Canary
             | Self::Release
+            | Self::Events
             | Self::Detach
             | Self::Rejoin
             | Self::Prove
+            | Self::Settings
             | Self::Unlock => &[],
         }
     }
@@ -114,8 +126,10 @@ impl Step {
         match self {
             Self::Rejoin => Some(Self::Detach),
             Self::Prove => Some(Self::Rejoin),
+            Self::Settings => Some(Self::Prove),
             Self::Lock
             | Self::Quiet
+            | Self::Ready
             | Self::Hold
             | Self::Settle
             | Self::Withdraw
@@ -127,6 +141,7 @@ impl Step {
             | Self::EndSessions
             | Self::Canary
             | Self::Release
+            | Self::Events
             | Self::Detach
             | Self::Unlock => None,
         }
@@ -138,6 +153,7 @@ impl Step {
         match self {
             Self::Lock => "lock",
             Self::Quiet => "quiet",
+            Self::Ready => "ready",
             Self::Hold => "hold",
             Self::Settle => "settle",
             Self::Withdraw => "withdraw",
@@ -149,9 +165,11 @@ impl Step {
             Self::EndSessions => "end_sessions",
             Self::Canary => "canary",
             Self::Release => "release",
+            Self::Events => "events",
             Self::Detach => "detach",
             Self::Rejoin => "rejoin",
             Self::Prove => "prove",
+            Self::Settings => "settings",
             Self::Unlock => "unlock",
         }
     }
@@ -162,6 +180,9 @@ impl Step {
         match self {
             Self::Lock => "take the advisory lock on both servers, so that nobody else swaps",
             Self::Quiet => "wait until nothing would block the fence, and time the catch-up",
+            Self::Ready => {
+                "stop the old primary's event scheduler, and semi-sync on the new one, which has no replica yet"
+            }
             Self::Hold => "hold the apps at the gate and let requests in flight finish",
             Self::Settle => "wait until no session on the old primary has an open transaction",
             Self::Withdraw => "take the clients' address off the old primary",
@@ -173,9 +194,13 @@ impl Step {
             Self::EndSessions => "end the application's sessions on the old primary",
             Self::Canary => "write by way of the clients' address and see it on the new primary",
             Self::Release => "release the apps in the order the requests came",
+            Self::Events => "run the old primary's events on the new one, and only there",
             Self::Detach => "stop and forget replication on the new primary",
             Self::Rejoin => "make the old primary a replica of the new one",
             Self::Prove => "write a marker on the new primary and see it arrive on the old one",
+            Self::Settings => {
+                "give each server the semi-sync and scheduler settings of its new role"
+            }
             Self::Unlock => "give the advisory locks back",
         }
     }
@@ -190,6 +215,7 @@ impl Step {
             Self::Quiet => {
                 "no blocker is older than `quiet_age`; three catch-ups within `catch_up_sample`"
             }
+            Self::Ready => "the servers answered the statements",
             Self::Hold => "every gate acknowledged with nothing in flight",
             Self::Settle => {
                 "the list of open transactions, read after the servers' own cache has aged, is empty"
@@ -213,12 +239,18 @@ impl Step {
             Self::EndSessions => "each session left was ended, or was gone already",
             Self::Canary => "the row is read on the new primary by a connection of its own",
             Self::Release => "every gate acknowledged",
+            Self::Events => {
+                "the server answered each statement; replicas switch the event off as they apply it"
+            }
             Self::Detach => "the server has no source any more",
             Self::Rejoin => {
                 "its transactions are all known to the new primary; it follows that one by GTID"
             }
             Self::Prove => {
                 "a row written on the new primary is read on the old one; one is writable, one is not"
+            }
+            Self::Settings => {
+                "as many semi-sync replicas as a commit waits for were there before it was told to wait"
             }
             Self::Unlock => "both sessions are closed",
         }
@@ -229,6 +261,7 @@ impl Step {
     pub const fn way_back(self) -> Option<&'static str> {
         match self {
             Self::Lock => Some("give both locks back"),
+            Self::Ready => Some("set both to what the plan recorded"),
             Self::Hold => Some("release every gate"),
             Self::Withdraw => {
                 Some("put the address back and announce it, unless the new primary is writable")
@@ -245,9 +278,11 @@ impl Step {
             | Self::EndSessions
             | Self::Canary
             | Self::Release
+            | Self::Events
             | Self::Detach
             | Self::Rejoin
             | Self::Prove
+            | Self::Settings
             | Self::Unlock => None,
         }
     }

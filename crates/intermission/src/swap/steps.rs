@@ -79,44 +79,29 @@ impl Steps {
     /// # Errors
     /// What went wrong, and whether it may have had an effect.
     pub async fn perform(&self, step: Step, state: &State) -> Result<Facts, StepError> {
-        let bounds = &self.plan.bounds;
-        let moves =
-            matches!(step, Step::Endpoint | Step::EndSessions | Step::Detach | Step::Rejoin);
-        if moves && state.is_interrupted() {
+        if is_for_the_promoted(step) && state.is_interrupted() {
             self.check_promoted().await?;
         }
         match step {
             Step::Lock => self.lock().await,
             Step::Quiet => self.quiet().await,
-            Step::Hold => {
-                self.gates.hold(&self.holder(), bounds.lease, bounds.drain).await?;
-                Ok(Facts::default())
-            }
+            Step::Ready => self.ready().await,
+            Step::Hold => self.hold().await,
             Step::Settle => self.settle().await,
-            Step::Withdraw => Ok(Facts::said(self.endpoint.withdraw(self.old.address()).await?)),
+            Step::Withdraw => self.withdraw().await,
             Step::Fence => self.fence().await,
             Step::Barrier => self.barrier().await,
             Step::CatchUp => self.catch_up(self.barrier_of(state)?).await,
             Step::Promote => self.promote(self.barrier_of(state)?).await,
             Step::Endpoint => self.lead_clients().await,
-            Step::EndSessions => {
-                let ended = self.old.end_sessions().await?;
-                Ok(Facts::note(format!("{ended} sessions ended")))
-            }
+            Step::EndSessions => self.end_sessions().await,
             Step::Canary => self.canary().await,
-            Step::Release => {
-                self.gates.release(&self.holder()).await?;
-                Ok(Facts::default())
-            }
+            Step::Release => self.release().await,
+            Step::Events => self.events().await,
             Step::Detach => self.detach().await,
             Step::Rejoin => self.rejoin().await,
-            Step::Prove => {
-                if state.performs(Step::Prove) > 1 {
-                    // A receiver that failed to connect sleeps for a minute: it is told to try now.
-                    self.rejoin().await?;
-                }
-                self.prove().await
-            }
+            Step::Prove => self.prove_again(state).await,
+            Step::Settings => self.settings().await,
             Step::Unlock => self.unlock().await,
         }
     }
@@ -154,10 +139,8 @@ impl Steps {
     pub async fn undo(&self, step: Step, state: &State) -> Result<Facts, StepError> {
         match step {
             Step::Lock => self.unlock().await,
-            Step::Hold => {
-                self.gates.release(&self.holder()).await?;
-                Ok(Facts::default())
-            }
+            Step::Hold => self.release().await,
+            Step::Ready => self.undo_ready(state).await,
             Step::Fence => self.lift_fence(state).await,
             Step::Withdraw => self.give_address_back().await,
             Step::Quiet
@@ -169,9 +152,11 @@ impl Steps {
             | Step::EndSessions
             | Step::Canary
             | Step::Release
+            | Step::Events
             | Step::Detach
             | Step::Rejoin
             | Step::Prove
+            | Step::Settings
             | Step::Unlock => Ok(Facts::default()),
         }
     }
@@ -209,6 +194,17 @@ impl Steps {
         })
     }
 
+    async fn hold(&self) -> Result<Facts, StepError> {
+        let bounds = &self.plan.bounds;
+        self.gates.hold(&self.holder(), bounds.lease, bounds.drain).await?;
+        Ok(Facts::default())
+    }
+
+    async fn release(&self) -> Result<Facts, StepError> {
+        self.gates.release(&self.holder()).await?;
+        Ok(Facts::default())
+    }
+
     async fn lock(&self) -> Result<Facts, StepError> {
         let (old, new) = tokio::join!(self.old.lock(false), self.new.lock(false));
         old?;
@@ -222,4 +218,9 @@ impl Steps {
         new?;
         Ok(Facts::default())
     }
+}
+
+/// Steps that take the site down when they are done for a new primary that is not one any more.
+const fn is_for_the_promoted(step: Step) -> bool {
+    matches!(step, Step::Endpoint | Step::EndSessions | Step::Events | Step::Detach | Step::Rejoin)
 }

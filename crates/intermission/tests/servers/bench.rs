@@ -318,6 +318,14 @@ impl Bench {
     }
 }
 
+/// How a swap ended, and why.
+pub(crate) fn ending_of(report: &Report) -> (Ending, Option<&str>) {
+    match report {
+        Report::Ended { ending, cause, .. } => (*ending, cause.as_deref()),
+        other @ (Report::Refused(_) | Report::NothingToDo(_)) => panic!("{other:?}"),
+    }
+}
+
 pub(crate) fn app_options(address: SocketAddr) -> OptsBuilder {
     OptsBuilder::default()
         .ip_or_hostname(address.ip().to_string())

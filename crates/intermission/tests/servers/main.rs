@@ -18,6 +18,7 @@ mod haproxy;
 mod moment;
 mod privilege;
 mod restart;
+mod role;
 mod secret;
 mod session;
 mod swapping;

@@ -5,12 +5,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use intermission::swap::{
     gtid::GtidSet,
     observation::{Access, Flavor},
+    role::{Event, RoleSettings, Scheduler, SemiSync},
 };
+
+/// What both servers have before a swap and after it.
+pub(crate) const ROLE: RoleSettings = RoleSettings {
+    semi_sync: SemiSync { source: Some(true), replica: Some(true), waits_alone: false },
+    scheduler: Scheduler::On,
+};
+
+pub(crate) fn event() -> Event {
+    let text = str::to_owned;
+    Event { schema: text("shop"), name: text("tick"), definer: text("root@localhost") }
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum What {
     Write(u64),
     Marker(String),
+    /// The events run on its origin.
+    Events,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +63,9 @@ pub(crate) struct Db {
     /// The session that holds the advisory lock.
     pub(crate) lock: Option<u64>,
     pub(crate) sessions: BTreeSet<u64>,
+    pub(crate) role: RoleSettings,
+    /// Those that are enabled here.
+    pub(crate) events: Vec<Event>,
 }
 
 impl Db {
@@ -67,12 +84,17 @@ impl Db {
             lag_s: Some(0),
             lock: None,
             sessions: BTreeSet::new(),
+            role: ROLE,
+            events: if access.is_writable() { vec![event()] } else { Vec::new() },
         }
     }
 
     pub(crate) fn push(&mut self, transaction: Transaction) {
         self.last.insert(transaction.origin, transaction.sequence);
         self.writes += usize::from(matches!(transaction.what, What::Write(_)));
+        if transaction.what == What::Events {
+            self.events = if transaction.origin == self.id { vec![event()] } else { Vec::new() };
+        }
         self.log.push(transaction);
     }
 

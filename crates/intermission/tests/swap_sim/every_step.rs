@@ -17,7 +17,7 @@ use crate::{
     stage::Stage,
 };
 
-const UNDOABLE: [Step; 3] = [Step::Lock, Step::Hold, Step::Fence];
+const UNDOABLE: [Step; 4] = [Step::Lock, Step::Ready, Step::Hold, Step::Fence];
 /// The promote step first looks at the old primary this many times.
 const LOOKS: usize = 1;
 

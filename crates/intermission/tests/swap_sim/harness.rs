@@ -8,6 +8,7 @@ use intermission::swap::{
     observation::{Access, Address, Flavor},
     plan::{Party, Plan},
     record::{Ending, Record},
+    role::Handover,
     run::Parties,
     server::Server,
     settings::Bounds,
@@ -17,7 +18,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    db::fenced,
+    db::{ROLE, event, fenced},
     fault::Fault,
     server::SimServer,
     stage::{SimClientAddress, SimEndpoint, SimGates, SimLog, Stage},
@@ -87,6 +88,12 @@ pub(crate) fn plan(flavor: Flavor) -> Plan {
         endpoint: Duration::from_secs(1),
         withdrawal: Some(Duration::from_secs(1)),
         canary: true,
+        handover: Handover {
+            old: ROLE,
+            new: ROLE,
+            events: vec![event()],
+            stops_scheduler: flavor == Flavor::MariaDb,
+        },
         warnings: Vec::new(),
     }
 }

@@ -25,5 +25,6 @@ mod random;
 mod server;
 mod stage;
 mod twice;
+mod view;
 mod whole;
 mod world;

@@ -6,7 +6,7 @@ use intermission::swap::record::Ending;
 use tokio::time::sleep;
 
 use crate::{
-    db::{What, fenced},
+    db::{ROLE, What, fenced},
     stage::Stage,
     world::World,
 };
@@ -95,12 +95,16 @@ fn assert_roles(world: &mut World, primary: usize, replica: usize, case: &str) {
     assert!(!p.boots_read_only, "{case}: a restart makes the primary db{} read-only", p.id);
     assert!(r.boots_read_only, "{case}: a restart makes the replica db{} writable", r.id);
     assert_eq!(p.link, None, "{case}: the primary db{} replicates", p.id);
+    for db in [p, r] {
+        assert_eq!(db.role, ROLE, "{case}: the settings of db{}", db.id);
+    }
     let source = r.link.map(|link| link.source);
     assert_eq!(source, Some(primary), "{case}: the source of db{}", r.id);
     assert_eq!(world.endpoint, Some(primary), "{case}: the endpoint");
     assert!(world.gate.held.is_none(), "{case}: users are held");
     let (executed, expected) = (r.executed(world.flavor), p.executed(world.flavor));
     if !r.is_stuck {
+        assert_eq!((p.events.len(), r.events.len()), (1, 0), "{case}: F33: where events run");
         assert_eq!(executed, expected, "{case}: db{} differs", r.id);
     }
 }

@@ -9,13 +9,14 @@ use std::{
 use async_trait::async_trait;
 use intermission::swap::{
     gtid::GtidSet,
-    observation::{Access, Address, Blocker, Flavor, ReplicaView, ServerView, ThreadState},
+    observation::{Access, Address, Blocker, Flavor, ReplicaView, ServerView},
+    role::{Event, Scheduler, SemiSync},
     server::{Detail, Effect, Look, Server, ServerError},
 };
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    db::{Db, What, fenced, uuid},
+    db::{Db, What, fenced},
     stage::{Failure, LATENCY, Stage},
     world::World,
 };
@@ -35,10 +36,10 @@ enum Acting {
 #[derive(Debug)]
 pub(crate) struct SimServer {
     stage: Arc<Stage>,
-    index: usize,
+    pub(crate) index: usize,
     name: String,
     address: Address,
-    flavor: Flavor,
+    pub(crate) flavor: Flavor,
     acting: Mutex<Acting>,
 }
 
@@ -144,45 +145,6 @@ impl SimServer {
         self.stage.with(|world| world.kill(index, session));
         self.set(Acting::Closed);
         Err(self.error("take the advisory lock")(Failure::refused("another swap is at work")))
-    }
-
-    fn view(&self, world: &World) -> ServerView {
-        let db = &world.servers[self.index];
-        ServerView {
-            flavor: self.flavor,
-            version: "1".to_owned(),
-            server_id: db.id,
-            uuid: (self.flavor == Flavor::MySql).then(|| uuid(db.id)),
-            access: db.access,
-            gtid_on: true,
-            binlog_on: true,
-            log_replica_updates: true,
-            executed: db.executed(self.flavor),
-            channels: self.replica_view(world).into_iter().collect(),
-            prepared_xa: Vec::new(),
-            denied: Vec::new(),
-            replication_login: None,
-            blockers: Vec::new(),
-            missing_database: None,
-        }
-    }
-
-    fn replica_view(&self, world: &World) -> Option<ReplicaView> {
-        let db = &world.servers[self.index];
-        let source = &world.servers[db.link?.source];
-        Some(ReplicaView {
-            channel: String::new(),
-            source: crate::harness::address(source.id),
-            source_uuid: (self.flavor == Flavor::MySql).then(|| uuid(source.id)),
-            source_server_id: source.id,
-            io: ThreadState::Yes,
-            sql: ThreadState::Yes,
-            io_error: None,
-            sql_error: None,
-            lag_s: db.lag_s,
-            uses_gtid: true,
-            delay_s: 0,
-        })
     }
 }
 
@@ -341,6 +303,45 @@ impl Server for SimServer {
         self.act("persist_read_only", move |world| {
             world.servers[index].boots_read_only = read_only;
             Ok(can)
+        })
+        .await
+    }
+
+    async fn set_semi_sync(&self, semi_sync: SemiSync) -> Result<(), ServerError> {
+        let index = self.index;
+        self.act("set_semi_sync", move |world| {
+            let own = &mut world.servers[index].role.semi_sync;
+            own.source = semi_sync.source.or(own.source);
+            own.replica = semi_sync.replica.or(own.replica);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn has_semi_sync_replicas(&self) -> Result<bool, ServerError> {
+        self.read("has_semi_sync_replicas", |_| ()).await?;
+        let index = self.index;
+        Ok(self.stage.with(|world| world.has_replica(index)))
+    }
+
+    async fn set_scheduler(&self, on: bool) -> Result<(), ServerError> {
+        let index = self.index;
+        self.act("set_scheduler", move |world| {
+            world.servers[index].role.scheduler = if on { Scheduler::On } else { Scheduler::Off };
+            Ok(())
+        })
+        .await
+    }
+
+    async fn enabled_events(&self) -> Result<Vec<Event>, ServerError> {
+        self.read("enabled_events", |db| db.events.clone()).await
+    }
+
+    async fn enable_events(&self, events: &[Event]) -> Result<usize, ServerError> {
+        let (index, flavor, count) = (self.index, self.flavor, events.len());
+        self.act("enable_events", move |world| {
+            world.servers[index].commit(flavor, What::Events);
+            Ok(count)
         })
         .await
     }

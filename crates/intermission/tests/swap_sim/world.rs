@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, fmt, time::Duration};
 use intermission::swap::{
     observation::{Access, Flavor},
     record::{Action, Entry, Record},
+    role::Scheduler,
     step::Step,
 };
 use tokio::time::Instant;
@@ -212,6 +213,28 @@ impl World {
         if self.servers.iter().all(|db| db.access.is_writable()) {
             self.violations.push(format!("F12: two writers during {:?}", self.current));
         }
+        for index in 0..self.servers.len() {
+            let db = &self.servers[index];
+            let waits = db.role.semi_sync.source == Some(true) && !self.has_replica(index);
+            if db.access.is_writable() && waits {
+                let current = self.current;
+                self.violations
+                    .push(format!("F6: db{} waits for nobody during {current:?}", db.id));
+            }
+            // MySQL's super_read_only stops events, MariaDB's read_only does not.
+            let runs = db.role.scheduler == Scheduler::On && !db.events.is_empty();
+            if runs && !db.access.is_writable() && self.flavor == Flavor::MariaDb {
+                let current = self.current;
+                self.violations.push(format!(
+                    "F47: events of db{} run behind its fence during {current:?}",
+                    db.id
+                ));
+            }
+        }
+    }
+
+    pub(crate) fn has_replica(&self, index: usize) -> bool {
+        self.servers.iter().any(|db| db.link.is_some_and(|link| link.source == index))
     }
 
     fn new_write(&mut self) -> u64 {

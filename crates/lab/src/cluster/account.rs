@@ -19,13 +19,12 @@ pub const APP: Account = Account { user: "app", password: "app-Hs3yB6cf" };
 /// The table of acknowledged writes.
 pub const LEDGER_TABLE: &str = "ledger.entries";
 
-/// What a swap needs on every database. On `MariaDB` both `SUPER` (events) and `REPLICATION MASTER ADMIN`
-/// (the list of replicas) are left out: they buy comfort, not safety.
-const MARIADB_OPERATOR: &str = "READ_ONLY ADMIN, CONNECTION ADMIN, REPLICATION SLAVE ADMIN, SLAVE MONITOR, \
-                                BINLOG MONITOR, PROCESS, RELOAD";
+/// What a swap needs on every database. What moving events of administrators needs besides is left out.
+const MARIADB_OPERATOR: &str = "READ_ONLY ADMIN, CONNECTION ADMIN, REPLICATION SLAVE ADMIN, \
+                                REPLICATION MASTER ADMIN, SLAVE MONITOR, BINLOG MONITOR, PROCESS, RELOAD, EVENT";
 /// On `MySQL`, `XA RECOVER` needs a privilege of its own, and answers 1401 rather than a denial without it.
 const MYSQL_OPERATOR: &str = "SYSTEM_VARIABLES_ADMIN, CONNECTION_ADMIN, REPLICATION_SLAVE_ADMIN, \
-                              REPLICATION CLIENT, PROCESS, RELOAD, XA_RECOVER_ADMIN";
+                              REPLICATION CLIENT, PROCESS, RELOAD, XA_RECOVER_ADMIN, EVENT";
 
 /// Run on the primary before there is a replica, which then gets it all by replication.
 pub(super) fn set_up(flavor: Flavor) -> Vec<String> {

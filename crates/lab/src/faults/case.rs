@@ -33,9 +33,10 @@ impl Case {
     }
 }
 
-const KILLS: [&str; 16] = [
+const KILLS: [&str; 19] = [
     "kill:lock",
     "kill:quiet",
+    "kill:ready",
     "kill:hold",
     "kill:settle",
     "kill:fence",
@@ -46,9 +47,11 @@ const KILLS: [&str; 16] = [
     "kill:end_sessions",
     "kill:canary",
     "kill:release",
+    "kill:events",
     "kill:detach",
     "kill:rejoin",
     "kill:prove",
+    "kill:settings",
     "kill:unlock",
 ];
 const PANICS: [(&str, &str); 4] = [

@@ -77,7 +77,90 @@ pub(super) struct Replication {
     pub(super) error: String,
 }
 
+/// An event of an administrator, and what moving it needs.
+const EVENT: &str =
+    "CREATE EVENT IF NOT EXISTS ledger.tick ON SCHEDULE EVERY 1 HOUR DO DELETE FROM ledger.plain";
+
+/// Semi-sync in both directions, as a pair has it that waits for nobody when nobody is there.
+const fn semi_sync(flavor: Flavor) -> &'static [&'static str] {
+    match flavor {
+        Flavor::MariaDb => &[
+            "SET GLOBAL rpl_semi_sync_master_wait_no_slave=0",
+            "SET GLOBAL rpl_semi_sync_slave_enabled=1, GLOBAL rpl_semi_sync_master_enabled=1",
+        ],
+        Flavor::MySql => &[
+            "SET GLOBAL rpl_semi_sync_source_wait_no_replica=0",
+            "SET GLOBAL rpl_semi_sync_replica_enabled=1, GLOBAL rpl_semi_sync_source_enabled=1",
+        ],
+    }
+}
+
+const fn no_semi_sync(flavor: Flavor) -> &'static str {
+    match flavor {
+        Flavor::MariaDb => {
+            "SET GLOBAL rpl_semi_sync_slave_enabled=0, GLOBAL rpl_semi_sync_master_enabled=0"
+        }
+        Flavor::MySql => {
+            "SET GLOBAL rpl_semi_sync_replica_enabled=0, GLOBAL rpl_semi_sync_source_enabled=0"
+        }
+    }
+}
+
+/// MySQL has semi-sync in plugins.
+const PLUGINS: [&str; 3] = [
+    "SET SESSION sql_log_bin=0",
+    "INSTALL PLUGIN rpl_semi_sync_source SONAME 'semisync_source.so'",
+    "INSTALL PLUGIN rpl_semi_sync_replica SONAME 'semisync_replica.so'",
+];
+
 impl Bench {
+    /// Semi-sync and an event: both go with the roles.
+    pub(super) async fn give_roles_settings(&self) -> anyhow::Result<()> {
+        let (flavor, pair) = (self.flavor(), &self.stage.pair);
+        let primary = pair.primary_index().await?;
+        let Words { noun, .. } = Words::of(flavor);
+        let owned = |sql: &[&str]| sql.iter().map(|sql| (*sql).to_owned()).collect::<Vec<_>>();
+        let (read_only, grant) = match flavor {
+            Flavor::MariaDb => ("read_only", "GRANT SUPER, SET USER ON *.* TO operator@'%'"),
+            Flavor::MySql => {
+                ("super_read_only", "GRANT SET_ANY_DEFINER, SYSTEM_USER ON *.* TO operator@'%'")
+            }
+        };
+        let has_plugins = match flavor {
+            Flavor::MariaDb => true,
+            Flavor::MySql => {
+                let sql = "SELECT COUNT(*) FROM information_schema.plugins WHERE plugin_name LIKE 'rpl_semi_sync%'";
+                pair.ask(0, sql).await?.is_some_and(|count| count != "0")
+            }
+        };
+        let mut set_up = owned(if has_plugins { &[] } else { &PLUGINS });
+        set_up.extend(owned(semi_sync(flavor)));
+        let mut replica = owned(&["SET GLOBAL read_only=0"]);
+        replica.extend(set_up.clone());
+        replica.extend([
+            format!("SET GLOBAL {read_only}=1"),
+            format!("STOP {noun}"),
+            format!("START {noun}"),
+        ]);
+        pair.run(1 - primary, replica).await?;
+        pair.run(primary, set_up).await?;
+        pair.run(primary, owned(&[grant, EVENT, "SET GLOBAL event_scheduler=ON"])).await?;
+        pair.run(1 - primary, owned(&["SET GLOBAL event_scheduler=ON"])).await?;
+        self.wait_healthy().await
+    }
+
+    /// Takes it all back: the next case has the same servers.
+    pub(super) async fn take_roles_settings(&self) -> anyhow::Result<()> {
+        let pair = &self.stage.pair;
+        let primary = pair.primary_index().await?;
+        for index in [primary, 1 - primary] {
+            let sql = no_semi_sync(self.flavor()).to_owned();
+            pair.run(index, vec![sql, "SET GLOBAL event_scheduler=DEFAULT".to_owned()]).await?;
+        }
+        pair.run(primary, vec!["DROP EVENT ledger.tick".to_owned()]).await?;
+        self.wait_healthy().await
+    }
+
     pub(super) fn words(&self) -> Words {
         Words::of(self.flavor())
     }

@@ -10,9 +10,10 @@ use super::bench::{Bench, LEASE};
 use super::judge::End;
 
 /// Every step of a swap behind a forwarder, in order. A test of the product compares the list with its own.
-pub const STEPS: [&str; 16] = [
+pub const STEPS: [&str; 19] = [
     "lock",
     "quiet",
+    "ready",
     "hold",
     "settle",
     "fence",
@@ -23,14 +24,18 @@ pub const STEPS: [&str; 16] = [
     "end_sessions",
     "canary",
     "release",
+    "events",
     "detach",
     "rejoin",
     "prove",
+    "settings",
     "unlock",
 ];
 const COMMIT: &str = "promote";
 /// Before the step's effect, after it, and after its outcome was journaled.
 const MOMENTS: [&str; 3] = ["before", "after", "recorded"];
+/// Steps there are only where something goes with the roles.
+const OF_ROLES: [&str; 3] = ["ready", "events", "settings"];
 /// Steps after which nobody recovers until the lease has let users through by itself.
 const LEFT_ALONE: [&str; 4] = ["hold", "fence", COMMIT, "endpoint"];
 /// What a release may take beyond the lease.
@@ -44,6 +49,9 @@ fn is_committed(moment: &str, step: &str) -> bool {
 /// Kills a swap at one step, at each moment in turn, and recovers it.
 pub(super) async fn at_step(bench: &mut Bench, step: &str) -> anyhow::Result<End> {
     let mut moved = false;
+    if OF_ROLES.contains(&step) {
+        bench.give_roles_settings().await?;
+    }
     for moment in MOMENTS {
         ensure!(bench.failed() == 0, "requests failed before {moment}:{step}");
         let committed = is_committed(moment, step);
@@ -51,6 +59,9 @@ pub(super) async fn at_step(bench: &mut Bench, step: &str) -> anyhow::Result<End
             .await
             .map_err(|error| error.context(format!("killed {moment} {step}")))?;
         moved ^= committed;
+    }
+    if OF_ROLES.contains(&step) {
+        bench.take_roles_settings().await?;
     }
     let end = if is_committed("recorded", step) { End::swapped() } else { End::rolled_back() };
     let end = end.moved(moved);

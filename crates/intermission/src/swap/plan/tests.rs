@@ -6,6 +6,7 @@ use crate::swap::{
         ThreadState,
     },
     refusal::{Code, Refusal},
+    role::{EventsView, RoleSettings},
     settings::Bounds,
 };
 
@@ -38,6 +39,8 @@ fn view(flavor: Flavor, server_id: u32) -> ServerView {
         replication_login: None,
         blockers: Vec::new(),
         missing_database: None,
+        role: RoleSettings::default(),
+        events: EventsView::default(),
     }
 }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{StepError, Steps};
-use crate::swap::{observation::ThreadState, record::Facts};
+use crate::swap::{
+    machine::State, observation::ThreadState, record::Facts, role::Scheduler, step::Step,
+};
 
 /// How long the released requests may take before the swap goes on beside them: all that time the new primary has no
 /// replica.
@@ -19,6 +21,11 @@ impl Steps {
     pub(super) async fn lead_clients(&self) -> Result<Facts, StepError> {
         let said = self.endpoint.point(self.new.address(), self.old.address()).await?;
         Ok(Facts::said(said))
+    }
+
+    pub(super) async fn end_sessions(&self) -> Result<Facts, StepError> {
+        let ended = self.old.end_sessions().await?;
+        Ok(Facts::note(format!("{ended} sessions ended")))
     }
 
     /// What a user would do next: the address may lead elsewhere still, whatever was done to it.
@@ -36,6 +43,16 @@ impl Steps {
             client_address.address(),
             self.new.name()
         )))
+    }
+
+    /// The scheduler first: an event that is switched on where none runs waits for its next time.
+    pub(super) async fn events(&self) -> Result<Facts, StepError> {
+        let handover = &self.plan.handover;
+        if handover.new.scheduler != Scheduler::On {
+            self.new.set_scheduler(true).await?;
+        }
+        let enabled = self.new.enable_events(&handover.events).await?;
+        Ok(Facts::note(format!("{enabled} events run on {}", self.new.name())))
     }
 
     /// Users come first: what a server does to forget its source is heavy, and those who were just released log in to
@@ -76,6 +93,10 @@ impl Steps {
                 self.new.name()
             )));
         }
+        // A receiver asks for acknowledgements only when it starts.
+        if self.plan.handover.old_semi_sync() != self.plan.handover.old.semi_sync {
+            self.old.set_semi_sync(self.plan.handover.old_semi_sync()).await?;
+        }
         self.old.follow(self.new.address()).await?;
         if self.old.persist_read_only(true).await? {
             return Ok(Facts::default());
@@ -86,7 +107,15 @@ impl Steps {
         )))
     }
 
-    pub(super) async fn prove(&self) -> Result<Facts, StepError> {
+    /// A receiver that failed to connect sleeps for a minute: it is told to try now.
+    pub(super) async fn prove_again(&self, state: &State) -> Result<Facts, StepError> {
+        if state.performs(Step::Prove) > 1 {
+            self.rejoin().await?;
+        }
+        self.prove().await
+    }
+
+    async fn prove(&self) -> Result<Facts, StepError> {
         let bound = self.plan.bounds.prove;
         let (began, id) = (Instant::now(), &self.plan.id);
         self.new.write_marker(id).await?;
@@ -109,6 +138,56 @@ impl Steps {
             )));
         }
         Ok(Facts::note(format!("the marker arrived after {} ms", began.elapsed().as_millis())))
+    }
+
+    /// Commits are told to wait only when somebody is there to acknowledge them, and the old primary's scheduler goes on only
+    /// when it has applied that its events are not for it to run.
+    pub(super) async fn settings(&self) -> Result<Facts, StepError> {
+        let handover = &self.plan.handover;
+        let wanted = handover.new_semi_sync();
+        if wanted.source == Some(true) {
+            self.wait_for_semi_sync_replicas().await?;
+        }
+        self.new.set_semi_sync(wanted).await?;
+        let differs = handover.needs_events() && handover.old.scheduler != handover.new.scheduler;
+        if differs || handover.stops_scheduler {
+            self.wait_for_events_to_leave().await?;
+            self.old.set_scheduler(handover.new.scheduler == Scheduler::On).await?;
+        }
+        Ok(Facts::default())
+    }
+
+    async fn wait_for_semi_sync_replicas(&self) -> Result<(), StepError> {
+        let (began, bound) = (Instant::now(), self.plan.bounds.prove);
+        while !self.new.has_semi_sync_replicas().await? {
+            if began.elapsed() >= bound {
+                return Err(StepError::refused(format!(
+                    "too few semi-sync replicas follow {} after {bound:?}: its commits wait for none; turn its semi-sync \
+                     source on when they do",
+                    self.new.name()
+                )));
+            }
+            sleep(MARKER_POLL).await;
+        }
+        Ok(())
+    }
+
+    async fn wait_for_events_to_leave(&self) -> Result<(), StepError> {
+        let (began, bound) = (Instant::now(), self.plan.bounds.prove);
+        loop {
+            let here = self.old.enabled_events().await?;
+            let Some(event) = self.plan.handover.events.iter().find(|event| here.contains(event))
+            else {
+                return Ok(());
+            };
+            if began.elapsed() >= bound {
+                return Err(StepError::refused(format!(
+                    "the event {event} is enabled on {} still after {bound:?}: its scheduler stays as it is",
+                    self.old.name()
+                )));
+            }
+            sleep(MARKER_POLL).await;
+        }
     }
 
     pub(super) async fn replication_words(&self) -> String {

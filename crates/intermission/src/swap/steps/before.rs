@@ -10,6 +10,7 @@ use crate::swap::{
     machine::State,
     observation::Blocker,
     record::Facts,
+    role::SemiSync,
     server::{Effect, Look, TRANSACTIONS_FRESH_AFTER},
 };
 
@@ -72,6 +73,37 @@ impl Steps {
         Ok(blockers)
     }
 
+    /// Done right before the hold, so that events rest for a moment only.
+    pub(super) async fn ready(&self) -> Result<Facts, StepError> {
+        let handover = &self.plan.handover;
+        if handover.stops_scheduler {
+            self.old.set_scheduler(false).await?;
+        }
+        if handover.stops_semi_sync() {
+            self.new.set_semi_sync(SemiSync { source: Some(false), ..SemiSync::default() }).await?;
+        }
+        Ok(Facts::default())
+    }
+
+    /// Events that run behind a fence that stands would write through it.
+    pub(super) async fn undo_ready(&self, state: &State) -> Result<Facts, StepError> {
+        self.check_not_promoted(state).await?;
+        let handover = &self.plan.handover;
+        if handover.stops_scheduler {
+            if !self.old.access().await?.is_writable() {
+                return Err(StepError::refused(format!(
+                    "{} is read-only still: its events would write through the fence",
+                    self.old.name()
+                )));
+            }
+            self.old.set_scheduler(true).await?;
+        }
+        if handover.stops_semi_sync() {
+            self.new.set_semi_sync(SemiSync { source: Some(true), ..SemiSync::default() }).await?;
+        }
+        Ok(Facts::default())
+    }
+
     pub(super) async fn settle(&self) -> Result<Facts, StepError> {
         let bound = self.plan.bounds.settle;
         let deadline = Instant::now() + bound;
@@ -89,6 +121,10 @@ impl Steps {
             }
             sleep(TRANSACTIONS_FRESH_AFTER).await;
         }
+    }
+
+    pub(super) async fn withdraw(&self) -> Result<Facts, StepError> {
+        Ok(Facts::said(self.endpoint.withdraw(self.old.address()).await?))
     }
 
     pub(super) async fn fence(&self) -> Result<Facts, StepError> {

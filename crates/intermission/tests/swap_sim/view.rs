@@ -1,0 +1,51 @@
+//! What a simulated server tells of itself.
+
+use intermission::swap::{
+    observation::{Flavor, ReplicaView, ServerView, ThreadState},
+    role::EventsView,
+};
+
+use crate::{db::uuid, server::SimServer, world::World};
+
+impl SimServer {
+    pub(crate) fn view(&self, world: &World) -> ServerView {
+        let db = &world.servers[self.index];
+        ServerView {
+            flavor: self.flavor,
+            version: "1".to_owned(),
+            server_id: db.id,
+            uuid: (self.flavor == Flavor::MySql).then(|| uuid(db.id)),
+            access: db.access,
+            gtid_on: true,
+            binlog_on: true,
+            log_replica_updates: true,
+            executed: db.executed(self.flavor),
+            channels: self.replica_view(world).into_iter().collect(),
+            prepared_xa: Vec::new(),
+            denied: Vec::new(),
+            replication_login: None,
+            blockers: Vec::new(),
+            missing_database: None,
+            role: db.role,
+            events: EventsView { enabled: db.events.clone(), ..EventsView::default() },
+        }
+    }
+
+    pub(crate) fn replica_view(&self, world: &World) -> Option<ReplicaView> {
+        let db = &world.servers[self.index];
+        let source = &world.servers[db.link?.source];
+        Some(ReplicaView {
+            channel: String::new(),
+            source: crate::harness::address(source.id),
+            source_uuid: (self.flavor == Flavor::MySql).then(|| uuid(source.id)),
+            source_server_id: source.id,
+            io: ThreadState::Yes,
+            sql: ThreadState::Yes,
+            io_error: None,
+            sql_error: None,
+            lag_s: db.lag_s,
+            uses_gtid: true,
+            delay_s: 0,
+        })
+    }
+}
