@@ -47,6 +47,8 @@ pub enum Code {
     FloatingIpPinned,
     FloatingIpUnproven,
     UnfinishedSwap,
+    GateToken,
+    GateCertificate,
 }
 
 impl Code {
