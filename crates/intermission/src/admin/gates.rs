@@ -229,14 +229,12 @@ fn no_status(error: &ClientError) -> (Code, &'static str) {
     match error {
         ClientError::Unauthorized { .. } => (
             Code::GateToken,
-            "give both sides the same token: gate.admin_token_file (or _env) there, token_file (or _env) in swap.gates here; \
-             the gate reads it at its start",
+            "give both sides the same token: gate.admin_token_file (or _env) there, token_file (or _env) in swap.gates here",
         ),
         ClientError::Certificate { .. } => (
             Code::GateCertificate,
             "let ca_file in swap.gates be what the gate's certificate was signed with, and name what it is made out to; one that \
-             expired, or that is an authority itself (CaUsedAsEndEntity), is to be made anew as in README.md, and the gate \
-             restarted",
+             expired, or that is an authority itself (CaUsedAsEndEntity), is to be made anew as in README.md",
         ),
         ClientError::Unreachable { .. } | ClientError::NoTls { .. } => (
             Code::GateUnreachable,

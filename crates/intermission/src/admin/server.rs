@@ -1,6 +1,7 @@
 //! Serving the admin API: on its unix socket, and over TCP where that is configured.
 
 mod caller;
+mod identity;
 mod tcp;
 
 use std::io;

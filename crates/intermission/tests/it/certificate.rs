@@ -53,8 +53,8 @@ impl Authority {
     }
 
     /// What the gate's `[gate]` says besides, with the certificate called `name`.
-    pub(crate) fn serving(&self, name: &str) -> String {
-        self.serving_with("127.0.0.1:0", &format!("{name}.pem"), &format!("{name}.key"))
+    pub(crate) fn serving(&self, address: &str, name: &str) -> String {
+        self.serving_with(address, &format!("{name}.pem"), &format!("{name}.key"))
     }
 
     pub(crate) fn serving_with(&self, address: &str, certificate: &str, key: &str) -> String {

@@ -166,6 +166,12 @@ impl Gate {
         log(&self.directory)
     }
 
+    /// An error in it was wanted.
+    pub(crate) fn clear_log(&self) {
+        let path = self.directory.path().join("log");
+        std::fs::OpenOptions::new().write(true).open(path).unwrap().set_len(0).unwrap();
+    }
+
     async fn wait_until_serving(&mut self) {
         let status = until("the gate serves", async || {
             if let Some(status) = self.process.try_wait().unwrap() {

@@ -42,7 +42,8 @@ impl Three {
         for remote in [true, true, false] {
             let upstream = Upstream::start().await;
             let setup = Setup::shop(&upstream);
-            let setup = if remote { setup.gate(&authority.serving("gate")) } else { setup };
+            let setup =
+                if remote { setup.gate(&authority.serving("127.0.0.1:0", "gate")) } else { setup };
             gates.push(setup.start().await);
             upstreams.push(upstream);
         }

@@ -35,7 +35,7 @@ async fn gate_for(host: &str, expired: bool) -> (Authority, Gate, SocketAddr) {
     let authority = Authority::new();
     authority.issue("gate", host, expired);
     let upstream = Upstream::start().await;
-    let gate = Setup::shop(upstream).gate(&authority.serving("gate")).start().await;
+    let gate = Setup::shop(upstream).gate(&authority.serving("127.0.0.1:0", "gate")).start().await;
     let address = gate.admin_address().await;
     (authority, gate, address)
 }
@@ -193,6 +193,32 @@ async fn an_expired_certificate_is_refused() {
 }
 
 #[tokio::test]
+async fn a_new_certificate_and_a_new_token_need_no_restart() {
+    let (authority, gate, address) = gate_for("127.0.0.1", true).await;
+    let right = settings(&authority, address);
+    assert_eq!(refusal(&right).await.unwrap().code, Code::GateCertificate);
+    authority.issue("gate", "127.0.0.1", false);
+    assert!(refusal(&right).await.is_none());
+    let early = client(&right);
+    early.status().await.unwrap();
+
+    // What is wrong changes nothing.
+    write(&authority.path("token"), "short");
+    write(&authority.path("good"), TOKEN);
+    let former = RemoteGate { token_file: Some(authority.path("good")), ..right.clone() };
+    assert!(refusal(&former).await.is_none());
+    assert_contains(&gate.log(), "going on with the former certificate and token");
+    assert_contains(&gate.log(), "the token has 5 characters");
+    gate.clear_log();
+
+    write(&authority.path("token"), &TOKEN.replace('a', "b"));
+    assert!(refusal(&right).await.is_none());
+    assert_eq!(refusal(&former).await.unwrap().code, Code::GateToken);
+    // Also by a connection that was there before.
+    assert!(matches!(early.status().await, Err(ClientError::Unauthorized { .. })));
+}
+
+#[tokio::test]
 async fn plain_http_is_closed_at_once_and_tls_to_a_plain_port_is_said() {
     let (authority, gate, address) = gate().await;
     let began = Instant::now();
@@ -319,7 +345,7 @@ async fn an_admin_port_that_is_in_use_is_named() {
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = other.local_addr().unwrap().to_string();
     let directory = directory();
-    let lines = authority.serving_with(&address, "gate.pem", "gate.key");
+    let lines = authority.serving(&address, "gate");
     Setup::shop("127.0.0.1:3000").gate(&lines).write(&directory);
     let config = directory.path().join("config.toml");
     let said = refused(&config).await;

@@ -19,7 +19,7 @@ const SCHEME: &[u8] = b"Bearer ";
 /// The token, and the places of those who have shown it.
 #[derive(Debug)]
 pub(super) struct Admission {
-    token: Secret,
+    token: Mutex<Secret>,
     clients: Arc<Semaphore>,
 }
 
@@ -40,16 +40,21 @@ enum Place {
 
 impl Admission {
     pub(super) fn new(token: Secret) -> Self {
-        Self { token, clients: Arc::new(Semaphore::new(CLIENTS_MAX)) }
+        Self { token: Mutex::new(token), clients: Arc::new(Semaphore::new(CLIENTS_MAX)) }
+    }
+
+    /// From now on this token, also of those who have shown the former one.
+    pub(super) fn expect(&self, token: Secret) {
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = token;
     }
 
     /// In a time that does not depend on what is right of it; its length is no secret.
     fn is_shown(&self, headers: &HeaderMap) -> bool {
         let given = headers.get(AUTHORIZATION).map(http::HeaderValue::as_bytes);
         let given = given.and_then(|value| value.split_at_checked(SCHEME.len()));
+        let wanted = self.token.lock().unwrap_or_else(PoisonError::into_inner);
         given.is_some_and(|(scheme, token)| {
-            scheme.eq_ignore_ascii_case(SCHEME)
-                && token.ct_eq(self.token.reveal().as_bytes()).into()
+            scheme.eq_ignore_ascii_case(SCHEME) && token.ct_eq(wanted.reveal().as_bytes()).into()
         })
     }
 }

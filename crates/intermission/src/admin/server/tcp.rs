@@ -19,12 +19,12 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::TlsAcceptor;
 
-use super::caller::{Admission, Caller};
+use super::caller::Caller;
+use super::identity::Identity;
 use super::{cannot_accept, serve_connection};
 use crate::admin::keep_alive::watch_over;
-use crate::admin::tls::{TlsError, acceptor};
+use crate::admin::tls::TlsError;
 use crate::config::gate::Gate as Settings;
 use crate::config::token::TokenError;
 use crate::shutdown::Shutdown;
@@ -54,8 +54,7 @@ pub enum TcpAdminError {
 /// What the API is served with over TCP, read from the configuration's files.
 pub struct TcpAdmin {
     listen: Vec<SocketAddr>,
-    acceptor: TlsAcceptor,
-    admission: Arc<Admission>,
+    identity: Identity,
 }
 
 /// The bound addresses.
@@ -63,8 +62,7 @@ pub(super) struct Bound {
     /// With the real port, where the configuration says 0.
     pub(super) listen: Vec<SocketAddr>,
     listeners: Vec<TcpListener>,
-    acceptor: TlsAcceptor,
-    admission: Arc<Admission>,
+    identity: Identity,
 }
 
 impl std::fmt::Debug for TcpAdmin {
@@ -79,21 +77,19 @@ impl TcpAdmin {
     /// # Errors
     /// Names the key and the file, and what is wrong with it.
     pub fn load(settings: &Settings) -> Result<Option<Self>, TcpAdminError> {
-        let Some(tls) = &settings.admin_tls else { return Ok(None) };
-        let acceptor = acceptor(tls)?;
-        let admission = Arc::new(Admission::new(settings.admin_token()?));
-        Ok(Some(Self { listen: settings.admin_listen.clone(), acceptor, admission }))
+        let identity = Identity::load(settings)?;
+        Ok(identity.map(|identity| Self { listen: settings.admin_listen.clone(), identity }))
     }
 
     pub(super) fn bind(self) -> Result<Bound, TcpAdminError> {
-        let Self { listen, acceptor, admission } = self;
+        let Self { listen, identity } = self;
         let bind = |address: &SocketAddr| {
             listen_on(*address)
                 .map_err(|source| TcpAdminError::Listen { address: *address, source })
         };
         let bound: Vec<_> = listen.iter().map(bind).collect::<Result<_, _>>()?;
         let (listeners, listen) = bound.into_iter().unzip();
-        Ok(Bound { listen, listeners, acceptor, admission })
+        Ok(Bound { listen, listeners, identity })
     }
 }
 
@@ -113,10 +109,10 @@ fn listen_on(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
 impl Bound {
     pub(super) fn serve(self, router: &Router, shutdown: &Shutdown) {
         let strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
+        let identity = Arc::new(self.identity);
         for listener in self.listeners {
             let server = Server {
-                acceptor: self.acceptor.clone(),
-                admission: Arc::clone(&self.admission),
+                identity: Arc::clone(&identity),
                 strangers: Arc::clone(&strangers),
                 router: router.clone(),
                 shutdown: shutdown.clone(),
@@ -134,8 +130,7 @@ impl Bound {
 
 /// One address.
 struct Server {
-    acceptor: TlsAcceptor,
-    admission: Arc<Admission>,
+    identity: Arc<Identity>,
     strangers: Arc<Semaphore>,
     router: Router,
     shutdown: Shutdown,
@@ -146,7 +141,8 @@ impl Server {
         while let Ok(stranger) = Arc::clone(&self.strangers).acquire_owned().await {
             match listener.accept().await {
                 Ok((stream, peer)) => {
-                    let caller = Arc::new(Caller::new(Arc::clone(&self.admission), stranger));
+                    let caller =
+                        Arc::new(Caller::new(Arc::clone(&self.identity.admission), stranger));
                     self.connected(stream, peer, caller);
                 }
                 Err(error) => cannot_accept(error).await,
@@ -155,7 +151,7 @@ impl Server {
     }
 
     fn connected(&self, stream: TcpStream, peer: SocketAddr, caller: Arc<Caller>) {
-        let (acceptor, router) = (self.acceptor.clone(), self.router.clone());
+        let (acceptor, router) = (self.identity.acceptor(), self.router.clone());
         let ending = self.shutdown.clone();
         drop(self.shutdown.spawn(async move {
             let deadline = Instant::now() + ADMITTED_WITHIN;
