@@ -1,12 +1,15 @@
-//! The admin API: whatever the command line can do to a gate, it does over this socket.
+//! The admin API: whatever the command line can do to a gate, it does over its socket or over TCP.
 
 pub mod api;
 pub mod client;
 mod error;
 pub mod gates;
+mod keep_alive;
 mod route;
 mod server;
 mod socket;
+mod tls;
 
-pub use self::server::serve;
+pub use self::server::{ServeError, TcpAdmin, TcpAdminError, serve};
 pub use self::socket::SocketError;
+pub use self::tls::TlsError;

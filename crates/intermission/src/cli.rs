@@ -13,9 +13,10 @@ use clap::{CommandFactory, Parser, Subcommand};
 pub(crate) use self::exit::Exit;
 pub(crate) use self::printer::Printer;
 use crate::commands::{
-    check, completions, config, grants, hold, journal, man, recover, release, serve, status, swap,
+    check, completions, config, gate, grants, hold, journal, man, recover, release, serve, status,
+    swap,
 };
-use crate::config::{Config, ConfigError, cluster_yml};
+use crate::config::{Config, cluster_yml};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -36,8 +37,8 @@ pub struct Cli {
     /// The cluster.yml of this cluster, below /u/mysql (or $INTERMISSION_CLUSTERS), instead of a configuration
     #[arg(short, long, global = true, value_name = "NAME", conflicts_with = "config")]
     database: Option<String>,
-    /// The admin socket of another gate than the configuration's, for status, hold and release
-    #[arg(long, global = true, value_name = "SOCKET")]
+    /// Another gate than the configuration's own, for status, hold and release: its admin socket, or the address of one of swap.gates
+    #[arg(long, global = true, value_name = "SOCKET|HOST:PORT")]
     gate: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
@@ -115,18 +116,19 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 impl Cli {
     fn run(self, printer: &Printer) -> anyhow::Result<Exit> {
         let named = self.database.as_deref().map(cluster_yml::path_of);
-        let load = || {
-            let mut config = Config::load(self.config.as_deref().or(named.as_deref()))?;
-            if let Some(socket) = &self.gate {
-                config.gate.admin_socket.clone_from(socket);
-            }
-            Ok::<_, ConfigError>(config)
-        };
+        let load = || Config::load(self.config.as_deref().or(named.as_deref()));
+        let about_a_gate =
+            matches!(self.command, Command::Status(_) | Command::Hold(_) | Command::Release(_));
+        anyhow::ensure!(
+            self.gate.is_none() || about_a_gate,
+            "--gate is for status, hold and release; the gates of a swap are in swap.gates"
+        );
+        let client = || gate::client(&load()?, self.gate.as_deref());
         match self.command {
             Command::Serve => serve::run(&load()?),
-            Command::Status(args) => block_on(status::run(&args, &load()?, printer)),
-            Command::Hold(args) => block_on(hold::run(&args, &load()?, printer)),
-            Command::Release(args) => block_on(release::run(&args, &load()?, printer)),
+            Command::Status(args) => block_on(status::run(&args, &client()?, printer)),
+            Command::Hold(args) => block_on(hold::run(&args, &client()?, printer)),
+            Command::Release(args) => block_on(release::run(&args, &client()?, printer)),
             Command::Check(args) => block_on(check::run(&args, &load()?, printer)),
             Command::Swap(args) => block_on(swap::run(&args, &load()?, printer)),
             Command::Recover => block_on(recover::run(&load()?, printer)),

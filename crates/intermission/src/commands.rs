@@ -3,6 +3,7 @@
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod gate;
 pub(crate) mod grants;
 pub(crate) mod hold;
 pub(crate) mod journal;

@@ -5,6 +5,7 @@ pub mod cluster_yml;
 mod error;
 pub mod gate;
 pub mod secret;
+pub mod token;
 
 use std::path::{Path, PathBuf};
 

@@ -11,12 +11,16 @@
 
 mod it {
     mod admin;
+    mod certificate;
     mod cli;
+    mod cut;
     mod gate;
     mod harness;
     mod hold;
     mod hold_client;
     mod proxy;
+    mod remote;
+    mod remote_caller;
     mod restart;
     mod several;
     mod stop;

@@ -1,4 +1,4 @@
-//! What goes over the admin socket, the same types on both sides. Times are milliseconds.
+//! What the admin API says, the same types on both sides. Times are milliseconds.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,9 @@ pub struct Status {
     pub pid: u32,
     /// The addresses really listened on, where the configuration may say port 0.
     pub listen: Vec<String>,
+    /// As `listen`: where this API is served over TCP.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub admin_listen: Vec<String>,
     pub workers: usize,
     pub stopping: bool,
     pub apps: Vec<AppStatus>,
@@ -167,6 +170,10 @@ pub enum ErrorCode {
     StateNotWritten,
     TooManySubscribers,
     Stopping,
+    /// Over TCP: without the token, or with a wrong one.
+    Unauthorized,
+    /// Over TCP.
+    TooManyConnections,
 }
 
 /// What `GET /v1/events` sends, one JSON object each.

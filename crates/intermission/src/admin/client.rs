@@ -1,70 +1,90 @@
-//! Talking to a gate over its admin socket.
+//! Talking to a gate over its admin API.
 //!
 //! A swap holds and releases inside the pause, so the connection of the last call is kept open for
 //! the next one, and no task stands between: the connection is driven by whoever waits for it.
 
 mod error;
 mod event;
+mod way;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{Either, select};
-use http::header::{CONTENT_TYPE, HOST};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
 
 pub use self::error::ClientError;
 pub use self::event::{Events, Notice};
+pub use self::way::RemoteError;
+use self::way::{Remote, Stream, Way};
 use super::api::{
     APPS_PATH, Apps, ErrorBody, ErrorCode, HoldReply, HoldRequest, ReleaseReply, ReleaseRequest,
     RenewReply, RenewRequest, STATUS_PATH, Status,
 };
+use crate::config::cluster::RemoteGate;
 
 /// Of any call but the drain of a hold; the gate writes its state to disk in between.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// A hold that does not say how long its drain may take takes the app's, which we do not know.
 const DRAIN_UNKNOWN: Duration = Duration::from_mins(10);
 const REPLY_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Connections kept between calls: more calls at once than this open their own.
-const IDLE_MAX: usize = 8;
+/// Connections kept between calls, one for each app that is held at once; more calls at once than this open their own.
+const IDLE_MAX: usize = 32;
 
 type Sender = http1::SendRequest<Full<Bytes>>;
-type Driver = http1::Connection<TokioIo<UnixStream>, Full<Bytes>>;
+type Driver = http1::Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>;
 
 /// Calls may be made at once; each has a connection to itself while it runs. Dropping a call drops
 /// its connection, and a hold that is still draining is released by that.
 #[derive(Debug)]
 pub struct Client {
-    socket: PathBuf,
+    way: Way,
     idle: Mutex<Vec<Line>>,
 }
 
 /// One connection.
-#[derive(Debug)]
 struct Line {
     sender: Sender,
     /// `None` once it has ended.
     driver: Option<Driver>,
 }
 
+/// What is sent, and whether the gate may get it twice.
+struct Asked {
+    method: Method,
+    path: String,
+    body: Bytes,
+    repeatable: bool,
+}
+
 impl Client {
-    /// Connects at the first call.
+    /// By the gate's socket. Connects at the first call.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
-        Self { socket: socket.into(), idle: Mutex::default() }
+        Self { way: Way::Socket(socket.into()), idle: Mutex::default() }
     }
 
+    /// By TCP. Connects at the first call; `key` names the gate in errors.
+    ///
+    /// # Errors
+    /// What is wrong with the gate's settings: a file, the token, the name.
+    pub fn remote(gate: &RemoteGate, key: &str) -> Result<Self, RemoteError> {
+        let way = Way::Remote(Box::new(Remote::new(gate, key)?));
+        Ok(Self { way, idle: Mutex::default() })
+    }
+
+    /// Where the gate is: the path of its socket, or `host:port`.
     #[must_use]
-    pub fn socket(&self) -> &Path {
-        &self.socket
+    pub fn gate(&self) -> String {
+        self.way.to_string()
     }
 
     /// # Errors
@@ -87,7 +107,8 @@ impl Client {
     /// long; see [`Client::status`].
     pub async fn hold(&self, app: &str, request: &HoldRequest) -> Result<HoldReply, ClientError> {
         let drain = request.drain_ms.map_or(DRAIN_UNKNOWN, Duration::from_millis);
-        self.post(app, "hold", request, CALL_TIMEOUT.saturating_add(drain)).await
+        // A second one would find the first.
+        self.post(app, "hold", request, CALL_TIMEOUT.saturating_add(drain), false).await
     }
 
     /// # Errors
@@ -97,7 +118,7 @@ impl Client {
         app: &str,
         request: &RenewRequest,
     ) -> Result<RenewReply, ClientError> {
-        self.post(app, "renew", request, CALL_TIMEOUT).await
+        self.post(app, "renew", request, CALL_TIMEOUT, true).await
     }
 
     /// The app is open before this returns.
@@ -109,7 +130,7 @@ impl Client {
         app: &str,
         request: &ReleaseRequest,
     ) -> Result<ReleaseReply, ClientError> {
-        self.post(app, "release", request, CALL_TIMEOUT).await
+        self.post(app, "release", request, CALL_TIMEOUT, true).await
     }
 
     /// Releases `app` if `holder` holds it: after a hold whose outcome was not waited for.
@@ -136,7 +157,9 @@ impl Client {
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        self.call(Method::GET, path, Bytes::new(), CALL_TIMEOUT).await
+        let (path, body) = (path.to_owned(), Bytes::new());
+        let asked = Asked { method: Method::GET, path, body, repeatable: true };
+        self.call(asked, CALL_TIMEOUT).await
     }
 
     async fn post<T: DeserializeOwned>(
@@ -145,45 +168,58 @@ impl Client {
         verb: &str,
         body: &impl Serialize,
         limit: Duration,
+        repeatable: bool,
     ) -> Result<T, ClientError> {
         if !is_plain(app) {
             return Err(ClientError::AppName { app: app.to_owned() });
         }
-        let body = serde_json::to_vec(body).expect("strings and numbers are JSON");
-        self.call(Method::POST, &format!("{APPS_PATH}/{app}/{verb}"), body.into(), limit).await
+        let body = serde_json::to_vec(body).expect("strings and numbers are JSON").into();
+        let path = format!("{APPS_PATH}/{app}/{verb}");
+        self.call(Asked { method: Method::POST, path, body, repeatable }, limit).await
     }
 
     async fn call<T: DeserializeOwned>(
         &self,
-        method: Method,
-        path: &str,
-        body: Bytes,
+        asked: Asked,
         limit: Duration,
     ) -> Result<T, ClientError> {
-        let call = Box::pin(self.exchange(request(method, path, body)));
+        let call = Box::pin(self.exchange(&asked));
         let answered = tokio::time::timeout(limit, call).await;
         answered.unwrap_or_else(|_elapsed| Err(self.timed_out(limit)))
     }
 
-    async fn exchange<T: DeserializeOwned>(
-        &self,
-        mut request: Request<Full<Bytes>>,
-    ) -> Result<T, ClientError> {
+    async fn exchange<T: DeserializeOwned>(&self, asked: &Asked) -> Result<T, ClientError> {
         loop {
             let (mut line, fresh) = match self.take_idle() {
                 Some(line) => (line, false),
                 None => (self.connect().await?, true),
             };
-            match line.exchange(request).await {
+            let error = match line.exchange(self.request(asked)).await {
                 Ok((status, body)) => {
                     self.keep(line);
                     return self.read(status, &body);
                 }
-                // The gate was restarted meanwhile; nothing of the call was sent.
-                Err((Some(unsent), _)) if !fresh => request = *unsent,
-                Err((_, error)) => return Err(self.broke(error)),
+                Err(error) => error,
+            };
+            // The gate was restarted meanwhile, or something between forgot the connection. The others are no better.
+            if fresh || !(error.unsent || asked.repeatable) {
+                return Err(self.broke(error.source));
             }
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
+    }
+
+    fn request(&self, asked: &Asked) -> Request<Full<Bytes>> {
+        let mut request = Request::builder()
+            .method(asked.method.clone())
+            .uri(&asked.path)
+            .header(HOST, "gate")
+            .header(CONTENT_TYPE, "application/json");
+        if let Some(authorization) = self.way.authorization() {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let body = Full::new(asked.body.clone());
+        request.body(body).expect("app names are plain, so every path is a URI")
     }
 
     fn read<T: DeserializeOwned>(
@@ -191,18 +227,19 @@ impl Client {
         status: http::StatusCode,
         body: &[u8],
     ) -> Result<T, ClientError> {
-        let foreign = |source| ClientError::Foreign { socket: self.socket.clone(), source };
+        let foreign = |source| ClientError::Foreign { gate: self.gate(), source };
         if status.is_success() {
             return serde_json::from_slice(body).map_err(foreign);
         }
         let body: ErrorBody = serde_json::from_slice(body).map_err(foreign)?;
+        if body.code == ErrorCode::Unauthorized {
+            return Err(ClientError::Unauthorized { gate: self.gate() });
+        }
         Err(ClientError::Refused(Box::new(body)))
     }
 
     async fn connect(&self) -> Result<Line, ClientError> {
-        let stream = UnixStream::connect(&self.socket)
-            .await
-            .map_err(|source| ClientError::Connect { socket: self.socket.clone(), source })?;
+        let stream = self.way.connect().await?;
         let (sender, driver) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| self.broke(error.into()))?;
@@ -221,30 +258,44 @@ impl Client {
     }
 
     fn timed_out(&self, limit: Duration) -> ClientError {
-        ClientError::TimedOut { socket: self.socket.clone(), limit }
+        ClientError::TimedOut { gate: self.gate(), limit }
     }
 
     fn broke(&self, source: Box<dyn std::error::Error + Send + Sync>) -> ClientError {
-        ClientError::Broke { socket: self.socket.clone(), source }
+        ClientError::Broke { gate: self.gate(), source }
     }
 }
 
-type ExchangeError = (Option<Box<Request<Full<Bytes>>>>, Box<dyn std::error::Error + Send + Sync>);
+/// Why there is no answer.
+struct ExchangeError {
+    /// The gate has seen nothing of it.
+    unsent: bool,
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
 
 impl Line {
-    /// On an error, the request if nothing of it was sent.
     async fn exchange(
         &mut self,
         request: Request<Full<Bytes>>,
     ) -> Result<(http::StatusCode, Bytes), ExchangeError> {
         let answer = self.sender.try_send_request(request);
-        let response = driven(&mut self.driver, answer)
-            .await
-            .map_err(|mut error| (error.take_message().map(Box::new), error.into_error().into()))?;
+        let response =
+            driven(&mut self.driver, answer).await.map_err(|mut error| ExchangeError {
+                unsent: error.take_message().is_some(),
+                source: error.into_error().into(),
+            })?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, REPLY_BYTES_MAX).collect();
-        let body = driven(&mut self.driver, body).await.map_err(|error| (None, error))?;
+        let body = driven(&mut self.driver, body)
+            .await
+            .map_err(|source| ExchangeError { unsent: false, source })?;
         Ok((head.status, body.to_bytes()))
+    }
+}
+
+impl std::fmt::Debug for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Line").finish_non_exhaustive()
     }
 }
 
@@ -259,16 +310,6 @@ async fn driven<F: Future>(driver: &mut Option<Driver>, wanted: F) -> F::Output 
     };
     *driver = None;
     wanted.await
-}
-
-fn request(method: Method, path: &str, body: Bytes) -> Request<Full<Bytes>> {
-    Request::builder()
-        .method(method)
-        .uri(path)
-        .header(HOST, "gate")
-        .header(CONTENT_TYPE, "application/json")
-        .body(Full::new(body))
-        .expect("app names are plain, so every path is a URI")
 }
 
 /// As the configuration demands of a name; anything else could name another path.

@@ -5,9 +5,13 @@ use std::error::Error;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 
 use super::api::{ErrorBody, ErrorCode, HeldBy, Straggler};
 use crate::gate::{HoldError, Seen, millis};
+
+/// RFC 9457; `code` and `message` are members of our own.
+const PROBLEM: &str = "application/problem+json";
 
 #[derive(Debug)]
 pub(super) struct ApiError(Box<ErrorBody>);
@@ -17,6 +21,10 @@ impl ApiError {
         let status = status_of(code).as_u16();
         let (held_by, stragglers) = (None, Vec::new());
         Self(Box::new(ErrorBody { status, code, message: message.into(), held_by, stragglers }))
+    }
+
+    pub(super) const fn code(&self) -> ErrorCode {
+        self.0.code
     }
 }
 
@@ -51,7 +59,14 @@ impl From<HoldError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        (status_of(self.0.code), Json(self.0)).into_response()
+        let code = self.0.code;
+        let mut response = (status_of(code), Json(self.0)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
+        if code == ErrorCode::Unauthorized {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
     }
 }
 
@@ -79,7 +94,8 @@ const fn status_of(code: ErrorCode) -> StatusCode {
         ErrorCode::DrainTimedOut => StatusCode::GATEWAY_TIMEOUT,
         ErrorCode::StateNotWritten => StatusCode::INTERNAL_SERVER_ERROR,
         ErrorCode::TooManySubscribers => StatusCode::TOO_MANY_REQUESTS,
-        ErrorCode::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorCode::Stopping | ErrorCode::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
     }
 }
 

@@ -2,20 +2,20 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
+use tokio::time::timeout;
 
 use super::{
     api::{AppStatus, ErrorCode, HoldRequest, ReleaseRequest, RenewRequest, Status},
     client::{Client, ClientError},
 };
 use crate::swap::{
-    gates::{GateError, Gates, Users},
+    gates::{ACKNOWLEDGE, GateError, Gates, Users},
     refusal::{Code, Refusal},
 };
 
@@ -35,8 +35,8 @@ pub struct AdminGates {
 
 impl AdminGates {
     #[must_use]
-    pub fn new(socket: PathBuf, apps: Vec<String>, program: String) -> Self {
-        Self { client: Client::new(socket), apps, program, generations: Mutex::default() }
+    pub fn new(client: Client, apps: Vec<String>, program: String) -> Self {
+        Self { client, apps, program, generations: Mutex::default() }
     }
 
     fn error(&self, doing: impl Into<String>, error: &ClientError) -> GateError {
@@ -52,8 +52,11 @@ impl AdminGates {
                 ));
             }
         }
-        let gate = format!("gate {}", self.client.socket().display());
-        GateError { gate, doing: doing.into(), reason }
+        self.failed(doing, reason)
+    }
+
+    fn failed(&self, doing: impl Into<String>, reason: String) -> GateError {
+        GateError { gate: format!("gate {}", self.client.gate()), doing: doing.into(), reason }
     }
 
     async fn status(&self) -> Result<Status, GateError> {
@@ -84,7 +87,7 @@ impl AdminGates {
                 Code::UnknownApp,
                 format!(
                     "the gate at {} has no app called {name:?}; it has: {}",
-                    self.client.socket().display(),
+                    self.client.gate(),
                     known.join(", ")
                 ),
                 "correct swap.apps, or restart the gate with that app",
@@ -128,15 +131,20 @@ impl Gates for AdminGates {
         let status = match self.client.status().await {
             Ok(status) => status,
             Err(error) => {
-                let error = self.error("ask for its status", &error);
-                return vec![Refusal::new(
-                    Code::GateUnreachable,
-                    error.to_string(),
-                    "start the gate (intermission serve), or correct swap.gates",
-                )];
+                let (code, mend) = no_status(&error);
+                let sentence = self.error("ask for its status", &error).to_string();
+                return vec![Refusal::new(code, sentence, mend)];
             }
         };
         self.apps.iter().filter_map(|name| self.refusal_of(&status, name)).collect()
+    }
+
+    /// A connection for each app, and a gate that answers.
+    async fn prepare(&self) -> Result<(), GateError> {
+        join_all(self.apps.iter().map(|_| self.status()))
+            .await
+            .into_iter()
+            .try_for_each(|status| status.map(drop))
     }
 
     async fn hold(&self, holder: &str, lease: Duration, drain: Duration) -> Result<(), GateError> {
@@ -146,12 +154,23 @@ impl Gates for AdminGates {
             lease_ms: Some(millis(lease)),
             drain_ms: Some(millis(drain)),
         };
+        // Those of an earlier hold.
+        self.generations.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let holds = self.apps.iter().map(|app| self.hold_app(app, &request));
-        let failed = join_all(holds).await.into_iter().find_map(Result::err);
+        let limit = drain.saturating_add(ACKNOWLEDGE);
+        let failed = match timeout(limit, join_all(holds)).await {
+            Ok(held) => held.into_iter().find_map(Result::err),
+            Err(_) => {
+                let reason = format!("no acknowledgement within {limit:?}");
+                Some(self.failed(format!("hold {}", self.apps.join(", ")), reason))
+            }
+        };
         let Some(error) = failed else { return Ok(()) };
         // One app that is not held is none that may be.
-        if let Err(release) = self.release(holder).await {
-            tracing::warn!(error = %release, "the lease will end the hold");
+        match timeout(ACKNOWLEDGE, self.release(holder)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the lease will end the hold"),
+            Err(_) => tracing::warn!(gate = self.client.gate(), "the lease will end the hold"),
         }
         Err(error)
     }
@@ -202,6 +221,34 @@ impl Gates for AdminGates {
 
     fn commands_to_release(&self) -> Vec<String> {
         self.apps.iter().map(|app| format!("{} release {app}", self.program)).collect()
+    }
+}
+
+/// The code and the mend of a gate whose status is not to be had.
+fn no_status(error: &ClientError) -> (Code, &'static str) {
+    match error {
+        ClientError::Unauthorized { .. } => (
+            Code::GateToken,
+            "give both sides the same token: gate.admin_token_file (or _env) there, token_file (or _env) in swap.gates here",
+        ),
+        ClientError::Certificate { .. } => (
+            Code::GateCertificate,
+            "let ca_file in swap.gates be what the gate's certificate was signed with, and name what it is made out to; one that \
+             expired, or that is an authority itself (CaUsedAsEndEntity), is to be made anew as in README.md",
+        ),
+        ClientError::Unreachable { .. } | ClientError::NoTls { .. } => (
+            Code::GateUnreachable,
+            "start the gate (intermission serve) with gate.admin_listen, let this machine through its firewall, or correct \
+             swap.gates",
+        ),
+        ClientError::Connect { .. }
+        | ClientError::TimedOut { .. }
+        | ClientError::Broke { .. }
+        | ClientError::Foreign { .. }
+        | ClientError::AppName { .. }
+        | ClientError::Refused(_) => {
+            (Code::GateUnreachable, "start the gate (intermission serve), or correct swap.gates")
+        }
     }
 }
 

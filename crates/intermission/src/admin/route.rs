@@ -3,6 +3,7 @@
 mod call;
 mod event;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,10 +28,12 @@ const REASON_CHARS_MAX: usize = 500;
 #[derive(Clone)]
 struct Context {
     gate: Arc<Gate>,
+    /// Where this API is served over TCP.
+    listen: Arc<[SocketAddr]>,
     subscribers: Subscribers,
 }
 
-pub(super) fn router(gate: Arc<Gate>) -> Router {
+pub(super) fn router(gate: Arc<Gate>, listen: Vec<SocketAddr>) -> Router {
     Router::new()
         .route(STATUS_PATH, get(status))
         .route(APPS_PATH, get(apps))
@@ -41,7 +44,7 @@ pub(super) fn router(gate: Arc<Gate>) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .with_state(Context { gate, subscribers: Subscribers::new() })
+        .with_state(Context { gate, listen: listen.into(), subscribers: Subscribers::new() })
 }
 
 async fn status(State(context): State<Context>) -> Json<Status> {
@@ -50,6 +53,7 @@ async fn status(State(context): State<Context>) -> Json<Status> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         listen: gate.listen.iter().map(ToString::to_string).collect(),
+        admin_listen: context.listen.iter().map(ToString::to_string).collect(),
         workers: gate.workers,
         stopping: gate.shutdown.is_stopping(),
         apps: gate.apps.iter().map(|app| app_status(app)).collect(),

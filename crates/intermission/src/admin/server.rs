@@ -1,4 +1,8 @@
-//! Serving the admin API on its unix socket.
+//! Serving the admin API: on its unix socket, and over TCP where that is configured.
+
+mod caller;
+mod identity;
+mod tcp;
 
 use std::io;
 use std::path::Path;
@@ -7,34 +11,54 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::response::Response;
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::UnixStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
 
+pub use self::tcp::{TcpAdmin, TcpAdminError};
 use super::route;
-use super::socket::AdminSocket;
-use super::socket::SocketError;
+use super::socket::{AdminSocket, SocketError};
 use crate::gate::Gate;
 use crate::shutdown::Shutdown;
 
-/// Commands, dashboards and swaps that may be connected at once.
+/// Commands, dashboards and swaps that may be connected at once; those over TCP are counted by themselves.
 const CONNECTIONS_MAX: usize = 256;
 /// A client may keep its connection open between two calls of a swap.
 const IDLE_MAX: Duration = Duration::from_mins(10);
+/// hyper's least is half of it.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Binds the socket at `path` and serves the API in a task until the shutdown ends.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    #[error(transparent)]
+    Tcp(#[from] TcpAdminError),
+}
+
+/// Binds the socket at `path`, and `tcp`, and serves the API in tasks until the shutdown ends.
 ///
 /// # Errors
-/// The socket cannot be created, or another gate serves it.
-pub fn serve(path: &Path, gate: Arc<Gate>) -> Result<(), SocketError> {
+/// The socket cannot be created, or another gate serves it; an address cannot be listened on.
+pub fn serve(path: &Path, tcp: Option<TcpAdmin>, gate: Arc<Gate>) -> Result<(), ServeError> {
     let socket = AdminSocket::bind(path)?;
+    let tcp = tcp.map(TcpAdmin::bind).transpose()?;
+    let listen = tcp.as_ref().map(|tcp| tcp.listen.clone()).unwrap_or_default();
     let shutdown = gate.shutdown.clone();
-    let router = route::router(gate);
-    let accept = accept(socket, router, shutdown.clone());
-    drop(shutdown.spawn(accept));
+    let router = route::router(gate, listen);
+    if let Some(tcp) = tcp {
+        let listen: Vec<_> = tcp.listen.iter().map(ToString::to_string).collect();
+        tracing::info!(admin_listen = listen.join(", "), "serving the admin API over TCP");
+        tcp.serve(&router, &shutdown);
+    }
+    drop(shutdown.spawn(accept(socket, router, shutdown.clone())));
     Ok(())
 }
 
@@ -43,12 +67,15 @@ async fn accept(socket: AdminSocket, router: Router, shutdown: Shutdown) {
     let accept = async {
         while let Ok(permit) = Arc::clone(&connections).acquire_owned().await {
             match socket.listener.accept().await {
-                Ok((stream, _)) => connected(stream, router.clone(), permit, &shutdown),
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => {
-                    tracing::error!(%error, "cannot accept admin connections");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                Ok((stream, _)) => {
+                    let service = TowerToHyperService::new(router.clone());
+                    let ending = shutdown.clone();
+                    drop(shutdown.spawn(async move {
+                        serve_connection(stream, service, &ending).await;
+                        drop(permit);
+                    }));
                 }
+                Err(error) => cannot_accept(error).await,
             }
         }
     };
@@ -59,30 +86,35 @@ async fn accept(socket: AdminSocket, router: Router, shutdown: Shutdown) {
     }
 }
 
-fn connected(
-    stream: UnixStream,
-    router: Router,
-    permit: OwnedSemaphorePermit,
-    shutdown: &Shutdown,
-) {
-    let ending = shutdown.clone();
-    drop(shutdown.spawn(async move {
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(IDLE_MAX)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-        let mut connection = pin!(connection);
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = ending.ending() => {
-                // A release that let the last requests go, and so the gate end, gets its answer.
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(error) = ended {
-            tracing::debug!(%error, "admin connection ended");
+async fn cannot_accept(error: io::Error) {
+    if error.kind() != io::ErrorKind::ConnectionAborted {
+        tracing::error!(%error, "cannot accept admin connections");
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+/// Answers the calls of one connection until it ends.
+async fn serve_connection<T, S>(stream: T, service: S, ending: &Shutdown)
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+    S: Service<Request<Incoming>, Response = Response>,
+    S::Error: std::error::Error + Send + Sync + 'static,
+{
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = ending.ending() => {
+            // A release that let the last requests go, and so the gate end, gets its answer.
+            connection.as_mut().graceful_shutdown();
+            connection.await
         }
-        drop(permit);
-    }));
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "admin connection ended");
+    }
 }

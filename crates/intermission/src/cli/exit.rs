@@ -26,7 +26,10 @@ impl Exit {
             return Self::Refused;
         }
         match error.downcast_ref::<ClientError>().and_then(ClientError::code) {
-            None | Some(ErrorCode::UnknownApp | ErrorCode::BadRequest) => Self::Usage,
+            None
+            | Some(ErrorCode::UnknownApp | ErrorCode::BadRequest | ErrorCode::Unauthorized) => {
+                Self::Usage
+            }
             Some(_) => Self::Refused,
         }
     }

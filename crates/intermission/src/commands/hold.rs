@@ -10,7 +10,6 @@ use self::keeper::Keeper;
 use crate::admin::api::{HoldReply, HoldRequest};
 use crate::admin::client::{Client, ClientError};
 use crate::cli::{Exit, Printer, parse_duration};
-use crate::config::Config;
 use crate::gate::millis;
 use crate::shutdown::StopSignals;
 
@@ -41,8 +40,7 @@ pub(crate) struct Args {
     command: Vec<OsString>,
 }
 
-pub(crate) async fn run(args: &Args, config: &Config, printer: &Printer) -> anyhow::Result<Exit> {
-    let client = Client::new(&config.gate.admin_socket);
+pub(crate) async fn run(args: &Args, client: &Client, printer: &Printer) -> anyhow::Result<Exit> {
     // From here on a signal no longer ends this process with the app held.
     let mut signals = StopSignals::install()?;
     let request = HoldRequest {
@@ -63,7 +61,7 @@ pub(crate) async fn run(args: &Args, config: &Config, printer: &Printer) -> anyh
     };
     let held = held.inspect_err(|error| tell_stragglers(error, printer))?;
     tell_held(&args.app, &held, printer);
-    let keeper = Keeper::new(&client, &args.app, &held, printer);
+    let keeper = Keeper::new(client, &args.app, &held, printer);
     let ended = match args.command.split_first() {
         None => keeper.until_signal(&mut signals).await,
         Some((program, arguments)) => keeper.run(program, arguments, &mut signals).await,

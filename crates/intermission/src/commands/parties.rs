@@ -5,11 +5,12 @@ use std::{path::PathBuf, sync::Arc};
 use anyhow::Context;
 use jiff::Timestamp;
 
+use super::gate;
 use crate::{
-    admin::gates::AdminGates,
+    admin::{client::Client, gates::AdminGates},
     config::{
         Config,
-        cluster::{self, Cluster, Swap},
+        cluster::{self, Cluster, Swap, SwapGate},
         secret::AccountSource,
     },
     mysql::{Access, MySqlClientAddress, MySqlServer},
@@ -45,7 +46,7 @@ impl Assembly {
         Ok(Self {
             parties: Parties {
                 servers,
-                gates: Arc::new(gates(config, swap)),
+                gates: Arc::new(gates(config, swap)?),
                 endpoint: Arc::new(endpoints(cluster, swap)?),
                 client_address: client_address(cluster, swap)?,
             },
@@ -162,19 +163,23 @@ fn servers(cluster: &Cluster, swap: &Swap) -> anyhow::Result<[Arc<dyn Server>; 2
     ])
 }
 
-fn gates(config: &Config, swap: &Swap) -> AllGates {
+fn gates(config: &Config, swap: &Swap) -> anyhow::Result<AllGates> {
     let mut all: Vec<Arc<dyn Gates>> = Vec::new();
     if !swap.apps.is_empty() {
-        for socket in swap.admin_sockets(&config.gate) {
+        for (index, gate) in swap.gates_or_own(&config.gate).into_iter().enumerate() {
+            let client = match &gate {
+                SwapGate::Socket(path) => Client::new(path),
+                SwapGate::Remote(gate) => gate::remote(gate, index)?,
+            };
             let mut program = config.program();
-            if socket != config.gate.admin_socket {
-                program.push_str(&format!(" --gate {}", quote(&socket.display().to_string())));
+            if gate != SwapGate::Socket(config.gate.admin_socket.clone()) {
+                program.push_str(&format!(" --gate {}", quote(&client.gate())));
             }
-            all.push(Arc::new(AdminGates::new(socket, swap.apps.clone(), program)));
+            all.push(Arc::new(AdminGates::new(client, swap.apps.clone(), program)));
         }
     }
     if let Some(path) = &swap.hold_file {
         all.push(Arc::new(HoldFile::new(path.clone())));
     }
-    AllGates::new(all)
+    Ok(AllGates::new(all))
 }

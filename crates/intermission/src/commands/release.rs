@@ -5,7 +5,6 @@ use anyhow::Context;
 use crate::admin::api::{ReleaseReply, ReleaseRequest, Summary};
 use crate::admin::client::Client;
 use crate::cli::{Exit, Printer};
-use crate::config::Config;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -13,8 +12,7 @@ pub(crate) struct Args {
     app: String,
 }
 
-pub(crate) async fn run(args: &Args, config: &Config, printer: &Printer) -> anyhow::Result<Exit> {
-    let client = Client::new(&config.gate.admin_socket);
+pub(crate) async fn run(args: &Args, client: &Client, printer: &Printer) -> anyhow::Result<Exit> {
     let apps = client.apps().await?.apps;
     let known: Vec<_> = apps.iter().map(|app| app.name.as_str()).collect();
     let app = apps

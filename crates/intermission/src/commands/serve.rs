@@ -40,9 +40,10 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<Exit> {
 async fn serve(config: &Config) -> anyhow::Result<Exit> {
     let mut signals = StopSignals::install().context("cannot handle signals")?;
     let shutdown = Shutdown::new();
+    let tcp = admin::TcpAdmin::load(&config.gate)?;
     let (gate, workers) = Gate::start(config, &shutdown)?;
     let gate = Arc::new(gate);
-    if let Err(error) = admin::serve(&config.gate.admin_socket, Arc::clone(&gate)) {
+    if let Err(error) = admin::serve(&config.gate.admin_socket, tcp, Arc::clone(&gate)) {
         shutdown.end();
         return Err(error.into());
     }

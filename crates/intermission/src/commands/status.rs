@@ -5,7 +5,6 @@ use std::time::Duration;
 use crate::admin::api::{AppStatus, Status};
 use crate::admin::client::Client;
 use crate::cli::{Exit, Printer};
-use crate::config::Config;
 
 const WATCH_EVERY: Duration = Duration::from_millis(500);
 /// Clears the screen and goes to its top left corner.
@@ -21,8 +20,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-pub(crate) async fn run(args: &Args, config: &Config, printer: &Printer) -> anyhow::Result<Exit> {
-    let client = Client::new(&config.gate.admin_socket);
+pub(crate) async fn run(args: &Args, client: &Client, printer: &Printer) -> anyhow::Result<Exit> {
     let clear = if args.watch && !args.json && printer.stdout_is_terminal() { CLEAR } else { "" };
     loop {
         let status = client.status().await?;

@@ -1,10 +1,13 @@
 //! `[cluster]` and `[swap]`: the two servers, who logs in, and what a swap may take.
 
+mod gate;
+
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
 use serde::{Deserialize, Serialize};
 
+pub use self::gate::{GateAddress, RemoteGate, SwapGate};
 use super::{
     Fault,
     gate::Gate,
@@ -94,9 +97,9 @@ pub struct Swap {
     /// The apps held while roles change.
     #[serde(default)]
     pub apps: Vec<String>,
-    /// The admin sockets of the gates that hold them; `gate.admin_socket` when there is none.
+    /// The gates that hold them; the one behind `gate.admin_socket` when there is none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub gates: Vec<PathBuf>,
+    pub gates: Vec<SwapGate>,
     /// A file that is there while requests are to be held, for a web server that looks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_file: Option<PathBuf>,
@@ -226,8 +229,12 @@ impl Cluster {
 
 impl Swap {
     #[must_use]
-    pub fn admin_sockets(&self, gate: &Gate) -> Vec<PathBuf> {
-        if self.gates.is_empty() { vec![gate.admin_socket.clone()] } else { self.gates.clone() }
+    pub fn gates_or_own(&self, gate: &Gate) -> Vec<SwapGate> {
+        if self.gates.is_empty() {
+            vec![SwapGate::Socket(gate.admin_socket.clone())]
+        } else {
+            self.gates.clone()
+        }
     }
 
     #[must_use]
@@ -241,6 +248,7 @@ impl Swap {
             let mend = "name the apps to hold during a swap";
             return Err(Fault::new("swap.apps", "is empty or has an empty name", mend));
         }
+        self.check_gates()?;
         if self.endpoint.is_none() && self.floating_ip.is_none() && self.haproxy.is_none() {
             let mend = "write floating_ip = {…}, haproxy = {…} or endpoint = { command = […] }";
             return Err(Fault::new(
@@ -278,6 +286,21 @@ impl Swap {
             }
             None => Ok(()),
         }
+    }
+}
+
+impl Swap {
+    fn check_gates(&self) -> Result<(), Fault> {
+        for (index, gate) in self.gates.iter().enumerate() {
+            let key = format!("swap.gates[{index}]");
+            if self.gates.iter().take(index).any(|earlier| earlier.is_at(gate)) {
+                return Err(Fault::new(key, "is there twice", "name each gate once"));
+            }
+            if let SwapGate::Remote(remote) = gate {
+                remote.check(&key)?;
+            }
+        }
+        Ok(())
     }
 }
 

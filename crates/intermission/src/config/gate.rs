@@ -1,5 +1,6 @@
 //! `[gate]` and `[[app]]`: where requests come in, where they go, and how long anything may take.
 
+mod admin;
 mod app;
 mod upstream;
 
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::admin::AdminTls;
 pub(super) use self::app::check_apps;
 pub use self::app::{
     ANY_HOST, App, DEFAULT_DRAIN, DEFAULT_HELD_MAX, DEFAULT_LEASE, DEFAULT_LEASE_MAX,
@@ -48,6 +50,14 @@ pub struct Gate {
     pub listen: Vec<SocketAddr>,
     pub threads: usize,
     pub admin_socket: PathBuf,
+    /// Where the admin API is served to other machines besides, with TLS and a token.
+    pub admin_listen: Vec<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin_tls: Option<AdminTls>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin_token_env: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin_token_file: Option<PathBuf>,
     pub state_dir: PathBuf,
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub shutdown_grace: Duration,
@@ -78,6 +88,10 @@ impl Default for Gate {
             listen: vec![DEFAULT_LISTEN.parse().expect("the constant is an address and a port")],
             threads: DEFAULT_THREADS,
             admin_socket: PathBuf::from(DEFAULT_ADMIN_SOCKET),
+            admin_listen: Vec::new(),
+            admin_tls: None,
+            admin_token_env: None,
+            admin_token_file: None,
             state_dir: PathBuf::from(DEFAULT_STATE_DIR),
             shutdown_grace: DEFAULT_SHUTDOWN_GRACE,
             connections_max: DEFAULT_CONNECTIONS_MAX,
@@ -109,6 +123,7 @@ impl Gate {
             let mend = format!("write at least one address, for example [\"{DEFAULT_LISTEN}\"]");
             return Err(Fault::new("gate.listen", "is empty", mend));
         }
+        self.check_admin()?;
         check_range("gate.threads", self.threads, 0, THREADS_MAX)?;
         check_range("gate.connections_max", self.connections_max, 1, CONNECTIONS_MAX)?;
         check_timeout("gate.client_head_timeout", self.client_head_timeout)?;

@@ -1,6 +1,9 @@
 //! A password: from the file, an environment variable or a file of its own, and never shown.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -67,7 +70,7 @@ pub struct Account {
     pub password: Secret,
 }
 
-/// Why a password cannot be had. `key` is the configuration's section.
+/// Why a password or a token cannot be had. `key` is the configuration's.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     #[error(
@@ -78,11 +81,11 @@ pub enum SecretError {
         "{key}: several passwords: give exactly one of `password`, `password_env` or `password_file`"
     )]
     Several { key: String },
-    #[error("{key}.password_env: the environment variable {variable} is not set")]
+    #[error("{key}: the environment variable {variable} is not set")]
     Variable { key: String, variable: String },
-    #[error("{key}.password_file: cannot read {}", path.display())]
+    #[error("{key}: cannot read {}", path.display())]
     File { key: String, path: PathBuf, source: std::io::Error },
-    #[error("{key}.password_file: {} is larger than {FILE_MAX} bytes: is it the right file?", path.display())]
+    #[error("{key}: {} is larger than {FILE_MAX} bytes: is it the right file?", path.display())]
     TooLarge { key: String, path: PathBuf },
 }
 
@@ -100,9 +103,8 @@ impl AccountSource {
         let key = key.to_owned();
         let password = match (&self.password, &self.password_env, &self.password_file) {
             (Some(plain), None, None) => plain.0.clone(),
-            (None, Some(variable), None) => std::env::var(variable)
-                .map_err(|_| SecretError::Variable { key, variable: variable.clone() })?,
-            (None, None, Some(path)) => read_first_line(key, path)?,
+            (None, Some(variable), None) => variable_of(format!("{key}.password_env"), variable)?,
+            (None, None, Some(path)) => read_first_line(format!("{key}.password_file"), path)?,
             (None, None, None) => return Err(SecretError::Missing { key }),
             _ => return Err(SecretError::Several { key }),
         };
@@ -110,14 +112,19 @@ impl AccountSource {
     }
 }
 
-fn read_first_line(key: String, path: &PathBuf) -> Result<String, SecretError> {
-    let unreadable = |key, source| SecretError::File { key, path: path.clone(), source };
+pub(super) fn variable_of(key: String, variable: &str) -> Result<String, SecretError> {
+    let unset = |_| SecretError::Variable { key, variable: variable.to_owned() };
+    std::env::var(variable).map_err(unset)
+}
+
+pub(super) fn read_first_line(key: String, path: &Path) -> Result<String, SecretError> {
+    let unreadable = |key, source| SecretError::File { key, path: path.to_owned(), source };
     let length = match std::fs::metadata(path) {
         Ok(metadata) => metadata.len(),
         Err(source) => return Err(unreadable(key, source)),
     };
     if length > FILE_MAX {
-        return Err(SecretError::TooLarge { key, path: path.clone() });
+        return Err(SecretError::TooLarge { key, path: path.to_owned() });
     }
     let text = std::fs::read_to_string(path).map_err(|source| unreadable(key, source))?;
     Ok(text.lines().next().unwrap_or_default().to_owned())

@@ -67,7 +67,7 @@ fn errors_name_file_key_and_mend() {
     check_error(
         "[gate]\nlisten_on = []\n",
         &expect![
-            "x.toml:2: `listen_on`: unknown field `listen_on`, expected one of `listen`, `threads`, `admin_socket`, `state_dir`, `shutdown_grace`, `connections_max`, `client_head_timeout`, `client_body_timeout`, `client_write_timeout`, `upstream_connect_timeout`, `upstream_head_timeout`, `upstream_body_timeout`, `upstream_idle_timeout`, `upstream_idle_max`, `trust_forwarded`"
+            "x.toml:2: `listen_on`: unknown field `listen_on`, expected one of `listen`, `threads`, `admin_socket`, `admin_listen`, `admin_tls`, `admin_token_env`, `admin_token_file`, `state_dir`, `shutdown_grace`, `connections_max`, `client_head_timeout`, `client_body_timeout`, `client_write_timeout`, `upstream_connect_timeout`, `upstream_head_timeout`, `upstream_body_timeout`, `upstream_idle_timeout`, `upstream_idle_max`, `trust_forwarded`"
         ],
     );
     check_error(
@@ -119,6 +119,28 @@ fn errors_name_file_key_and_mend() {
         &expect![
             "x.toml: `app.shop.lease`: 600s is longer than lease_max, 300s; make it shorter, or raise lease_max"
         ],
+    );
+}
+
+#[test]
+fn there_is_no_admin_api_over_tcp_without_tls_and_a_token() {
+    check_error(
+        "[gate]\nadmin_listen = [\"10.0.0.5:7443\"]\nadmin_token_env = \"T\"\n",
+        &expect![[
+            r#"x.toml: `gate.admin_tls`: is not given: the admin API is not served over TCP without TLS; write admin_tls = { certificate = "….pem", key = "….key" }"#
+        ]],
+    );
+    check_error(
+        "[gate]\nadmin_listen = [\"10.0.0.5:7443\"]\nadmin_tls = { certificate = \"c\", key = \"k\" }\n",
+        &expect![
+            "x.toml: `gate.admin_token`: is not given: TCP needs a token; write either gate.admin_token_file or gate.admin_token_env; make one: openssl rand -hex 32"
+        ],
+    );
+    check_error(
+        "[gate]\nadmin_token_file = \"/t\"\n",
+        &expect![[
+            r#"x.toml: `gate.admin_listen`: is empty, and there is a certificate or a token for it; write admin_listen = ["10.0.0.5:7443"], or leave the others out"#
+        ]],
     );
 }
 

@@ -1,12 +1,19 @@
 //! What a swap asks of the gates.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use futures_util::future::join_all;
+use futures_util::{
+    future::join_all,
+    stream::{FuturesUnordered, StreamExt},
+};
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use super::refusal::Refusal;
+
+/// What a gate may take beyond the drain until its acknowledgement is here: its write to disk and the network.
+pub const ACKNOWLEDGE: Duration = Duration::from_secs(1);
 
 /// What a gate did not do.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +43,12 @@ pub struct Users {
 pub trait Gates: Send + Sync + fmt::Debug {
     /// What speaks against holding now: unreachable, unknown app, held by somebody else.
     async fn preflight(&self) -> Vec<Refusal>;
-    /// Holds every app and returns when nothing is in flight any more; on an error nothing stays held.
+    /// Makes sure, while nobody waits, that a hold would be acknowledged: it may follow at once.
+    async fn prepare(&self) -> Result<(), GateError> {
+        Ok(())
+    }
+    /// Holds every app and returns when nothing is in flight any more, after `drain` and [`ACKNOWLEDGE`] at the latest; on an
+    /// error nothing stays held, as far as the gate can be told, and its lease sees to the rest.
     async fn hold(&self, holder: &str, lease: Duration, drain: Duration) -> Result<(), GateError>;
     /// Lengthens what `holder` holds.
     async fn renew(&self, holder: &str, lease: Duration) -> Result<(), GateError>;
@@ -68,17 +80,40 @@ impl Gates for AllGates {
         join_all(refusals).await.into_iter().flatten().collect()
     }
 
-    /// All are asked at once. One that does not acknowledge takes the others back: whoever held is told to release, and
-    /// where that is not heard either, the lease ends the hold.
+    async fn prepare(&self) -> Result<(), GateError> {
+        join_all(self.0.iter().map(|gate| gate.prepare())).await.into_iter().collect()
+    }
+
+    /// All are asked at once. The first that does not acknowledge takes all of them back, and nobody waits for the slower
+    /// ones; where the release is not heard, the lease ends the hold.
     async fn hold(&self, holder: &str, lease: Duration, drain: Duration) -> Result<(), GateError> {
-        let held = join_all(self.0.iter().map(|gate| gate.hold(holder, lease, drain))).await;
-        let Some(error) = held.into_iter().find_map(Result::err) else { return Ok(()) };
-        for released in join_all(self.0.iter().map(|gate| gate.release(holder))).await {
-            if let Err(error) = released {
-                tracing::warn!(%error, "the lease will end the hold");
+        let abort = CancellationToken::new();
+        let hold = async |gate: &Arc<dyn Gates>| {
+            let held = hold_unless(&abort, gate.as_ref(), holder, lease, drain).await;
+            (Arc::clone(gate), held)
+        };
+        let mut asked: FuturesUnordered<_> = self.0.iter().map(hold).collect();
+        let mut taken_back = FuturesUnordered::new();
+        let (mut held, mut failed) = (Vec::new(), None);
+        loop {
+            tokio::select! {
+                Some((gate, answer)) = asked.next() => {
+                    match answer {
+                        Ok(()) => held.push(gate),
+                        Err(error) => {
+                            abort.cancel();
+                            failed.get_or_insert(error);
+                        }
+                    }
+                    if failed.is_some() {
+                        taken_back.extend(held.drain(..).map(|gate| take_back(gate, holder)));
+                    }
+                }
+                Some(()) = taken_back.next() => {}
+                else => break,
             }
         }
-        Err(error)
+        failed.map_or(Ok(()), Err)
     }
 
     async fn renew(&self, holder: &str, lease: Duration) -> Result<(), GateError> {
@@ -111,5 +146,32 @@ impl Gates for AllGates {
 
     fn commands_to_release(&self) -> Vec<String> {
         self.0.iter().flat_map(|gate| gate.commands_to_release()).collect()
+    }
+}
+
+/// Once `abort` is called, a gate that still drains is told at once; and what holds all the same is taken back by the caller.
+async fn hold_unless(
+    abort: &CancellationToken,
+    gate: &dyn Gates,
+    holder: &str,
+    lease: Duration,
+    drain: Duration,
+) -> Result<(), GateError> {
+    let mut hold = pin!(gate.hold(holder, lease, drain));
+    tokio::select! {
+        held = hold.as_mut() => held,
+        () = abort.cancelled() => {
+            let (held, released) = tokio::join!(hold, gate.release(holder));
+            if let Err(error) = released {
+                tracing::debug!(%error, "not released while it drained");
+            }
+            held
+        }
+    }
+}
+
+async fn take_back(gate: Arc<dyn Gates>, holder: &str) {
+    if let Err(error) = gate.release(holder).await {
+        tracing::warn!(%error, "the lease will end the hold");
     }
 }

@@ -53,6 +53,8 @@ pub enum Code {
     FloatingIpPinned,
     FloatingIpUnproven,
     UnfinishedSwap,
+    GateToken,
+    GateCertificate,
 }
 
 impl Code {

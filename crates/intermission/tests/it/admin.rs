@@ -33,14 +33,14 @@ async fn post(gate: &Gate, path: &str, body: &str) -> (u16, ErrorBody) {
         "POST {path} HTTP/1.1\r\nhost: gate\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
-    let (status, body) = raw(gate.client.socket(), &request).await;
+    let (status, body) = raw(&gate.socket(), &request).await;
     (status, serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}")))
 }
 
 #[tokio::test]
 async fn the_socket_is_its_owners_only() {
     let gate = gate().await;
-    let mode = std::fs::metadata(gate.client.socket()).unwrap().permissions().mode();
+    let mode = std::fs::metadata(gate.socket()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
 
@@ -48,7 +48,7 @@ async fn the_socket_is_its_owners_only() {
 async fn a_dead_socket_is_replaced_a_served_one_is_not() {
     let mut gate = gate().await;
     gate.crash();
-    assert!(gate.client.socket().exists());
+    assert!(gate.socket().exists());
     gate.crash_and_restart().await;
     let other = tempfile::tempdir().unwrap();
     let text = std::fs::read_to_string(gate.config()).unwrap();
@@ -131,7 +131,7 @@ async fn whatever_is_wrong_with_a_call_is_said() {
         assert_contains(&error.message, message);
     }
     let request = format!("GET /{long}{long}{long}{long} HTTP/1.1\r\nhost: a\r\n\r\n");
-    assert_eq!(raw(gate.client.socket(), &request).await.0, 414);
+    assert_eq!(raw(&gate.socket(), &request).await.0, 431);
     let app = gate.shop().await;
     assert_eq!((app.state, app.generation), (AppState::Open, 0), "nothing was changed");
 }
@@ -177,7 +177,7 @@ async fn a_client_that_listens_too_slowly_is_told_what_it_lost() {
 #[tokio::test]
 async fn the_client_survives_a_restart_of_the_gate_and_keeps_its_connection() {
     let mut gate = gate().await;
-    let client = Client::new(gate.client.socket());
+    let client = Client::new(gate.socket());
     client.status().await.unwrap();
     gate.crash_and_restart().await;
     client.status().await.unwrap();

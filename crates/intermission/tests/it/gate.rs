@@ -82,6 +82,15 @@ impl Setup {
 }
 
 impl Gate {
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.directory.path().join("admin.sock")
+    }
+
+    /// Where its admin API is over TCP.
+    pub(crate) async fn admin_address(&self) -> SocketAddr {
+        self.client.status().await.unwrap().admin_listen[0].parse().unwrap()
+    }
+
     pub(crate) fn config(&self) -> PathBuf {
         self.directory.path().join("config.toml")
     }
@@ -136,8 +145,12 @@ impl Gate {
     }
 
     pub(crate) fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
         let id = Pid::from_raw(i32::try_from(self.process.id()).unwrap()).unwrap();
-        kill_process(id, Signal::TERM).unwrap();
+        kill_process(id, signal).unwrap();
     }
 
     pub(crate) async fn exit_code(&mut self) -> Option<i32> {
@@ -147,6 +160,16 @@ impl Gate {
     /// Starts the binary again and gives what it says when it refuses to.
     pub(crate) async fn refusal_to_start(&mut self) -> Ran {
         soon("serve ends", run(&self.config(), &["serve"])).await
+    }
+
+    pub(crate) fn log(&self) -> String {
+        log(&self.directory)
+    }
+
+    /// An error in it was wanted.
+    pub(crate) fn clear_log(&self) {
+        let path = self.directory.path().join("log");
+        std::fs::OpenOptions::new().write(true).open(path).unwrap().set_len(0).unwrap();
     }
 
     async fn wait_until_serving(&mut self) {

@@ -295,7 +295,7 @@ async fn a_holder_that_leaves_during_the_drain_leaves_nothing_held() {
     let mut slow = Wire::connect(gate.address).await;
     slow.get("/slow").await;
     upstream.until_arrived(1).await;
-    let holder = Client::new(gate.client.socket());
+    let holder = Client::new(gate.socket());
     let hold = tokio::spawn(async move { holder.hold("shop", &ask(LEASE_MS, 20_000)).await });
     gate.until_state("shop", AppState::Draining).await;
     hold.abort();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use intermission::admin::api::AppState;
+use intermission::admin::client::Client;
 use intermission::admin::gates::AdminGates;
 use intermission::swap::gates::{AllGates, Gates};
 use intermission::swap::refusal::Code;
@@ -29,9 +30,9 @@ async fn gates(count: usize) -> (Vec<Upstream>, Vec<Gate>) {
 
 fn together(gates: &[Gate]) -> AllGates {
     let each = gates.iter().map(|gate| -> Arc<dyn Gates> {
-        let socket = gate.client.socket().to_owned();
+        let socket = gate.socket();
         let program = format!("intermission --gate {}", socket.display());
-        Arc::new(AdminGates::new(socket, vec!["shop".to_owned()], program))
+        Arc::new(AdminGates::new(Client::new(socket), vec!["shop".to_owned()], program))
     });
     AllGates::new(each.collect())
 }
@@ -104,7 +105,7 @@ async fn a_gate_that_is_gone_opens_every_gate_and_is_named() {
     assert_eq!(refusals.len(), 1, "{refusals:?}");
     assert_eq!(refusals[0].code, Code::GateUnreachable);
     let error = all.hold(HOLDER, LEASE, DRAIN).await.unwrap_err();
-    assert_contains(&error.to_string(), gates[1].client.socket().display().to_string());
+    assert_contains(&error.to_string(), gates[1].socket().display().to_string());
     are(&gates[..1], AppState::Open).await;
 }
 

@@ -22,7 +22,7 @@ async fn sigterm_lets_requests_in_flight_finish_and_takes_no_new_ones() {
     assert_eq!((answer.status, answer.body.as_str()), (200, "ok"));
     assert!(slow.is_closed().await);
     assert_eq!(gate.exit_code().await, Some(0));
-    assert!(!gate.client.socket().exists());
+    assert!(!gate.socket().exists());
 }
 
 #[tokio::test]

@@ -9,7 +9,10 @@
 )]
 
 mod address;
+#[path = "../it/certificate.rs"]
+mod certificate;
 mod cluster_yml;
 #[cfg(feature = "fault-injection")]
 mod killed;
 mod swapping;
+mod vanished;

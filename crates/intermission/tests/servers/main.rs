@@ -11,12 +11,15 @@
 
 mod asked;
 mod bench;
+#[path = "../it/certificate.rs"]
+mod certificate;
 mod check;
 mod emergency;
 mod fence;
 mod haproxy;
 mod moment;
 mod privilege;
+mod remote_gate;
 mod restart;
 mod role;
 mod secret;

@@ -5,6 +5,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio_rustls::rustls;
+
 use crate::admin::api::{ErrorBody, ErrorCode};
 
 #[derive(Debug, thiserror::Error)]
@@ -18,17 +20,42 @@ pub enum ClientError {
         #[source]
         source: io::Error,
     },
-    #[error("the gate at {} did not answer within {limit:?}: see its log", socket.display())]
-    TimedOut { socket: PathBuf, limit: Duration },
-    #[error("the gate at {} broke off: did it stop? see its log", socket.display())]
+    #[error(
+        "cannot reach the gate at {gate}: does it run with this gate.admin_listen, and does its firewall let this machine \
+         through?"
+    )]
+    Unreachable {
+        gate: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the certificate that the gate at {gate} shows is not one to believe")]
+    Certificate {
+        gate: String,
+        #[source]
+        source: rustls::Error,
+    },
+    #[error("whatever listens at {gate} does not speak TLS like a gate")]
+    NoTls {
+        gate: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error(
+        "the gate at {gate} does not accept the token: it has another one (gate.admin_token_file there)"
+    )]
+    Unauthorized { gate: String },
+    #[error("the gate at {gate} did not answer within {limit:?}: see its log")]
+    TimedOut { gate: String, limit: Duration },
+    #[error("the gate at {gate} broke off: did it stop? see its log")]
     Broke {
-        socket: PathBuf,
+        gate: String,
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
-    #[error("whatever serves {} does not speak like a gate of this version", socket.display())]
+    #[error("whatever serves {gate} does not speak like a gate of this version")]
     Foreign {
-        socket: PathBuf,
+        gate: String,
         #[source]
         source: serde_json::Error,
     },
@@ -45,7 +72,11 @@ impl ClientError {
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::Refused(body) => Some(body.code),
+            Self::Unauthorized { .. } => Some(ErrorCode::Unauthorized),
             Self::Connect { .. }
+            | Self::Unreachable { .. }
+            | Self::Certificate { .. }
+            | Self::NoTls { .. }
             | Self::TimedOut { .. }
             | Self::Broke { .. }
             | Self::Foreign { .. }

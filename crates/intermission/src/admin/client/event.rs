@@ -5,20 +5,25 @@ use http::Method;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 
-use super::{Client, ClientError, Driver, REPLY_BYTES_MAX, Sender, driven, request};
+use super::{Asked, Client, ClientError, Driver, REPLY_BYTES_MAX, Sender, driven};
 use crate::admin::api::{EVENTS_PATH, Event, Lost};
 
 /// One event is a few hundred bytes; more without an end is not from a gate.
 const PENDING_BYTES_MAX: usize = 64 * 1024;
 
 /// The stream of events, until the gate stops.
-#[derive(Debug)]
 pub struct Events {
     driver: Option<Driver>,
     body: Incoming,
     pending: Vec<u8>,
     /// The connection lives as long as its sender.
     _sender: Sender,
+}
+
+impl std::fmt::Debug for Events {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Events").finish_non_exhaustive()
+    }
 }
 
 /// What a refusal can be read as but an error.
@@ -36,7 +41,9 @@ pub enum Notice {
 impl Events {
     pub(super) async fn open(client: &Client) -> Result<Self, ClientError> {
         let mut line = client.connect().await?;
-        let answer = line.sender.send_request(request(Method::GET, EVENTS_PATH, Bytes::new()));
+        let (path, body) = (EVENTS_PATH.to_owned(), Bytes::new());
+        let asked = Asked { method: Method::GET, path, body, repeatable: true };
+        let answer = line.sender.send_request(client.request(&asked));
         let response =
             driven(&mut line.driver, answer).await.map_err(|error| client.broke(error.into()))?;
         let (head, body) = response.into_parts();

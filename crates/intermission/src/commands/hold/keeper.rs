@@ -122,9 +122,11 @@ impl<'k> Keeper<'k> {
                     self.printer.talk(format_args!("the hold had ended before: {error}"));
                     return Ok(over(ended.exit));
                 }
-                Err(ClientError::Connect { .. } | ClientError::Broke { .. })
-                    if tries < RELEASE_TRIES_MAX =>
-                {
+                Err(
+                    ClientError::Connect { .. }
+                    | ClientError::Unreachable { .. }
+                    | ClientError::Broke { .. },
+                ) if tries < RELEASE_TRIES_MAX => {
                     sleep(RELEASE_PAUSE).await;
                 }
                 Err(error) => {

@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use super::SwapGate;
 use crate::{config::Config, swap::settings::Bounds};
 
 const EXAMPLE: &str = include_str!("../../../../../examples/intermission.toml");
@@ -71,4 +72,41 @@ fn what_cannot_be_meant_is_named() {
     assert!(parse(&two).expect_err("two accounts").contains("swap.client_address"));
     let unknown = parse(&format!("{EXAMPLE}\nfnece = \"1s\"\n")).expect_err("unknown key");
     assert!(unknown.contains("fnece"), "{unknown}");
+}
+
+/// The example's gates, which are a comment there.
+fn with_gates(from: &str, to: &str) -> Result<Config, String> {
+    let text = EXAMPLE.replacen("# gates = ", "gates = ", 1);
+    assert!(text.contains(from), "{from}");
+    parse(&text.replacen(from, to, 1))
+}
+
+#[test]
+fn gates_are_sockets_or_remote() {
+    let config = with_gates("", "").expect("parses");
+    let gates = &config.swap.as_ref().expect("a swap").gates;
+    let [SwapGate::Socket(socket), SwapGate::Remote(remote)] = gates.as_slice() else {
+        panic!("{gates:?}")
+    };
+    assert_eq!(socket, Path::new("/run/intermission/admin.sock"));
+    assert_eq!(remote.address.to_string(), "gate2.internal:7443");
+    assert_eq!(parse(&config.print().expect("prints")).expect("parses"), config);
+    let ca_file = ", ca_file = \"/etc/intermission/gates-ca.pem\"";
+    let token = ", token_file = \"/etc/intermission/token\"";
+    let (socket, remote) = ("[\"/run/intermission/admin.sock\"", "gate2.internal:7443\"");
+    let twice = "[\"/run/a.sock\", \"/run/a.sock\"";
+    for (from, to, why) in [
+        (ca_file, "", "missing field `ca_file`"),
+        (ca_file, ", ca_fiel = \"\"", "unknown field `ca_fiel`"),
+        (token, "", "`swap.gates[1].token`: is not given: TCP needs a token; write either"),
+        (token, &format!("{token}, token_env = \"T\""), "`swap.gates[1].token`: is given twice"),
+        (token, ", token = \"hunter2\"", "unknown field `token`"),
+        (remote, "gate2.internal\"", "\"gate2.internal\" is no address of a gate"),
+        (socket, "[17", "invalid type: integer `17`, expected the path of an admin socket, or {"),
+        (socket, twice, "`swap.gates[1]`: is there twice"),
+    ] {
+        let error = with_gates(from, to).expect_err(why);
+        assert!(error.contains(why), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
 }

@@ -30,6 +30,7 @@ impl Steps {
             // Also so that the first look of the settle step is not answered from the server's cache.
             sleep(TRANSACTIONS_FRESH_AFTER).await;
             let noise = if blockers.is_empty() {
+                self.gates.prepare().await?;
                 // Timed last: the hold follows at once.
                 match self.time_catch_up().await? {
                     Ok(longest) => {

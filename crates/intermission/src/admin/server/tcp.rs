@@ -1,0 +1,202 @@
+//! The admin API over TCP, for swaps from other machines: TLS, and a token in every call.
+//!
+//! Whoever can reach the port can make the gate do handshakes, and no more: strangers are few at a time, have a moment to
+//! show the token, and take nothing from the socket or from requests, which have threads of their own.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::response::{IntoResponse, Response};
+use http::Request;
+use http::header::{CONNECTION, HeaderValue};
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+
+use super::caller::Caller;
+use super::identity::Identity;
+use super::{cannot_accept, serve_connection};
+use crate::admin::keep_alive::watch_over;
+use crate::admin::tls::TlsError;
+use crate::config::gate::Gate as Settings;
+use crate::config::token::TokenError;
+use crate::shutdown::Shutdown;
+
+/// Connections that have not shown the token; more wait in the kernel's queue.
+const STRANGERS_MAX: usize = 64;
+/// From the connection to the first call with the token. A handshake takes two round trips and some milliseconds.
+const ADMITTED_WITHIN: Duration = Duration::from_secs(5);
+/// A client whose machine is gone frees its place after this.
+const VANISHED_AFTER: Duration = Duration::from_secs(30);
+const BACKLOG: u32 = 128;
+
+#[derive(Debug, thiserror::Error)]
+pub enum TcpAdminError {
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error("cannot listen on {address} (gate.admin_listen)")]
+    Listen {
+        address: SocketAddr,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// What the API is served with over TCP, read from the configuration's files.
+pub struct TcpAdmin {
+    listen: Vec<SocketAddr>,
+    identity: Identity,
+}
+
+/// The bound addresses.
+pub(super) struct Bound {
+    /// With the real port, where the configuration says 0.
+    pub(super) listen: Vec<SocketAddr>,
+    listeners: Vec<TcpListener>,
+    identity: Identity,
+}
+
+impl std::fmt::Debug for TcpAdmin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TcpAdmin").field("listen", &self.listen).finish_non_exhaustive()
+    }
+}
+
+impl TcpAdmin {
+    /// Reads the certificate, the key and the token; `None` where the API is not to be served over TCP.
+    ///
+    /// # Errors
+    /// Names the key and the file, and what is wrong with it.
+    pub fn load(settings: &Settings) -> Result<Option<Self>, TcpAdminError> {
+        let identity = Identity::load(settings)?;
+        Ok(identity.map(|identity| Self { listen: settings.admin_listen.clone(), identity }))
+    }
+
+    pub(super) fn bind(self) -> Result<Bound, TcpAdminError> {
+        let Self { listen, identity } = self;
+        let bind = |address: &SocketAddr| {
+            listen_on(*address)
+                .map_err(|source| TcpAdminError::Listen { address: *address, source })
+        };
+        let bound: Vec<_> = listen.iter().map(bind).collect::<Result<_, _>>()?;
+        let (listeners, listen) = bound.into_iter().unzip();
+        Ok(Bound { listen, listeners, identity })
+    }
+}
+
+fn listen_on(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+    let socket = match address {
+        SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
+    };
+    // A gate that crashed comes back on the same port.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    let listener = socket.listen(BACKLOG)?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+impl Bound {
+    pub(super) fn serve(self, router: &Router, shutdown: &Shutdown) {
+        let strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
+        let identity = Arc::new(self.identity);
+        for listener in self.listeners {
+            let server = Server {
+                identity: Arc::clone(&identity),
+                strangers: Arc::clone(&strangers),
+                router: router.clone(),
+                shutdown: shutdown.clone(),
+            };
+            drop(shutdown.spawn(async move {
+                let ending = server.shutdown.clone();
+                tokio::select! {
+                    () = server.accept(listener) => {}
+                    () = ending.ending() => {}
+                }
+            }));
+        }
+    }
+}
+
+/// One address.
+struct Server {
+    identity: Arc<Identity>,
+    strangers: Arc<Semaphore>,
+    router: Router,
+    shutdown: Shutdown,
+}
+
+impl Server {
+    async fn accept(&self, listener: TcpListener) {
+        while let Ok(stranger) = Arc::clone(&self.strangers).acquire_owned().await {
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    let caller =
+                        Arc::new(Caller::new(Arc::clone(&self.identity.admission), stranger));
+                    self.connected(stream, peer, caller);
+                }
+                Err(error) => cannot_accept(error).await,
+            }
+        }
+    }
+
+    fn connected(&self, stream: TcpStream, peer: SocketAddr, caller: Arc<Caller>) {
+        let (acceptor, router) = (self.identity.acceptor(), self.router.clone());
+        let ending = self.shutdown.clone();
+        drop(self.shutdown.spawn(async move {
+            let deadline = Instant::now() + ADMITTED_WITHIN;
+            if let Err(error) = watch_over(&stream, VANISHED_AFTER) {
+                tracing::debug!(%error, %peer, "cannot watch over an admin connection");
+            }
+            let stream = match timeout_at(deadline, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(error)) => return tracing::debug!(%error, %peer, "no TLS handshake"),
+                Err(_) => return tracing::debug!(%peer, "no TLS handshake in time"),
+            };
+            let served = serve_connection(stream, service(router, &caller, peer), &ending);
+            let overdue = async {
+                if timeout_at(deadline, caller.admitted()).await.is_ok() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                () = served => {}
+                () = overdue => tracing::debug!(%peer, "no call with the token in time"),
+            }
+        }));
+    }
+}
+
+/// The router behind the token.
+fn service(
+    router: Router,
+    caller: &Arc<Caller>,
+    peer: SocketAddr,
+) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> {
+    let (router, caller) = (TowerToHyperService::new(router), Arc::clone(caller));
+    service_fn(move |request: Request<Incoming>| {
+        let admitted = caller.admit(request.headers());
+        let answer = admitted.map(|()| router.call(request));
+        async move {
+            match answer {
+                Ok(answer) => answer.await,
+                Err(refused) => {
+                    tracing::warn!(%peer, code = ?refused.code(), "an admin call over TCP was refused");
+                    let mut response = refused.into_response();
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    Ok(response)
+                }
+            }
+        }
+    })
+}
