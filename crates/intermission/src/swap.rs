@@ -13,6 +13,7 @@ pub mod journal;
 pub mod machine;
 pub mod observation;
 pub mod plan;
+mod program;
 pub mod record;
 pub mod refusal;
 pub mod run;
