@@ -14,6 +14,7 @@ pub(crate) use self::exit::Exit;
 pub(crate) use self::printer::Printer;
 use crate::commands::{
     check, completions, config, grants, hold, journal, man, recover, release, serve, status, swap,
+    warm_up,
 };
 use crate::config::{Config, ConfigError, cluster_yml};
 
@@ -36,7 +37,7 @@ pub struct Cli {
     /// The cluster.yml of this cluster, below /u/mysql (or $INTERMISSION_CLUSTERS), instead of a configuration
     #[arg(short, long, global = true, value_name = "NAME", conflicts_with = "config")]
     database: Option<String>,
-    /// The admin socket of another gate than the configuration's, for status, hold and release
+    /// The admin socket of another gate than the configuration's, for status, hold, release and warm-up
     #[arg(long, global = true, value_name = "SOCKET")]
     gate: Option<PathBuf>,
     #[command(subcommand)]
@@ -53,6 +54,8 @@ enum Command {
     Hold(hold::Args),
     /// Release a held app's requests, in the order they came
     Release(release::Args),
+    /// Ask an app's upstreams, past a hold, until each answers as the app's warm_up demands
+    WarmUp(warm_up::Args),
     /// Say what speaks against a swap now, and change nothing
     Check(check::Args),
     /// Swap the primary and its replica
@@ -127,6 +130,7 @@ impl Cli {
             Command::Status(args) => block_on(status::run(&args, &load()?, printer)),
             Command::Hold(args) => block_on(hold::run(&args, &load()?, printer)),
             Command::Release(args) => block_on(release::run(&args, &load()?, printer)),
+            Command::WarmUp(args) => block_on(warm_up::run(&args, &load()?, printer)),
             Command::Check(args) => block_on(check::run(&args, &load()?, printer)),
             Command::Swap(args) => block_on(swap::run(&args, &load()?, printer)),
             Command::Recover => block_on(recover::run(&load()?, printer)),

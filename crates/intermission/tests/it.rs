@@ -21,5 +21,6 @@ mod it {
     mod several;
     mod stop;
     mod upstream;
+    mod warm_up;
     mod wire;
 }

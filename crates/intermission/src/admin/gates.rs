@@ -1,5 +1,9 @@
 //! The gates of a swap, over the admin API: what makes `swap` independent of HTTP.
 
+mod warm_up;
+
+pub(crate) use self::warm_up::told;
+
 use std::{
     collections::BTreeMap,
     path::PathBuf,
@@ -15,7 +19,7 @@ use super::{
     client::{Client, ClientError},
 };
 use crate::swap::{
-    gates::{GateError, Gates, Users},
+    gates::{GateBounds, GateError, Gates, Users},
     refusal::{Code, Refusal},
 };
 
@@ -136,7 +140,26 @@ impl Gates for AdminGates {
                 )];
             }
         };
-        self.apps.iter().filter_map(|name| self.refusal_of(&status, name)).collect()
+        let refusals = self.apps.iter().filter_map(|name| self.refusal_of(&status, name));
+        let refusals: Vec<Refusal> = refusals.collect();
+        if refusals.is_empty() { self.warm_up_refusals(&status).await } else { refusals }
+    }
+
+    async fn bounds(&self) -> GateBounds {
+        match self.client.status().await {
+            Ok(status) => self.bounds_of(&status),
+            Err(_) => GateBounds::default(),
+        }
+    }
+
+    async fn warm_up(&self, bound: Duration) -> Result<String, GateError> {
+        let warmed = self.apps.iter().map(|app| self.warm_up_app(app, bound));
+        let mut said = Vec::new();
+        for warmed in join_all(warmed).await {
+            said.push(warmed?);
+        }
+        said.retain(|words| !words.is_empty());
+        Ok(said.join("; "))
     }
 
     async fn hold(&self, holder: &str, lease: Duration, drain: Duration) -> Result<(), GateError> {

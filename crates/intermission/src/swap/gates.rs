@@ -31,11 +31,65 @@ pub struct Users {
     pub left: u64,
 }
 
+/// What a swap has to know of the gates before it is planned.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GateBounds {
+    /// Where an app has a warm-up.
+    pub warm_up: Option<WarmUp>,
+    /// The app whose requests are refused first when they are held for long.
+    pub max_wait: Option<MaxWait>,
+}
+
+/// The warm-ups of all apps, which are done at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WarmUp {
+    /// The longest of them.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub bound: Duration,
+    /// What each of them does, for the person who watches.
+    pub said: Vec<String>,
+}
+
+/// How long a request may be held before it is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MaxWait {
+    pub app: String,
+    pub bound: Duration,
+}
+
+impl GateBounds {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let warm_up = match (self.warm_up, other.warm_up) {
+            (Some(mut one), Some(two)) => {
+                one.bound = one.bound.max(two.bound);
+                one.said.extend(two.said);
+                Some(one)
+            }
+            (one, two) => one.or(two),
+        };
+        let max_wait = self.max_wait.into_iter().chain(other.max_wait);
+        Self { warm_up, max_wait: max_wait.min_by_key(|wait| wait.bound) }
+    }
+}
+
 /// Every gate of a swap, held and released together.
 #[async_trait]
 pub trait Gates: Send + Sync + fmt::Debug {
     /// What speaks against holding now: unreachable, unknown app, held by somebody else.
     async fn preflight(&self) -> Vec<Refusal>;
+    /// How long requests may be held and the warm-up may take; nothing of a gate that does not answer, which
+    /// [`Gates::preflight`] refuses.
+    async fn bounds(&self) -> GateBounds {
+        GateBounds::default()
+    }
+    /// Asks every upstream of every app until it answers as its warm-up demands, `bound` at most, past any hold. Returns
+    /// what there is to say of it; an app without a warm-up says nothing.
+    async fn warm_up(&self, bound: Duration) -> Result<String, GateError> {
+        let _: Duration = bound;
+        Ok(String::new())
+    }
     /// Holds every app and returns when nothing is in flight any more; on an error nothing stays held.
     async fn hold(&self, holder: &str, lease: Duration, drain: Duration) -> Result<(), GateError>;
     /// Lengthens what `holder` holds.
@@ -66,6 +120,20 @@ impl Gates for AllGates {
     async fn preflight(&self) -> Vec<Refusal> {
         let refusals = self.0.iter().map(|gate| gate.preflight());
         join_all(refusals).await.into_iter().flatten().collect()
+    }
+
+    async fn bounds(&self) -> GateBounds {
+        let each = join_all(self.0.iter().map(|gate| gate.bounds())).await;
+        each.into_iter().fold(GateBounds::default(), GateBounds::and)
+    }
+
+    async fn warm_up(&self, bound: Duration) -> Result<String, GateError> {
+        let mut said = Vec::new();
+        for warmed in join_all(self.0.iter().map(|gate| gate.warm_up(bound))).await {
+            said.push(warmed?);
+        }
+        said.retain(|words| !words.is_empty());
+        Ok(said.join("; "))
     }
 
     /// All are asked at once. One that does not acknowledge takes the others back: whoever held is told to release, and

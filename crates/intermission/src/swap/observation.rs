@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{client_address::Identity, gtid::GtidSet, refusal::Refusal};
+use super::{client_address::Identity, gates::GateBounds, gtid::GtidSet, refusal::Refusal};
 
 /// Without its server's one of these nobody may see whether a server is a replica.
 pub(crate) const STATUS_PRIVILEGES: [&str; 2] = ["SLAVE MONITOR", "REPLICATION CLIENT"];
@@ -208,6 +208,7 @@ pub struct Observation {
     /// What the gates and the endpoint have against a swap now.
     pub surroundings: Vec<Refusal>,
     pub floating_ip: Option<FloatingIpView>,
+    pub gates: GateBounds,
     /// Who answers at the clients' address, where that is configured.
     pub client_address: Option<ClientAddressView>,
 }

@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use self::check::{
     check_client_address, check_clients_way, check_lease, check_pair, check_reachable,
-    check_replication, check_server,
+    check_replication, check_server, warn_of_max_wait,
 };
 use super::{
+    gates::WarmUp,
     observation::{Access, Address, Flavor, Observation, Seen, ServerView},
     refusal::{Code, Refusal},
     settings::Bounds,
@@ -47,6 +48,12 @@ pub struct Plan {
     pub withdrawal: Option<Duration>,
     /// Whether a write by way of the clients' address is tried before anybody is released.
     pub canary: bool,
+    /// How long the hooks before the release may take; none where there is none.
+    #[serde(default, with = "jiff::fmt::serde::unsigned_duration::friendly::compact::optional")]
+    pub before_release: Option<Duration>,
+    /// The warm-up of the apps' upstreams before the release, where an app has one.
+    #[serde(default)]
+    pub warm_up: Option<WarmUp>,
     /// What the operator should know and what is no reason not to swap.
     pub warnings: Vec<Refusal>,
 }
@@ -58,6 +65,8 @@ impl Plan {
         match step {
             Step::Withdraw => self.withdrawal.is_some(),
             Step::Canary => self.canary,
+            Step::BeforeRelease => self.before_release.is_some(),
+            Step::WarmUp => self.warm_up.is_some(),
             Step::Lock
             | Step::Quiet
             | Step::Hold
@@ -78,8 +87,14 @@ impl Plan {
 
     /// The longest an attempt can keep users waiting before it is committed or taken back.
     #[must_use]
-    pub fn longest_hold(&self) -> Duration {
-        check::longest_hold(&self.bounds, self.withdrawal)
+    pub fn longest_attempt(&self) -> Duration {
+        check::longest_attempt(&self.bounds, self.withdrawal)
+    }
+
+    /// The longest the hooks and the warm-up can keep users waiting after that.
+    #[must_use]
+    pub fn longest_readying(&self) -> Duration {
+        check::longest_readying(self.before_release, self.warm_up.as_ref())
     }
 
     /// The steps of this swap, in order.
@@ -103,6 +118,8 @@ pub struct Request {
     pub withdrawal: Option<Duration>,
     /// As [`Plan::canary`].
     pub canary: bool,
+    /// As [`Plan::before_release`].
+    pub before_release: Option<Duration>,
 }
 
 /// The outcome of planning.
@@ -120,7 +137,7 @@ pub enum Planned {
 pub fn plan(observation: &Observation, request: &Request) -> Result<Planned, Vec<Refusal>> {
     let mut refusals = check_reachable(observation);
     refusals.extend(observation.surroundings.iter().cloned());
-    refusals.extend(check_lease(request));
+    refusals.extend(check_lease(observation, request));
     refusals.extend(check_client_address(observation));
     refusals.extend(observation.floating_ip.iter().flat_map(floating_ip::check_hosts));
     let [first, second] = &observation.servers;
@@ -165,7 +182,13 @@ pub fn plan(observation: &Observation, request: &Request) -> Result<Planned, Vec
         endpoint: request.endpoint,
         withdrawal: request.withdrawal,
         canary: request.canary,
-        warnings: floating_ip.and_then(floating_ip::warn).into_iter().collect(),
+        before_release: request.before_release,
+        warm_up: observation.gates.warm_up.clone(),
+        warnings: floating_ip
+            .and_then(floating_ip::warn)
+            .into_iter()
+            .chain(warn_of_max_wait(observation, request))
+            .collect(),
     })))
 }
 
@@ -283,6 +306,8 @@ pub(crate) fn example() -> Plan {
         endpoint: Duration::from_secs(1),
         withdrawal: Some(Duration::from_secs(1)),
         canary: true,
+        before_release: Some(Duration::from_secs(1)),
+        warm_up: Some(WarmUp { bound: Duration::from_secs(1), said: Vec::new() }),
         warnings: Vec::new(),
     }
 }

@@ -46,6 +46,9 @@ pub enum Code {
     FloatingIpElsewhere,
     FloatingIpPinned,
     FloatingIpUnproven,
+    HookMissing,
+    WarmUpFails,
+    MaxWaitShort,
     UnfinishedSwap,
 }
 

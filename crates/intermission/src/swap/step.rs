@@ -32,6 +32,10 @@ pub enum Step {
     EndSessions,
     /// A write by way of the clients' address lands on the new primary.
     Canary,
+    /// Run the operator's hooks: restart the application, clear a cache.
+    BeforeRelease,
+    /// Every upstream of every app answers through its own connections to the database.
+    WarmUp,
     /// Release every gate.
     Release,
     /// The new primary forgets that it was a replica.
@@ -46,7 +50,7 @@ pub enum Step {
 
 impl Step {
     /// Every step, in order.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::Lock,
         Self::Quiet,
         Self::Hold,
@@ -59,6 +63,8 @@ impl Step {
         Self::Endpoint,
         Self::EndSessions,
         Self::Canary,
+        Self::BeforeRelease,
+        Self::WarmUp,
         Self::Release,
         Self::Detach,
         Self::Rejoin,
@@ -76,7 +82,14 @@ impl Step {
     pub const fn announces(self) -> &'static [Self] {
         match self {
             Self::Hold => &[Self::Withdraw, Self::Fence],
-            Self::Promote => &[Self::Endpoint, Self::EndSessions, Self::Canary, Self::Release],
+            Self::Promote => &[
+                Self::Endpoint,
+                Self::EndSessions,
+                Self::Canary,
+                Self::BeforeRelease,
+                Self::WarmUp,
+                Self::Release,
+            ],
             Self::Lock
             | Self::Quiet
             | Self::Settle
@@ -87,6 +100,8 @@ impl Step {
             | Self::Endpoint
             | Self::EndSessions
             | Self::Canary
+            | Self::BeforeRelease
+            | Self::WarmUp
             | Self::Release
             | Self::Detach
             | Self::Rejoin
@@ -98,7 +113,14 @@ impl Step {
     /// Whether the step changes anything outside the executor: only then its intent has to be on disk first.
     #[must_use]
     pub const fn acts(self) -> bool {
-        !matches!(self, Self::Quiet | Self::Settle | Self::Barrier | Self::CatchUp)
+        !matches!(self, Self::Quiet | Self::Settle | Self::Barrier | Self::CatchUp | Self::WarmUp)
+    }
+
+    /// Whether the step tries again by itself until its time is over. Behind the commit point it is not tried another time
+    /// by the same process: users wait for it, and would wait as long again.
+    #[must_use]
+    pub const fn tries_by_itself(self) -> bool {
+        matches!(self, Self::BeforeRelease | Self::WarmUp)
     }
 
     /// Whether there is something to take back before the commit point. Promote has no undo: its verification
@@ -126,6 +148,8 @@ impl Step {
             | Self::Endpoint
             | Self::EndSessions
             | Self::Canary
+            | Self::BeforeRelease
+            | Self::WarmUp
             | Self::Release
             | Self::Detach
             | Self::Unlock => None,
@@ -148,6 +172,8 @@ impl Step {
             Self::Endpoint => "endpoint",
             Self::EndSessions => "end_sessions",
             Self::Canary => "canary",
+            Self::BeforeRelease => "before_release",
+            Self::WarmUp => "warm_up",
             Self::Release => "release",
             Self::Detach => "detach",
             Self::Rejoin => "rejoin",
@@ -172,6 +198,8 @@ impl Step {
             Self::Endpoint => "lead the clients' address to the new primary",
             Self::EndSessions => "end the application's sessions on the old primary",
             Self::Canary => "write by way of the clients' address and see it on the new primary",
+            Self::BeforeRelease => "run the hooks that are to run before anybody is released",
+            Self::WarmUp => "ask every upstream of the apps until it answers by the new primary",
             Self::Release => "release the apps in the order the requests came",
             Self::Detach => "stop and forget replication on the new primary",
             Self::Rejoin => "make the old primary a replica of the new one",
@@ -212,6 +240,8 @@ impl Step {
             }
             Self::EndSessions => "each session left was ended, or was gone already",
             Self::Canary => "the row is read on the new primary by a connection of its own",
+            Self::BeforeRelease => "each hook ended with 0 within its `timeout`",
+            Self::WarmUp => "each upstream answered 2xx `successes` times in a row",
             Self::Release => "every gate acknowledged",
             Self::Detach => "the server has no source any more",
             Self::Rejoin => {
@@ -244,6 +274,8 @@ impl Step {
             | Self::Endpoint
             | Self::EndSessions
             | Self::Canary
+            | Self::BeforeRelease
+            | Self::WarmUp
             | Self::Release
             | Self::Detach
             | Self::Rejoin

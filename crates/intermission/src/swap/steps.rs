@@ -12,6 +12,7 @@ use super::{
     endpoint::{Endpoint, EndpointError},
     gates::{GateError, Gates},
     gtid::GtidSet,
+    hook::{Hooks, HooksError},
     machine::State,
     plan::Plan,
     record::{Facts, Verdict},
@@ -45,6 +46,12 @@ impl From<GateError> for StepError {
     }
 }
 
+impl From<HooksError> for StepError {
+    fn from(error: HooksError) -> Self {
+        Self { effect: Effect::Unknown, message: error.to_string() }
+    }
+}
+
 impl From<EndpointError> for StepError {
     fn from(error: EndpointError) -> Self {
         let message = match std::error::Error::source(&error) {
@@ -62,6 +69,7 @@ pub struct Steps {
     pub new: Arc<dyn Server>,
     pub gates: Arc<dyn Gates>,
     pub endpoint: Arc<dyn Endpoint>,
+    pub hooks: Arc<dyn Hooks>,
     /// The new primary as clients reach it, where that is configured.
     pub client_address: Option<Arc<dyn ClientAddress>>,
     pub plan: Arc<Plan>,
@@ -80,11 +88,7 @@ impl Steps {
     /// What went wrong, and whether it may have had an effect.
     pub async fn perform(&self, step: Step, state: &State) -> Result<Facts, StepError> {
         let bounds = &self.plan.bounds;
-        let moves =
-            matches!(step, Step::Endpoint | Step::EndSessions | Step::Detach | Step::Rejoin);
-        if moves && state.is_interrupted() {
-            self.check_promoted().await?;
-        }
+        self.check_promoted(step, state).await?;
         match step {
             Step::Lock => self.lock().await,
             Step::Quiet => self.quiet().await,
@@ -104,10 +108,9 @@ impl Steps {
                 Ok(Facts::note(format!("{ended} sessions ended")))
             }
             Step::Canary => self.canary().await,
-            Step::Release => {
-                self.gates.release(&self.holder()).await?;
-                Ok(Facts::default())
-            }
+            Step::BeforeRelease => self.run_hooks().await,
+            Step::WarmUp => self.warm_up().await,
+            Step::Release => self.release().await,
             Step::Detach => self.detach().await,
             Step::Rejoin => self.rejoin().await,
             Step::Prove => {
@@ -122,8 +125,12 @@ impl Steps {
     }
 
     /// A journal may be old: going on with it after somebody has given the roles back would take the site down.
-    async fn check_promoted(&self) -> Result<(), StepError> {
-        if self.new.access().await?.is_writable() {
+    async fn check_promoted(&self, step: Step, state: &State) -> Result<(), StepError> {
+        let moves = matches!(
+            step,
+            Step::Endpoint | Step::EndSessions | Step::BeforeRelease | Step::Detach | Step::Rejoin
+        );
+        if !moves || !state.is_interrupted() || self.new.access().await?.is_writable() {
             return Ok(());
         }
         Err(StepError::refused(format!(
@@ -154,10 +161,7 @@ impl Steps {
     pub async fn undo(&self, step: Step, state: &State) -> Result<Facts, StepError> {
         match step {
             Step::Lock => self.unlock().await,
-            Step::Hold => {
-                self.gates.release(&self.holder()).await?;
-                Ok(Facts::default())
-            }
+            Step::Hold => self.release().await,
             Step::Fence => self.lift_fence(state).await,
             Step::Withdraw => self.give_address_back().await,
             Step::Quiet
@@ -168,6 +172,8 @@ impl Steps {
             | Step::Endpoint
             | Step::EndSessions
             | Step::Canary
+            | Step::BeforeRelease
+            | Step::WarmUp
             | Step::Release
             | Step::Detach
             | Step::Rejoin
@@ -190,10 +196,11 @@ impl Steps {
                 self.old.command_to_look()
             ),
             format!(
-                "to finish by hand: {} && {} && {} && {release}",
+                "to finish by hand: {} && {} && {} && {}{release}",
                 self.old.command_to_fence(),
                 self.new.command_to_open(),
                 self.endpoint.command(self.new.address(), self.old.address()),
+                self.hooks_by_hand(),
             ),
             format!(
                 "to undo by hand: {} && {} && {give_back}{release}",
@@ -203,10 +210,23 @@ impl Steps {
         ]
     }
 
+    /// Users are released whatever becomes of them.
+    fn hooks_by_hand(&self) -> String {
+        let commands = self.hooks.commands(self.new.address(), self.old.address());
+        let commands: String =
+            commands.iter().map(|(command, _)| format!("{command} ; ")).collect();
+        if commands.is_empty() { commands } else { format!("{{ {commands}true ; }} && ") }
+    }
+
     fn barrier_of<'a>(&self, state: &'a State) -> Result<&'a GtidSet, StepError> {
         state.barrier().ok_or_else(|| {
             StepError::refused(format!("swap {} has no barrier in its journal", self.plan.id))
         })
+    }
+
+    async fn release(&self) -> Result<Facts, StepError> {
+        self.gates.release(&self.holder()).await?;
+        Ok(Facts::default())
     }
 
     async fn lock(&self) -> Result<Facts, StepError> {

@@ -10,6 +10,7 @@
 )]
 
 mod asked;
+mod before_release;
 mod bench;
 mod check;
 mod emergency;
