@@ -47,6 +47,7 @@ pub struct AppStatus {
 /// What is asked of an app's upstreams before a swap releases it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WarmUpSettings {
+    /// Without its query.
     pub path: String,
     pub host: String,
     pub successes: usize,

@@ -19,7 +19,7 @@ use super::{
     client::{Client, ClientError},
 };
 use crate::swap::{
-    gates::{GateBounds, GateError, Gates, Users},
+    gates::{GateBounds, GateError, Gates, Users, all_warm},
     refusal::{Code, Refusal},
 };
 
@@ -145,21 +145,12 @@ impl Gates for AdminGates {
         if refusals.is_empty() { self.warm_up_refusals(&status).await } else { refusals }
     }
 
-    async fn bounds(&self) -> GateBounds {
-        match self.client.status().await {
-            Ok(status) => self.bounds_of(&status),
-            Err(_) => GateBounds::default(),
-        }
+    async fn bounds(&self) -> Result<GateBounds, GateError> {
+        Ok(self.bounds_of(&self.status().await?))
     }
 
     async fn warm_up(&self, bound: Duration) -> Result<String, GateError> {
-        let warmed = self.apps.iter().map(|app| self.warm_up_app(app, bound));
-        let mut said = Vec::new();
-        for warmed in join_all(warmed).await {
-            said.push(warmed?);
-        }
-        said.retain(|words| !words.is_empty());
-        Ok(said.join("; "))
+        all_warm(join_all(self.apps.iter().map(|app| self.warm_up_app(app, bound))).await)
     }
 
     async fn hold(&self, holder: &str, lease: Duration, drain: Duration) -> Result<(), GateError> {

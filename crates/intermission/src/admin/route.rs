@@ -170,7 +170,7 @@ fn app_status(app: &AppControl) -> AppStatus {
         summary: status.summary.into(),
         max_wait_ms: millis(app.settings.max_wait),
         warm_up: app.settings.warm_up.as_ref().map(|warm_up| WarmUpSettings {
-            path: warm_up.path.clone(),
+            path: warm_up.shown_path().to_owned(),
             host: warm_up.host_for(&app.settings.hosts).unwrap_or_default().to_owned(),
             successes: warm_up.successes,
             concurrency: warm_up.concurrency,

@@ -75,7 +75,6 @@ fn a_warm_up_that_cannot_be_meant_is_named() {
         ("successes = 3", "successes = 0", "warm_up.successes"),
         ("concurrency = 1,", "concurrency = 0,", "warm_up.concurrency"),
         ("interval = \"50ms\"", "interval = \"0s\"", "warm_up.interval"),
-        ("interval = \"50ms\"", "interval = \"3s\"", "warm_up.timeout"),
         ("timeout = \"5s\" }\n\n[cluster]", "timeout = \"11m\" }\n\n[cluster]", "warm_up.timeout"),
     ] {
         assert!(example.contains(from), "{from}");

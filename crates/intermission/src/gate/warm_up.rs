@@ -162,6 +162,9 @@ impl Asking<'_> {
                 let (upstream, took) = (upstream.address.to_string(), self.began.elapsed());
                 return Ok(Warmed { upstream, requests, failed, took });
             }
+            if in_a_row > 0 {
+                continue;
+            }
             if Instant::now() + self.settings.interval >= deadline {
                 break;
             }
@@ -230,7 +233,7 @@ fn judge(status: StatusCode) -> Result<(), String> {
 }
 
 fn wanted(settings: &Settings) -> String {
-    format!("{} times in a row to GET {}", settings.successes, settings.path)
+    format!("{} times in a row to GET {}", settings.successes, settings.shown_path())
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -74,15 +74,28 @@ impl GateBounds {
     }
 }
 
+/// What there is to say of several warm-ups; of those that failed, everything.
+pub(crate) fn all_warm(each: Vec<Result<String, GateError>>) -> Result<String, GateError> {
+    let (mut said, mut failed) = (Vec::new(), None::<GateError>);
+    for warmed in each {
+        match (warmed, &mut failed) {
+            (Ok(words), _) if words.is_empty() => {}
+            (Ok(words), _) => said.push(words),
+            (Err(error), Some(first)) => first.reason.push_str(&format!("; {error}")),
+            (Err(error), None) => failed = Some(error),
+        }
+    }
+    failed.map_or_else(|| Ok(said.join("; ")), Err)
+}
+
 /// Every gate of a swap, held and released together.
 #[async_trait]
 pub trait Gates: Send + Sync + fmt::Debug {
     /// What speaks against holding now: unreachable, unknown app, held by somebody else.
     async fn preflight(&self) -> Vec<Refusal>;
-    /// How long requests may be held and the warm-up may take; nothing of a gate that does not answer, which
-    /// [`Gates::preflight`] refuses.
-    async fn bounds(&self) -> GateBounds {
-        GateBounds::default()
+    /// How long requests may be held and the warm-up may take.
+    async fn bounds(&self) -> Result<GateBounds, GateError> {
+        Ok(GateBounds::default())
     }
     /// Asks every upstream of every app until it answers as its warm-up demands, `bound` at most, past any hold. Returns
     /// what there is to say of it; an app without a warm-up says nothing.
@@ -122,18 +135,16 @@ impl Gates for AllGates {
         join_all(refusals).await.into_iter().flatten().collect()
     }
 
-    async fn bounds(&self) -> GateBounds {
-        let each = join_all(self.0.iter().map(|gate| gate.bounds())).await;
-        each.into_iter().fold(GateBounds::default(), GateBounds::and)
+    async fn bounds(&self) -> Result<GateBounds, GateError> {
+        let mut all = GateBounds::default();
+        for bounds in join_all(self.0.iter().map(|gate| gate.bounds())).await {
+            all = all.and(bounds?);
+        }
+        Ok(all)
     }
 
     async fn warm_up(&self, bound: Duration) -> Result<String, GateError> {
-        let mut said = Vec::new();
-        for warmed in join_all(self.0.iter().map(|gate| gate.warm_up(bound))).await {
-            said.push(warmed?);
-        }
-        said.retain(|words| !words.is_empty());
-        Ok(said.join("; "))
+        all_warm(join_all(self.0.iter().map(|gate| gate.warm_up(bound))).await)
     }
 
     /// All are asked at once. One that does not acknowledge takes the others back: whoever held is told to release, and

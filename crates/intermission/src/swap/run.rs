@@ -9,7 +9,7 @@ use super::{
     client_address::ClientAddress,
     endpoint::Endpoint,
     executor::{Executor, FileLog, Listener, ResumeError},
-    gates::Gates,
+    gates::{GateBounds, Gates},
     hook::Hooks,
     journal::{self, JournalError, JournalLock},
     machine::{MachineError, State},
@@ -89,11 +89,10 @@ pub enum RunError {
 /// errant: hence the second reading of whichever has no source.
 pub async fn observe(parties: &Parties) -> Observation {
     let [first, second] = &parties.servers;
-    let (mut first_seen, mut second_seen, mut surroundings, gates, endpoint) = tokio::join!(
+    let (mut first_seen, mut second_seen, (mut surroundings, gates), endpoint) = tokio::join!(
         see(first.as_ref()),
         see(second.as_ref()),
-        parties.gates.preflight(),
-        parties.gates.bounds(),
+        see_gates(parties.gates.as_ref()),
         parties.endpoint.observe(),
     );
     let client_address = match &parties.client_address {
@@ -118,6 +117,21 @@ pub async fn observe(parties: &Parties) -> Observation {
     let floating_ip = endpoint.floating_ip;
     let servers = [first_seen, second_seen];
     Observation { servers, surroundings, floating_ip, gates, client_address }
+}
+
+async fn see_gates(gates: &dyn Gates) -> (Vec<Refusal>, GateBounds) {
+    let (mut refusals, bounds) = tokio::join!(gates.preflight(), gates.bounds());
+    match bounds {
+        Ok(bounds) => (refusals, bounds),
+        Err(error) => {
+            // A gate that is gone is refused already, unless it went a moment ago.
+            if refusals.is_empty() {
+                let mend = "start the gate (intermission serve), and try again";
+                refusals.push(Refusal::new(Code::GateUnreachable, error.to_string(), mend));
+            }
+            (refusals, GateBounds::default())
+        }
+    }
 }
 
 async fn see(server: &dyn Server) -> Seen {

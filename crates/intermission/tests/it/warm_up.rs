@@ -59,11 +59,29 @@ async fn every_upstream_is_asked_past_the_hold_in_a_way_that_can_be_recognised()
     assert_eq!(waiting.await.unwrap().status, 200);
 }
 
+/// The query may hold what nobody should read.
+#[tokio::test]
+async fn the_query_is_sent_and_shown_to_nobody() {
+    let further = r#"warm_up = { path = "/up?token=hunter2", host = "a", timeout = "100ms" }"#;
+    let (upstreams, gate) = gate(1, further).await;
+    gate.client.warm_up("shop", LIMIT).await.unwrap();
+    assert_eq!(upstreams[0].paths(), ["/up?token=hunter2"; 3]);
+    upstreams[0].answer_next(&[500; 1000]);
+    let swap = as_swap(&gate);
+    let said = format!("{:?}{:?}", swap.warm_up(LIMIT).await, swap.bounds().await);
+    assert_contains(&said, "GET /up ");
+    let status = gate.cli(&["status", "--json"]).await.stdout;
+    let log = std::fs::read_to_string(gate.directory.path().join("log")).unwrap();
+    for text in [said, status, log] {
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
 #[tokio::test]
 async fn an_app_without_a_warm_up_is_warm_at_once() {
     let (upstreams, gate) = gate(1, "").await;
     assert!(gate.client.warm_up("shop", LIMIT).await.unwrap().upstreams.is_empty());
-    assert_eq!(as_swap(&gate).bounds().await.warm_up, None);
+    assert_eq!(as_swap(&gate).bounds().await.unwrap().warm_up, None);
     assert_eq!(as_swap(&gate).warm_up(LIMIT).await.unwrap(), "");
     assert_eq!(upstreams[0].arrived(), 0);
     let ran = gate.cli(&["warm-up", "shop"]).await;
@@ -136,7 +154,7 @@ async fn a_path_that_is_not_there_is_refused_before_anybody_waits() {
     let (upstreams, gate) = gate(2, QUICK).await;
     let swap = as_swap(&gate);
     assert!(swap.preflight().await.is_empty());
-    let bounds = swap.bounds().await;
+    let bounds = swap.bounds().await.unwrap();
     let warm_up = bounds.warm_up.unwrap();
     assert_eq!(warm_up.bound, Duration::from_millis(500));
     assert_contains(&warm_up.said[0], "shop: GET /up (Host: shop.test) of ");
@@ -185,7 +203,7 @@ async fn several_gates_warm_up_their_own_upstreams() {
     let (first_upstreams, first) = gate(2, QUICK).await;
     let (second_upstreams, second) = gate(1, QUICK).await;
     let all = AllGates::new(vec![Arc::new(as_swap(&first)), Arc::new(as_swap(&second))]);
-    assert_eq!(all.bounds().await.warm_up.unwrap().said.len(), 2);
+    assert_eq!(all.bounds().await.unwrap().warm_up.unwrap().said.len(), 2);
     let said = all.warm_up(LIMIT).await.unwrap();
     for upstream in first_upstreams.iter().chain(&second_upstreams) {
         assert_contains(&said, format!("{upstream} (3 requests)"));
@@ -194,6 +212,12 @@ async fn several_gates_warm_up_their_own_upstreams() {
     let error = all.warm_up(LIMIT).await.unwrap_err().to_string();
     assert_contains(&error, second.client.socket().display().to_string());
     assert_contains(&error, "by hand: intermission warm-up shop");
+    first_upstreams[0].answer_next(&[500; 1000]);
+    second_upstreams[0].answer_next(&[500; 1000]);
+    let error = all.warm_up(LIMIT).await.unwrap_err().to_string();
+    for upstream in [&first_upstreams[0], &second_upstreams[0]] {
+        assert_contains(&error, format!("{upstream}, asked "));
+    }
 }
 
 /// A gate that dies comes back held, and is asked again.

@@ -225,8 +225,8 @@ impl Gates for SimGates {
             .map_err(gate_error("read what users saw"))
     }
 
-    async fn bounds(&self) -> GateBounds {
-        GateBounds { warm_up: Some(crate::harness::warm_up()), max_wait: None }
+    async fn bounds(&self) -> Result<GateBounds, GateError> {
+        Ok(GateBounds { warm_up: Some(crate::harness::warm_up()), max_wait: None })
     }
 
     async fn warm_up(&self, _: Duration) -> Result<String, GateError> {
