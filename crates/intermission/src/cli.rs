@@ -14,7 +14,7 @@ pub(crate) use self::exit::Exit;
 pub(crate) use self::printer::Printer;
 use crate::commands::{
     check, completions, config, gate, grants, hold, journal, man, recover, release, serve, status,
-    swap,
+    swap, warm_up,
 };
 use crate::config::{Config, cluster_yml};
 
@@ -37,7 +37,7 @@ pub struct Cli {
     /// The cluster.yml of this cluster, below /u/mysql (or $INTERMISSION_CLUSTERS), instead of a configuration
     #[arg(short, long, global = true, value_name = "NAME", conflicts_with = "config")]
     database: Option<String>,
-    /// Another gate than the configuration's own, for status, hold and release: its admin socket, or the address of one of swap.gates
+    /// Another gate than the configuration's own, for status, hold, release and warm-up: its admin socket, or the address of one of swap.gates
     #[arg(long, global = true, value_name = "SOCKET|HOST:PORT")]
     gate: Option<PathBuf>,
     #[command(subcommand)]
@@ -54,6 +54,8 @@ enum Command {
     Hold(hold::Args),
     /// Release a held app's requests, in the order they came
     Release(release::Args),
+    /// Ask an app's upstreams, past a hold, until each answers as the app's warm_up demands
+    WarmUp(warm_up::Args),
     /// Say what speaks against a swap now, and change nothing
     Check(check::Args),
     /// Swap the primary and its replica
@@ -117,11 +119,13 @@ impl Cli {
     fn run(self, printer: &Printer) -> anyhow::Result<Exit> {
         let named = self.database.as_deref().map(cluster_yml::path_of);
         let load = || Config::load(self.config.as_deref().or(named.as_deref()));
-        let about_a_gate =
-            matches!(self.command, Command::Status(_) | Command::Hold(_) | Command::Release(_));
+        let about_a_gate = matches!(
+            self.command,
+            Command::Status(_) | Command::Hold(_) | Command::Release(_) | Command::WarmUp(_)
+        );
         anyhow::ensure!(
             self.gate.is_none() || about_a_gate,
-            "--gate is for status, hold and release; the gates of a swap are in swap.gates"
+            "--gate is for status, hold, release and warm-up; the gates of a swap are in swap.gates"
         );
         let client = || gate::client(&load()?, self.gate.as_deref());
         match self.command {
@@ -129,6 +133,7 @@ impl Cli {
             Command::Status(args) => block_on(status::run(&args, &client()?, printer)),
             Command::Hold(args) => block_on(hold::run(&args, &client()?, printer)),
             Command::Release(args) => block_on(release::run(&args, &client()?, printer)),
+            Command::WarmUp(args) => block_on(warm_up::run(&args, &client()?, printer)),
             Command::Check(args) => block_on(check::run(&args, &load()?, printer)),
             Command::Swap(args) => block_on(swap::run(&args, &load()?, printer)),
             Command::Recover => block_on(recover::run(&load()?, printer)),

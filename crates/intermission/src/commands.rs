@@ -14,4 +14,5 @@ pub(crate) mod release;
 pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod swap;
+pub(crate) mod warm_up;
 mod watch;

@@ -18,6 +18,7 @@ mod route;
 mod state;
 mod stream;
 mod sweep;
+mod warm_up;
 mod worker;
 
 use std::io;
@@ -27,7 +28,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use hold::{Hold, Lane, Limits, Pace};
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{Semaphore, broadcast, mpsc};
 
 pub use self::control::{AppControl, Done, Held, HoldError};
 use self::flight::Flights;
@@ -37,6 +38,7 @@ use self::route::Routes;
 use self::state::StateDir;
 pub use self::state::StateError;
 pub(crate) use self::state::millis;
+pub use self::warm_up::{WarmUpError, Warmed};
 use self::worker::Plan;
 use crate::admin::api::Event;
 use crate::config::Config;
@@ -81,6 +83,7 @@ impl Gate {
         let state = StateDir::open(&settings.state_dir)?;
         let flights: Vec<Arc<Flights>> = (0..workers).map(|_| Arc::default()).collect();
         let (events, _) = broadcast::channel(control::EVENTS_MAX);
+        let (warm_ups, asked) = mpsc::channel(warm_up::WAITING_MAX);
         let mut apps = Vec::new();
         let mut lanes: Vec<Vec<Lane>> = (0..workers).map(|_| Vec::new()).collect();
         for (index, app) in config.apps.iter().enumerate() {
@@ -97,6 +100,8 @@ impl Gate {
                 flights: flights.clone(),
                 events: events.clone(),
                 shutdown: shutdown.clone(),
+                warm_ups: warm_ups.clone(),
+                warming: tokio::sync::Mutex::default(),
             });
             if let Some(record) = record {
                 control.restore(&record);
@@ -115,9 +120,13 @@ impl Gate {
             routes: Arc::new(Routes::new(&config.apps)),
             settings,
         };
+        // The first worker has upstream connections as good as any.
+        let mut asked = Some(asked);
         let threads = listeners.into_iter().zip(lanes).zip(flights).enumerate();
         let threads = threads.map(|(index, ((listeners, lanes), flights))| {
-            shared.plan(index, listeners, lanes, flights, shutdown).spawn()
+            let warm_ups = asked.take();
+            let plan = shared.plan(index, listeners, lanes, flights, shutdown);
+            Plan { warm_ups, ..plan }.spawn()
         });
         let threads: io::Result<Vec<_>> = threads.collect();
         let threads = threads.map_err(GateError::Thread)?;
@@ -172,6 +181,7 @@ impl Shared {
             apps: Arc::clone(&self.apps),
             routes: Arc::clone(&self.routes),
             connections: Arc::clone(&self.connections),
+            warm_ups: None,
             shutdown: shutdown.with_own_tasks(),
         }
     }

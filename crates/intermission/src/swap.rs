@@ -1,7 +1,7 @@
 //! The swap: observe, plan, then a machine that decides and an executor that acts, with a journal between them.
 //!
-//! It asks databases, gates and hooks through the traits in [`server`], [`gates`] and [`endpoint`]; it knows neither
-//! SQL nor HTTP.
+//! It asks databases, gates and hooks through the traits in [`server`], [`gates`], [`endpoint`] and [`hook`]; it knows
+//! neither SQL nor HTTP.
 
 pub mod client_address;
 pub mod endpoint;
@@ -9,10 +9,12 @@ pub mod executor;
 pub mod gates;
 pub mod gtid;
 pub mod hold_file;
+pub mod hook;
 pub mod journal;
 pub mod machine;
 pub mod observation;
 pub mod plan;
+mod program;
 pub mod record;
 pub mod refusal;
 pub mod role;

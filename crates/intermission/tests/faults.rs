@@ -112,6 +112,8 @@ faults! {
     f16_killed_at_endpoint: "kill:endpoint",
     f16_killed_at_end_sessions: "kill:end_sessions",
     f16_killed_at_canary: "kill:canary",
+    f16_killed_at_before_release: "kill:before_release",
+    f16_killed_at_warm_up: "kill:warm_up",
     f16_killed_at_release: "kill:release",
     f16_killed_at_events: "kill:events",
     f16_killed_at_detach: "kill:detach",
@@ -130,6 +132,10 @@ faults! {
     f13_the_hook_fails_once: "endpoint:once",
     f13_the_hook_always_fails: "endpoint:always",
     f13_the_hook_hangs: "endpoint:hangs",
+    f13_a_hook_before_the_release_fails_once: "hook:once",
+    f13_f18_a_hook_before_the_release_always_fails: "hook:always",
+    f13_f18_f34_a_hook_before_the_release_hangs: "hook:hangs",
+    f18_f34_the_application_does_not_get_warm: "warm_up",
     no_password_shows: "passwords",
 }
 

@@ -25,5 +25,6 @@ mod it {
     mod several;
     mod stop;
     mod upstream;
+    mod warm_up;
     mod wire;
 }

@@ -11,9 +11,10 @@ use axum::serve::ListenerExt;
 use tokio::net::{TcpListener, UnixListener};
 
 mod ledger;
+mod pool;
 mod routes;
 
-pub use ledger::{Entry, Ledger, LedgerError};
+pub use ledger::{Checks, Entry, Ledger, LedgerError};
 
 /// Why the app could not start or stopped.
 #[derive(Debug, thiserror::Error)]

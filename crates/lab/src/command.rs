@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use lab::app::{App, Ledger};
+use lab::app::{App, Checks, Ledger};
 use lab::demo::DemoArgs;
 use lab::faults::FaultsArgs;
 use lab::forwarder::Forwarder;
@@ -68,6 +68,9 @@ pub(crate) struct AppArgs {
     /// Connections to the database.
     #[arg(long, value_name = "N", default_value_t = 16)]
     pool: usize,
+    /// Hand connections out without looking whether they live, as a badly kept app does.
+    #[arg(long)]
+    unchecked: bool,
 }
 
 impl Command {
@@ -111,7 +114,8 @@ async fn run_forwarder(args: ForwarderArgs) -> anyhow::Result<ExitCode> {
 
 async fn run_app(args: AppArgs) -> anyhow::Result<ExitCode> {
     let password = std::env::var(&args.password_env).ok();
-    let ledger = Ledger::new(&args.database, password, args.pool)?;
+    let checks = if args.unchecked { Checks::Never } else { Checks::AtCheckout };
+    let ledger = Ledger::new(&args.database, password, args.pool, checks)?;
     let app = match &args.socket {
         Some(path) => App::bind_unix(path, ledger)?,
         None => App::bind(args.listen, ledger).await?,

@@ -10,6 +10,7 @@ mod crash;
 mod database;
 mod endpoint;
 mod gate;
+mod hook;
 mod judge;
 mod kill;
 mod proof;

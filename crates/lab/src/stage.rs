@@ -17,6 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
+use crate::app::Checks;
 use crate::cluster::{APP, ClusterError, OPERATOR, Pair, PairOptions, REPLICATION};
 use crate::load::LoadOptions;
 use crate::network::{Host, Network};
@@ -59,13 +60,24 @@ pub struct StageOptions {
     pub pool: usize,
     /// Whether the servers are on hosts of their own and clients find the primary by a floating IP.
     pub floating_ip: bool,
+    /// Whether the app's pool looks at a connection before it hands it out.
+    pub checks: Checks,
+    /// The app's `warm_up` in the gate's configuration, as TOML.
+    pub warm_up: Option<String>,
 }
 
 impl StageOptions {
     /// A GTID pair and a pool of at most 16.
     #[must_use]
     pub fn new(flavor: Flavor) -> Self {
-        Self { flavor, pair: PairOptions::default(), pool: 16, floating_ip: false }
+        Self {
+            flavor,
+            pair: PairOptions::default(),
+            pool: 16,
+            floating_ip: false,
+            checks: Checks::AtCheckout,
+            warm_up: None,
+        }
     }
 }
 
@@ -202,8 +214,10 @@ impl Stage {
                 (Endpoint::Forwarder(forwarder), address)
             }
         };
-        let (app, upstream) = start_app(&programs, &endpoint, database, options.pool).await?;
-        let (gate, entry) = start_gate(&programs, &pair, &endpoint, (database, upstream)).await?;
+        let (app, upstream) = start_app(&programs, &endpoint, database, options).await?;
+        let warm_up = options.warm_up.as_deref();
+        let (gate, entry) =
+            start_gate(&programs, &pair, &endpoint, (database, upstream, warm_up)).await?;
         wait_for_answer(&gate, entry, "/entries/latest").await?;
         let configuration = gate.folder().join(configuration::FILE);
         Ok(Self { gate, app, endpoint, pair, programs, entry, configuration })
@@ -279,14 +293,17 @@ async fn start_app(
     programs: &Programs,
     endpoint: &Endpoint,
     database: SocketAddr,
-    pool: usize,
+    options: &StageOptions,
 ) -> Result<(Part, String), StageError> {
     let folder = Part::folder_for("app")?;
     let socket = folder.path().join("app.sock").display().to_string();
     let url = format!("mysql://{}@{database}/ledger", APP.user);
     let mut command = endpoint.exec();
     command.extend([programs.lab.display().to_string(), "app".to_owned()]);
-    command.extend(["--database".to_owned(), url, "--pool".to_owned(), pool.to_string()]);
+    command.extend(["--database".to_owned(), url, "--pool".to_owned(), options.pool.to_string()]);
+    if options.checks == Checks::Never {
+        command.push("--unchecked".to_owned());
+    }
     let environment = [(APP_PASSWORD_VARIABLE, APP.password)];
     let start = |folder, command: &[String]| {
         let words: Vec<&str> = command.iter().map(String::as_str).collect();
@@ -310,7 +327,7 @@ async fn start_gate(
     programs: &Programs,
     pair: &Pair,
     endpoint: &Endpoint,
-    (database, upstream): (SocketAddr, String),
+    (database, upstream, warm_up): (SocketAddr, String, Option<&str>),
 ) -> Result<(Part, SocketAddr), StageError> {
     let mut tries = 1;
     loop {
@@ -320,6 +337,7 @@ async fn start_gate(
         let configuration = Configuration {
             entry,
             upstream: upstream.clone(),
+            warm_up,
             servers: [pair.server(0).address(), pair.server(1).address()],
             database,
             leads: match endpoint {

@@ -42,6 +42,20 @@ pub struct AppStatus {
     pub oldest_ms: Option<u64>,
     pub hold: Option<HeldBy>,
     pub summary: Summary,
+    /// How long a request may be held.
+    pub max_wait_ms: u64,
+    pub warm_up: Option<WarmUpSettings>,
+}
+
+/// What is asked of an app's upstreams before a swap releases it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WarmUpSettings {
+    /// Without its query.
+    pub path: String,
+    pub host: String,
+    pub successes: usize,
+    pub concurrency: usize,
+    pub timeout_ms: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,6 +147,31 @@ pub struct ReleaseReply {
     pub warning: Option<String>,
 }
 
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WarmUpRequest {
+    /// Less than the app's own. That if left out.
+    #[serde(default)]
+    pub timeout_ms: Option<u64>,
+}
+
+/// Every upstream answers. Empty if the app has no warm-up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WarmUpReply {
+    pub upstreams: Vec<WarmUpstream>,
+}
+
+/// An upstream that answers as it must.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WarmUpstream {
+    pub upstream: String,
+    /// How many requests it took.
+    pub requests: u64,
+    /// Those of them that did not succeed.
+    pub failed: u64,
+    pub took_ms: u64,
+}
+
 /// A request that was in flight when the drain was given up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Straggler {
@@ -169,6 +208,10 @@ pub enum ErrorCode {
     DrainTimedOut,
     StateNotWritten,
     TooManySubscribers,
+    /// An upstream did not answer as it must within the warm-up's time.
+    WarmUpFailed,
+    /// Another caller warms this app up.
+    WarmUpUnderWay,
     Stopping,
     /// Over TCP: without the token, or with a wrong one.
     Unauthorized,

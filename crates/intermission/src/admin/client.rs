@@ -28,7 +28,7 @@ pub use self::way::RemoteError;
 use self::way::{Remote, Stream, Way};
 use super::api::{
     APPS_PATH, Apps, ErrorBody, ErrorCode, HoldReply, HoldRequest, ReleaseReply, ReleaseRequest,
-    RenewReply, RenewRequest, STATUS_PATH, Status,
+    RenewReply, RenewRequest, STATUS_PATH, Status, WarmUpReply, WarmUpRequest,
 };
 use crate::config::cluster::RemoteGate;
 
@@ -131,6 +131,17 @@ impl Client {
         request: &ReleaseRequest,
     ) -> Result<ReleaseReply, ClientError> {
         self.post(app, "release", request, CALL_TIMEOUT, true).await
+    }
+
+    /// Asks the app's upstreams until each answers as the app's warm-up demands, `limit` at most or what the app itself
+    /// allows, if that is less.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with what each of the others answered; see [`Client::status`].
+    pub async fn warm_up(&self, app: &str, limit: Duration) -> Result<WarmUpReply, ClientError> {
+        let timeout_ms = u64::try_from(limit.as_millis()).ok();
+        let limit = CALL_TIMEOUT.saturating_add(limit);
+        self.post(app, "warm_up", &WarmUpRequest { timeout_ms }, limit, true).await
     }
 
     /// Releases `app` if `holder` holds it: after a hold whose outcome was not waited for.

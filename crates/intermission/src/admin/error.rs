@@ -8,7 +8,7 @@ use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 
 use super::api::{ErrorBody, ErrorCode, HeldBy, Straggler};
-use crate::gate::{HoldError, Seen, millis};
+use crate::gate::{HoldError, Seen, WarmUpError, millis};
 
 /// RFC 9457; `code` and `message` are members of our own.
 const PROBLEM: &str = "application/problem+json";
@@ -57,6 +57,17 @@ impl From<HoldError> for ApiError {
     }
 }
 
+impl From<WarmUpError> for ApiError {
+    fn from(error: WarmUpError) -> Self {
+        let code = match &error {
+            WarmUpError::Failed { .. } => ErrorCode::WarmUpFailed,
+            WarmUpError::UnderWay => ErrorCode::WarmUpUnderWay,
+            WarmUpError::Stopping => ErrorCode::Stopping,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let code = self.0.code;
@@ -88,10 +99,12 @@ const fn status_of(code: ErrorCode) -> StatusCode {
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorCode::BadRequest => StatusCode::BAD_REQUEST,
         ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        ErrorCode::AlreadyHeld | ErrorCode::Stale | ErrorCode::ReleasedWhileDraining => {
-            StatusCode::CONFLICT
-        }
+        ErrorCode::AlreadyHeld
+        | ErrorCode::Stale
+        | ErrorCode::ReleasedWhileDraining
+        | ErrorCode::WarmUpUnderWay => StatusCode::CONFLICT,
         ErrorCode::DrainTimedOut => StatusCode::GATEWAY_TIMEOUT,
+        ErrorCode::WarmUpFailed => StatusCode::BAD_GATEWAY,
         ErrorCode::StateNotWritten => StatusCode::INTERNAL_SERVER_ERROR,
         ErrorCode::TooManySubscribers => StatusCode::TOO_MANY_REQUESTS,
         ErrorCode::Stopping | ErrorCode::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,

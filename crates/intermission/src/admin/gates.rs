@@ -1,5 +1,9 @@
 //! The gates of a swap, over the admin API: what makes `swap` independent of HTTP.
 
+mod warm_up;
+
+pub(crate) use self::warm_up::told;
+
 use std::{
     collections::BTreeMap,
     sync::{Mutex, PoisonError},
@@ -15,7 +19,7 @@ use super::{
     client::{Client, ClientError},
 };
 use crate::swap::{
-    gates::{ACKNOWLEDGE, GateError, Gates, Users},
+    gates::{ACKNOWLEDGE, GateBounds, GateError, Gates, Users, all_warm},
     refusal::{Code, Refusal},
 };
 
@@ -136,7 +140,17 @@ impl Gates for AdminGates {
                 return vec![Refusal::new(code, sentence, mend)];
             }
         };
-        self.apps.iter().filter_map(|name| self.refusal_of(&status, name)).collect()
+        let refusals = self.apps.iter().filter_map(|name| self.refusal_of(&status, name));
+        let refusals: Vec<Refusal> = refusals.collect();
+        if refusals.is_empty() { self.warm_up_refusals(&status).await } else { refusals }
+    }
+
+    async fn bounds(&self) -> Result<GateBounds, GateError> {
+        Ok(self.bounds_of(&self.status().await?))
+    }
+
+    async fn warm_up(&self, bound: Duration) -> Result<String, GateError> {
+        all_warm(join_all(self.apps.iter().map(|app| self.warm_up_app(app, bound))).await)
     }
 
     /// A connection for each app, and a gate that answers.

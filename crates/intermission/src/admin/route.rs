@@ -17,6 +17,7 @@ use self::event::{Subscribers, events};
 use super::api::{
     APPS_PATH, AppState, AppStatus, Apps, EVENTS_PATH, ErrorCode, HeldBy, HoldReply, HoldRequest,
     ReleaseReply, ReleaseRequest, RenewReply, RenewRequest, STATUS_PATH, Status, Summary,
+    WarmUpReply, WarmUpRequest, WarmUpSettings, WarmUpstream,
 };
 use super::error::ApiError;
 use crate::gate::{AppControl, Done, Gate, StateError, millis};
@@ -41,6 +42,7 @@ pub(super) fn router(gate: Arc<Gate>, listen: Vec<SocketAddr>) -> Router {
         .route("/v1/apps/{app}/hold", post(hold))
         .route("/v1/apps/{app}/renew", post(renew))
         .route("/v1/apps/{app}/release", post(release))
+        .route("/v1/apps/{app}/warm_up", post(warm_up))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -98,6 +100,18 @@ async fn release(
         warning("released, but a restart of the gate within the lease would hold again", &error)
     });
     Ok(Json(ReleaseReply { generation: asked.generation, summary: value.into(), warning }))
+}
+
+/// Also of an app that is held: nobody in line goes on by it.
+async fn warm_up(Call { app, asked }: Call<WarmUpRequest>) -> Result<Json<WarmUpReply>, ApiError> {
+    let warmed = app.warm_up(asked.timeout_ms.map(Duration::from_millis)).await?;
+    let upstreams = warmed.into_iter().map(|warmed| WarmUpstream {
+        upstream: warmed.upstream,
+        requests: warmed.requests,
+        failed: warmed.failed,
+        took_ms: millis(warmed.took),
+    });
+    Ok(Json(WarmUpReply { upstreams: upstreams.collect() }))
 }
 
 async fn not_found() -> ApiError {
@@ -158,6 +172,14 @@ fn app_status(app: &AppControl) -> AppStatus {
         oldest_ms: status.oldest.map(millis),
         hold: status.hold.map(|current| HeldBy::new(status.generation, &current)),
         summary: status.summary.into(),
+        max_wait_ms: millis(app.settings.max_wait),
+        warm_up: app.settings.warm_up.as_ref().map(|warm_up| WarmUpSettings {
+            path: warm_up.shown_path().to_owned(),
+            host: warm_up.host_for(&app.settings.hosts).unwrap_or_default().to_owned(),
+            successes: warm_up.successes,
+            concurrency: warm_up.concurrency,
+            timeout_ms: millis(warm_up.timeout),
+        }),
     }
 }
 

@@ -19,6 +19,7 @@ use crate::{
         endpoint::{CommandEndpoint, Endpoint, Endpoints, FloatingIp, HaProxy, Host, quote},
         gates::{AllGates, Gates},
         hold_file::HoldFile,
+        hook::{CommandHooks, Hook},
         observation::Address,
         plan::Request,
         run::{self, Parties},
@@ -48,6 +49,7 @@ impl Assembly {
                 servers,
                 gates: Arc::new(gates(config, swap)?),
                 endpoint: Arc::new(endpoints(cluster, swap)?),
+                hooks: Arc::new(hooks(cluster, swap)?),
                 client_address: client_address(cluster, swap)?,
             },
             journals: swap.journals(&config.gate),
@@ -66,6 +68,7 @@ impl Assembly {
             endpoint: self.parties.endpoint.bound(),
             withdrawal: self.parties.endpoint.withdrawal(),
             canary: self.parties.client_address.is_some(),
+            before_release: self.parties.hooks.bound(),
         }
     }
 }
@@ -104,6 +107,17 @@ fn endpoints(cluster: &Cluster, swap: &Swap) -> anyhow::Result<Endpoints> {
         all.push(Arc::new(CommandEndpoint::new(program, args, endpoint.timeout, endpoint.start)));
     }
     Ok(Endpoints::new(all))
+}
+
+fn hooks(cluster: &Cluster, swap: &Swap) -> anyhow::Result<CommandHooks> {
+    let hooks = swap.before_release.iter().map(|hook| {
+        let (program, args) =
+            hook.command.split_first().context("a command of swap.before_release is empty")?;
+        let (program, args) = (program.clone(), args.to_vec());
+        Ok(Hook { program, args, timeout: hook.timeout })
+    });
+    let hooks = hooks.collect::<anyhow::Result<_>>()?;
+    Ok(CommandHooks::new(hooks, cluster.password_variables()))
 }
 
 fn client_address(

@@ -130,12 +130,37 @@ fn announce(steps: &Steps) -> String {
     lines.push(format!(
         "users wait at most {:?} for requests in flight, then {:?}; over that everything is taken back",
         plan.bounds.drain,
-        plan.longest_hold().saturating_sub(plan.bounds.drain)
+        plan.longest_attempt().saturating_sub(plan.bounds.drain)
     ));
+    lines.extend(announce_readying(steps));
     lines.extend(warned(&plan.warnings));
     lines.push("should this process or this machine die:".to_owned());
     lines.extend(steps.emergency().into_iter().map(|line| format!("  {line}")));
     lines.join("\n")
+}
+
+/// What is done between the commit point and the release, where that is not only ours.
+fn announce_readying(steps: &Steps) -> Vec<String> {
+    let plan = &steps.plan;
+    let mut lines = Vec::new();
+    if plan.has(Step::BeforeRelease) {
+        lines.push("before_release, one after the other:".to_owned());
+        let commands = steps.hooks.commands(&plan.new.address, &plan.old.address);
+        lines.extend(
+            commands.iter().map(|(command, bound)| format!("  {command}  ({bound:?} at most)")),
+        );
+    }
+    if let Some(warm_up) = &plan.warm_up {
+        lines.push("warm_up, all at once:".to_owned());
+        lines.extend(warm_up.said.iter().map(|said| format!("  {said}")));
+    }
+    if !lines.is_empty() {
+        let longest = plan.longest_readying();
+        lines.push(format!(
+            "users wait {longest:?} at most for that; over it they are released all the same, and you are told"
+        ));
+    }
+    lines
 }
 
 fn is_confirmed(printer: &Printer) -> bool {

@@ -1,6 +1,7 @@
 //! `[cluster]` and `[swap]`: the two servers, who logs in, and what a swap may take.
 
 mod gate;
+mod hook;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -8,9 +9,10 @@ use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly
 use serde::{Deserialize, Serialize};
 
 pub use self::gate::{GateAddress, RemoteGate, SwapGate};
+pub use self::hook::{DEFAULT_HOOK_TIMEOUT, HookCommand};
 use super::{
     Fault,
-    gate::Gate,
+    gate::{Gate, check_range},
     secret::{AccountSource, Password},
 };
 use crate::swap::{
@@ -30,6 +32,8 @@ pub const DEFAULT_ENDPOINT_TIMEOUT: Duration = Duration::from_secs(5);
 /// An attempt that is taken back is felt, if hardly; more of them than this need a person.
 const ATTEMPTS_MAX: u32 = 10;
 const BACKOFF_MAX: Duration = Duration::from_mins(1);
+/// Users wait for each of them.
+const HOOKS_MAX: usize = 16;
 /// The servers of a cluster. Which of them is primary is seen, never configured.
 const SERVERS: usize = 2;
 /// Linux: IFNAMSIZ without its final zero.
@@ -115,6 +119,9 @@ pub struct Swap {
     /// Where clients reach the primary. A write by this way must land on the new primary before anybody is released.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_address: Option<ClientAddressSettings>,
+    /// Commands run in this order before anybody is released: restart the application, clear a cache.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub before_release: Vec<HookCommand>,
     /// How often a swap is tried whose fence or catch-up somebody's lock or transaction was in the way of.
     #[serde(default = "default_attempts")]
     pub attempts: u32,
@@ -175,6 +182,16 @@ pub struct EndpointCommand {
 }
 
 impl Cluster {
+    /// The environment variables that passwords are taken from.
+    #[must_use]
+    pub fn password_variables(&self) -> Vec<String> {
+        let accounts =
+            self.servers.iter().flat_map(|server| [&server.account, &server.replication]);
+        let accounts = accounts.flatten().chain([&self.replication]);
+        let variables = accounts.filter_map(|account| account.password_env.as_ref());
+        variables.chain(&self.password_env).cloned().collect()
+    }
+
     /// The account that swaps.
     #[must_use]
     pub fn account(&self) -> AccountSource {
@@ -262,6 +279,10 @@ impl Swap {
         }
         if let Some(haproxy) = &self.haproxy {
             haproxy.check()?;
+        }
+        check_range("swap.before_release (how many)", self.before_release.len(), 0, HOOKS_MAX)?;
+        for (hook, index) in self.before_release.iter().zip(0..) {
+            hook.check(&format!("swap.before_release[{index}]"))?;
         }
         if self.floating_ip.as_ref().is_some_and(|floating| floating.timeout.is_zero()) {
             let mend = "write for example \"2s\"";

@@ -165,6 +165,7 @@ impl ClusterYml {
                 haproxy: None,
                 endpoint: None,
                 client_address,
+                before_release: Vec::new(),
                 attempts: cluster::DEFAULT_ATTEMPTS,
                 backoff: cluster::DEFAULT_BACKOFF,
                 bounds: Bounds::default(),

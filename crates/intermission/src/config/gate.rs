@@ -3,6 +3,7 @@
 mod admin;
 mod app;
 mod upstream;
+mod warm_up;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,6 +18,10 @@ pub use self::app::{
     DEFAULT_MAX_WAIT, DEFAULT_RELEASE_CONCURRENCY, DEFAULT_RELEASE_CONCURRENCY_MAX, Release,
 };
 pub use self::upstream::{Upstream, UpstreamError};
+pub use self::warm_up::{
+    DEFAULT_WARM_UP_CONCURRENCY, DEFAULT_WARM_UP_INTERVAL, DEFAULT_WARM_UP_SUCCESSES,
+    DEFAULT_WARM_UP_TIMEOUT, WarmUp,
+};
 use super::Fault;
 
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";

@@ -39,6 +39,54 @@ fn example_holds_every_key_with_its_default() {
     }
 }
 
+/// What the example shows behind a comment sign, because an app has none unless it is told to.
+fn with_warm_up() -> String {
+    let example = EXAMPLE.replace("\n# warm_up = ", "\nwarm_up = ");
+    assert_ne!(example, EXAMPLE);
+    example
+}
+
+#[test]
+fn the_example_shows_every_default_of_a_warm_up() {
+    let shown = parse(&with_warm_up()).unwrap().apps.remove(0).warm_up.unwrap();
+    let minimal =
+        parse(&format!("{MINIMAL}\nwarm_up = {{ path = \"/up\" }}")).unwrap().apps.remove(0);
+    assert_eq!(
+        minimal.warm_up.as_ref().unwrap().host_for(&minimal.hosts),
+        Some("shop.example.com")
+    );
+    let least = super::gate::WarmUp { host: shown.host.clone(), ..minimal.warm_up.unwrap() };
+    assert_eq!(least, shown);
+    let printed = toml::to_string(&shown).unwrap();
+    let line = EXAMPLE.lines().find(|line| line.starts_with("# warm_up = ")).unwrap();
+    for key in printed.lines().filter_map(|line| line.split(' ').next()) {
+        assert!(line.contains(&format!("{key} = ")), "{key}");
+    }
+}
+
+#[test]
+fn a_warm_up_that_cannot_be_meant_is_named() {
+    let example = with_warm_up();
+    for (from, to, key) in [
+        ("path = \"/up\"", "path = \"up\"", "warm_up.path"),
+        ("path = \"/up\"", "path = \"/up\\r\\nx: y\"", "warm_up.path"),
+        ("host = \"shop.example.com\"", "host = \"a\\r\\nb\"", "warm_up.host"),
+        ("host = \"shop.example.com\"", "host = \"\"", "warm_up.host"),
+        ("successes = 3", "successes = 0", "warm_up.successes"),
+        ("concurrency = 1,", "concurrency = 0,", "warm_up.concurrency"),
+        ("interval = \"50ms\"", "interval = \"0s\"", "warm_up.interval"),
+        ("timeout = \"5s\" }\n\n[cluster]", "timeout = \"11m\" }\n\n[cluster]", "warm_up.timeout"),
+    ] {
+        assert!(example.contains(from), "{from}");
+        let error = parse(&example.replacen(from, to, 1)).unwrap_err().to_string();
+        assert!(error.contains(&format!("app.shop.{key}")), "{error}");
+    }
+    let any = MINIMAL.replace("shop.example.com", "*");
+    let error = parse(&format!("{any}\nwarm_up = {{ path = \"/up\" }}")).unwrap_err().to_string();
+    assert!(error.contains("app.shop.warm_up.host"), "{error}");
+    parse(&format!("{any}\nwarm_up = {{ path = \"/up\", host = \"shop:80\" }}")).unwrap();
+}
+
 #[test]
 fn what_config_check_prints_parses_to_the_same() {
     let config = parse(EXAMPLE).unwrap();

@@ -24,7 +24,8 @@ pub(crate) enum BodyError {
 /// A client's body on its way to the upstream. It stays in the socket until hyper polls it.
 #[derive(Debug)]
 pub(crate) struct RequestBody {
-    inner: Incoming,
+    /// None: there is no body, and no client.
+    inner: Option<Incoming>,
     patience: Patience,
     /// Only for a request that was held: nobody else is waiting for it to be written.
     passage: Option<Weak<Passage>>,
@@ -61,7 +62,14 @@ struct Patience {
 impl RequestBody {
     pub(crate) fn new(inner: Incoming, patience: Duration, passage: &Rc<Passage>) -> Self {
         let passage = passage.was_held().then(|| Rc::downgrade(passage));
+        let inner = Some(inner);
         Self { inner, patience: Patience::new(patience), passage, slot: WrittenSlot::default() }
+    }
+
+    /// Of a request of the gate's own.
+    pub(crate) fn none() -> Self {
+        let patience = Patience::new(Duration::ZERO);
+        Self { inner: None, patience, passage: None, slot: WrittenSlot::default() }
     }
 
     /// Which connection is about to write it; another one after a connection had died.
@@ -79,15 +87,18 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        this.patience.poll_frame(Pin::new(&mut this.inner), cx)
+        match &mut this.inner {
+            Some(inner) => this.patience.poll_frame(Pin::new(inner), cx),
+            None => Poll::Ready(None),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 

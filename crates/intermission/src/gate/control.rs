@@ -11,11 +11,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hold::{Drain, Generation, Hold, Holder, Summary};
-use tokio::sync::{Mutex, broadcast, oneshot};
+use tokio::sync::{Mutex, broadcast, mpsc, oneshot};
 
 pub use self::error::HoldError;
 use super::flight::{Flights, Seen};
 use super::state::{HoldRecord, StateError, StateFile, unix_ms};
+use super::warm_up::Asked;
 use crate::admin::api::{Event, EventKind};
 use crate::config::gate::App as Settings;
 use crate::shutdown::Shutdown;
@@ -37,6 +38,9 @@ pub struct AppControl {
     pub(super) flights: Vec<Arc<Flights>>,
     pub(super) events: broadcast::Sender<Event>,
     pub(super) shutdown: Shutdown,
+    pub(super) warm_ups: mpsc::Sender<Asked>,
+    /// Held while the app is warmed up: one caller at a time.
+    pub(super) warming: Mutex<()>,
 }
 
 /// A hold that is in force: nothing is in flight.

@@ -15,7 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::LocalSet;
 
 use super::flight::Flights;
@@ -24,6 +24,7 @@ use super::proxy::serve;
 use super::route::Routes;
 use super::stream::Shared;
 use super::sweep::{HeldSockets, SWEEP_EVERY};
+use super::warm_up::{self, Asked};
 use crate::config::gate::{App as AppSettings, Gate as Settings, Upstream as Address};
 use crate::shutdown::Shutdown;
 
@@ -44,6 +45,8 @@ pub(crate) struct Plan {
     pub(crate) flights: Arc<Flights>,
     /// Connections that may be open, all workers together.
     pub(crate) connections: Arc<Semaphore>,
+    /// Where this worker is asked to warm apps up, if it is the one.
+    pub(crate) warm_ups: Option<mpsc::Receiver<Asked>>,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -64,7 +67,7 @@ pub(crate) struct App {
     pub(crate) index: usize,
     pub(crate) settings: AppSettings,
     pub(crate) lane: Lane,
-    upstreams: Vec<Upstream>,
+    pub(crate) upstreams: Vec<Upstream>,
     turn: Cell<usize>,
 }
 
@@ -96,7 +99,11 @@ impl Plan {
 
     async fn serve(mut self) -> io::Result<()> {
         let listeners = std::mem::take(&mut self.listeners);
+        let warm_ups = self.warm_ups.take();
         let worker = Rc::new(Worker::new(self));
+        if let Some(asked) = warm_ups {
+            worker.shutdown.spawn_local(warm_up::serve(Rc::clone(&worker), asked));
+        }
         for listener in listeners {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             worker.shutdown.spawn_local(Rc::clone(&worker).accept(listener));

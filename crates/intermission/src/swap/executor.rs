@@ -164,6 +164,9 @@ impl<L: Log> Executor<L> {
         if tries > 0 {
             sleep(RETRY_PAUSE * tries).await;
             self.renew_before_retry(step).await;
+        } else if step.tries_by_itself() && self.state.is_interrupted() {
+            // A recovery may come when the lease has almost ended.
+            self.renew_before_retry(step).await;
         }
         let performs = action == Action::Perform;
         let dangerous = performs && step == Step::COMMIT;
@@ -237,6 +240,8 @@ impl<L: Log> Executor<L> {
             Step::Withdraw => self.steps.plan.withdrawal.unwrap_or_default(),
             Step::Endpoint => self.steps.plan.endpoint,
             Step::Ready | Step::Canary => (bounds.statement + bounds.connect) * 2,
+            Step::BeforeRelease => self.steps.plan.before_release.unwrap_or_default(),
+            Step::WarmUp => self.steps.plan.warm_up.as_ref().map(|w| w.bound).unwrap_or_default(),
             Step::Events => {
                 let events =
                     u32::try_from(self.steps.plan.handover.events.len()).unwrap_or(u32::MAX);

@@ -38,11 +38,78 @@ pub struct Users {
     pub left: u64,
 }
 
+/// What a swap has to know of the gates before it is planned.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GateBounds {
+    /// Where an app has a warm-up.
+    pub warm_up: Option<WarmUp>,
+    /// The app whose requests are refused first when they are held for long.
+    pub max_wait: Option<MaxWait>,
+}
+
+/// The warm-ups of all apps, which are done at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WarmUp {
+    /// The longest of them.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub bound: Duration,
+    /// What each of them does, for the person who watches.
+    pub said: Vec<String>,
+}
+
+/// How long a request may be held before it is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MaxWait {
+    pub app: String,
+    pub bound: Duration,
+}
+
+impl GateBounds {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let warm_up = match (self.warm_up, other.warm_up) {
+            (Some(mut one), Some(two)) => {
+                one.bound = one.bound.max(two.bound);
+                one.said.extend(two.said);
+                Some(one)
+            }
+            (one, two) => one.or(two),
+        };
+        let max_wait = self.max_wait.into_iter().chain(other.max_wait);
+        Self { warm_up, max_wait: max_wait.min_by_key(|wait| wait.bound) }
+    }
+}
+
+/// What there is to say of several warm-ups; of those that failed, everything.
+pub(crate) fn all_warm(each: Vec<Result<String, GateError>>) -> Result<String, GateError> {
+    let (mut said, mut failed) = (Vec::new(), None::<GateError>);
+    for warmed in each {
+        match (warmed, &mut failed) {
+            (Ok(words), _) if words.is_empty() => {}
+            (Ok(words), _) => said.push(words),
+            (Err(error), Some(first)) => first.reason.push_str(&format!("; {error}")),
+            (Err(error), None) => failed = Some(error),
+        }
+    }
+    failed.map_or_else(|| Ok(said.join("; ")), Err)
+}
+
 /// Every gate of a swap, held and released together.
 #[async_trait]
 pub trait Gates: Send + Sync + fmt::Debug {
     /// What speaks against holding now: unreachable, unknown app, held by somebody else.
     async fn preflight(&self) -> Vec<Refusal>;
+    /// How long requests may be held and the warm-up may take.
+    async fn bounds(&self) -> Result<GateBounds, GateError> {
+        Ok(GateBounds::default())
+    }
+    /// Asks every upstream of every app until it answers as its warm-up demands, `bound` at most, past any hold. Returns
+    /// what there is to say of it; an app without a warm-up says nothing.
+    async fn warm_up(&self, bound: Duration) -> Result<String, GateError> {
+        let _: Duration = bound;
+        Ok(String::new())
+    }
     /// Makes sure, while nobody waits, that a hold would be acknowledged: it may follow at once.
     async fn prepare(&self) -> Result<(), GateError> {
         Ok(())
@@ -82,6 +149,18 @@ impl Gates for AllGates {
 
     async fn prepare(&self) -> Result<(), GateError> {
         join_all(self.0.iter().map(|gate| gate.prepare())).await.into_iter().collect()
+    }
+
+    async fn bounds(&self) -> Result<GateBounds, GateError> {
+        let mut all = GateBounds::default();
+        for bounds in join_all(self.0.iter().map(|gate| gate.bounds())).await {
+            all = all.and(bounds?);
+        }
+        Ok(all)
+    }
+
+    async fn warm_up(&self, bound: Duration) -> Result<String, GateError> {
+        all_warm(join_all(self.0.iter().map(|gate| gate.warm_up(bound))).await)
     }
 
     /// All are asked at once. The first that does not acknowledge takes all of them back, and nobody waits for the slower

@@ -299,7 +299,8 @@ impl State {
                 continue;
             }
             let lacking = step.needs().is_some_and(|needed| self.status(needed) != Status::Done);
-            if !lacking && progress.performs < FORWARD_ATTEMPTS {
+            let attempts = if step.tries_by_itself() { 1 } else { FORWARD_ATTEMPTS };
+            if !lacking && progress.performs < attempts {
                 return Decision::Act(Action::Perform, step);
             }
             incomplete = true;
@@ -327,7 +328,7 @@ impl State {
             }
             // Only the attempts of the new process count, those to undo a finished step too. That a step was ever
             // tried stays known.
-            progress.performs = progress.performs.min(1);
+            progress.performs = progress.performs.min(u32::from(!step.tries_by_itself()));
             progress.undos = 0;
             progress.verifies = 0;
         }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     client_address::Identity,
+    gates::GateBounds,
     gtid::GtidSet,
     refusal::Refusal,
     role::{EventsView, RoleSettings},
@@ -216,6 +217,7 @@ pub struct Observation {
     /// What the gates and the endpoint have against a swap now.
     pub surroundings: Vec<Refusal>,
     pub floating_ip: Option<FloatingIpView>,
+    pub gates: GateBounds,
     /// Who answers at the clients' address, where that is configured.
     pub client_address: Option<ClientAddressView>,
 }

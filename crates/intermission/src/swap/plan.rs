@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use self::check::{
     check_client_address, check_clients_way, check_lease, check_pair, check_reachable,
-    check_replication, check_server,
+    check_replication, check_server, warn_of_max_wait,
 };
 use super::{
+    gates::WarmUp,
     observation::{Access, Address, Flavor, Observation, Seen, ServerView},
     refusal::{Code, Refusal},
     role::Handover,
@@ -51,6 +52,12 @@ pub struct Plan {
     pub canary: bool,
     /// What goes with the roles and changes hands with them.
     pub handover: Handover,
+    /// How long the hooks before the release may take; none where there is none.
+    #[serde(default, with = "jiff::fmt::serde::unsigned_duration::friendly::compact::optional")]
+    pub before_release: Option<Duration>,
+    /// The warm-up of the apps' upstreams before the release, where an app has one.
+    #[serde(default)]
+    pub warm_up: Option<WarmUp>,
     /// What the operator should know and what is no reason not to swap.
     pub warnings: Vec<Refusal>,
 }
@@ -65,6 +72,8 @@ impl Plan {
             Step::Ready => self.handover.needs_ready(),
             Step::Events => self.handover.needs_events(),
             Step::Settings => self.handover.needs_settings(),
+            Step::BeforeRelease => self.before_release.is_some(),
+            Step::WarmUp => self.warm_up.is_some(),
             Step::Lock
             | Step::Quiet
             | Step::Hold
@@ -85,8 +94,14 @@ impl Plan {
 
     /// The longest an attempt can keep users waiting before it is committed or taken back.
     #[must_use]
-    pub fn longest_hold(&self) -> Duration {
-        check::longest_hold(&self.bounds, self.withdrawal)
+    pub fn longest_attempt(&self) -> Duration {
+        check::longest_attempt(&self.bounds, self.withdrawal)
+    }
+
+    /// The longest the hooks and the warm-up can keep users waiting after that.
+    #[must_use]
+    pub fn longest_readying(&self) -> Duration {
+        check::longest_readying(self.before_release, self.warm_up.as_ref())
     }
 
     /// The steps of this swap, in order.
@@ -110,6 +125,8 @@ pub struct Request {
     pub withdrawal: Option<Duration>,
     /// As [`Plan::canary`].
     pub canary: bool,
+    /// As [`Plan::before_release`].
+    pub before_release: Option<Duration>,
 }
 
 /// The outcome of planning.
@@ -127,7 +144,7 @@ pub enum Planned {
 pub fn plan(observation: &Observation, request: &Request) -> Result<Planned, Vec<Refusal>> {
     let mut refusals = check_reachable(observation);
     refusals.extend(observation.surroundings.iter().cloned());
-    refusals.extend(check_lease(request));
+    refusals.extend(check_lease(observation, request));
     refusals.extend(check_client_address(observation));
     refusals.extend(observation.floating_ip.iter().flat_map(floating_ip::check_hosts));
     let [first, second] = &observation.servers;
@@ -164,6 +181,7 @@ pub fn plan(observation: &Observation, request: &Request) -> Result<Planned, Vec
     }
     let mut warnings = role::warn(old, new);
     warnings.extend(floating_ip.and_then(floating_ip::warn));
+    warnings.extend(warn_of_max_wait(observation, request));
     Ok(Planned::Swap(Box::new(Plan {
         id: request.id.clone(),
         program: request.program.clone(),
@@ -175,6 +193,8 @@ pub fn plan(observation: &Observation, request: &Request) -> Result<Planned, Vec
         endpoint: request.endpoint,
         withdrawal: request.withdrawal,
         canary: request.canary,
+        before_release: request.before_release,
+        warm_up: observation.gates.warm_up.clone(),
         handover: role::handover(old, new),
         warnings,
     })))
@@ -295,6 +315,8 @@ pub(crate) fn example() -> Plan {
         withdrawal: Some(Duration::from_secs(1)),
         canary: true,
         handover: Handover::example(),
+        before_release: Some(Duration::from_secs(1)),
+        warm_up: Some(WarmUp { bound: Duration::from_secs(1), said: Vec::new() }),
         warnings: Vec::new(),
     }
 }

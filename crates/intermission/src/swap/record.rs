@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{gates::Users, gtid::GtidSet, plan::Plan, server::Effect, step::Step};
 
 /// The version of the journal's format. A journal of another version is refused.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// One line of a journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

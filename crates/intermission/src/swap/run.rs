@@ -9,7 +9,8 @@ use super::{
     client_address::ClientAddress,
     endpoint::Endpoint,
     executor::{Executor, FileLog, Listener, ResumeError},
-    gates::Gates,
+    gates::{GateBounds, Gates},
+    hook::Hooks,
     journal::{self, JournalError, JournalLock},
     machine::{MachineError, State},
     observation::{ClientAddressView, Observation, Seen},
@@ -27,6 +28,8 @@ pub struct Parties {
     pub servers: [Arc<dyn Server>; 2],
     pub gates: Arc<dyn Gates>,
     pub endpoint: Arc<dyn Endpoint>,
+    /// What is done before users are released.
+    pub hooks: Arc<dyn Hooks>,
     /// The clients' address as a server, for the canary; where it is configured.
     pub client_address: Option<Arc<dyn ClientAddress>>,
 }
@@ -86,10 +89,10 @@ pub enum RunError {
 /// errant: hence the second reading of whichever has no source.
 pub async fn observe(parties: &Parties) -> Observation {
     let [first, second] = &parties.servers;
-    let (mut first_seen, mut second_seen, mut surroundings, endpoint) = tokio::join!(
+    let (mut first_seen, mut second_seen, (mut surroundings, gates), endpoint) = tokio::join!(
         see(first.as_ref()),
         see(second.as_ref()),
-        parties.gates.preflight(),
+        see_gates(parties.gates.as_ref()),
         parties.endpoint.observe(),
     );
     let client_address = match &parties.client_address {
@@ -110,8 +113,25 @@ pub async fn observe(parties: &Parties) -> Observation {
         }
     }
     surroundings.extend(endpoint.refusals);
+    surroundings.extend(parties.hooks.refusals());
     let floating_ip = endpoint.floating_ip;
-    Observation { servers: [first_seen, second_seen], surroundings, floating_ip, client_address }
+    let servers = [first_seen, second_seen];
+    Observation { servers, surroundings, floating_ip, gates, client_address }
+}
+
+async fn see_gates(gates: &dyn Gates) -> (Vec<Refusal>, GateBounds) {
+    let (mut refusals, bounds) = tokio::join!(gates.preflight(), gates.bounds());
+    match bounds {
+        Ok(bounds) => (refusals, bounds),
+        Err(error) => {
+            // A gate that is gone is refused already, unless it went a moment ago.
+            if refusals.is_empty() {
+                let mend = "start the gate (intermission serve), and try again";
+                refusals.push(Refusal::new(Code::GateUnreachable, error.to_string(), mend));
+            }
+            (refusals, GateBounds::default())
+        }
+    }
 }
 
 async fn see(server: &dyn Server) -> Seen {
@@ -280,6 +300,7 @@ pub fn steps_of(parties: &Parties, plan: Plan) -> Option<Steps> {
         new: find(&plan.new)?,
         gates: Arc::clone(&parties.gates),
         endpoint: Arc::clone(&parties.endpoint),
+        hooks: Arc::clone(&parties.hooks),
         client_address: parties.client_address.clone(),
         plan: Arc::new(plan),
     })

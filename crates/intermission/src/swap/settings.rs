@@ -84,7 +84,7 @@ impl Bounds {
     /// The longest an attempt can keep users waiting before it is committed or unwound: the hold has to outlive it,
     /// or users would be let through to a fenced primary.
     #[must_use]
-    pub fn longest_hold(&self) -> Duration {
+    pub fn longest_attempt(&self) -> Duration {
         /// Barrier (two reads), the last look at the fence, promote and its verification, the fence's own kill, and
         /// the undo of the fence.
         const STATEMENTS: u32 = 7;

@@ -34,6 +34,10 @@ pub enum Step {
     EndSessions,
     /// A write by way of the clients' address lands on the new primary.
     Canary,
+    /// Run the operator's hooks: restart the application, clear a cache.
+    BeforeRelease,
+    /// Every upstream of every app answers through its own connections to the database.
+    WarmUp,
     /// Release every gate.
     Release,
     /// The old primary's events run on the new one.
@@ -52,7 +56,7 @@ pub enum Step {
 
 impl Step {
     /// Every step, in order.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::Lock,
         Self::Quiet,
         Self::Ready,
@@ -66,6 +70,8 @@ impl Step {
         Self::Endpoint,
         Self::EndSessions,
         Self::Canary,
+        Self::BeforeRelease,
+        Self::WarmUp,
         Self::Release,
         Self::Events,
         Self::Detach,
@@ -85,7 +91,14 @@ impl Step {
     pub const fn announces(self) -> &'static [Self] {
         match self {
             Self::Hold => &[Self::Withdraw, Self::Fence],
-            Self::Promote => &[Self::Endpoint, Self::EndSessions, Self::Canary, Self::Release],
+            Self::Promote => &[
+                Self::Endpoint,
+                Self::EndSessions,
+                Self::Canary,
+                Self::BeforeRelease,
+                Self::WarmUp,
+                Self::Release,
+            ],
             Self::Lock
             | Self::Quiet
             | Self::Ready
@@ -97,6 +110,8 @@ impl Step {
             | Self::Endpoint
             | Self::EndSessions
             | Self::Canary
+            | Self::BeforeRelease
+            | Self::WarmUp
             | Self::Release
             | Self::Events
             | Self::Detach
@@ -110,7 +125,14 @@ impl Step {
     /// Whether the step changes anything outside the executor: only then its intent has to be on disk first.
     #[must_use]
     pub const fn acts(self) -> bool {
-        !matches!(self, Self::Quiet | Self::Settle | Self::Barrier | Self::CatchUp)
+        !matches!(self, Self::Quiet | Self::Settle | Self::Barrier | Self::CatchUp | Self::WarmUp)
+    }
+
+    /// Whether the step tries again by itself until its time is over. Behind the commit point it is not tried another time
+    /// by the same process: users wait for it, and would wait as long again.
+    #[must_use]
+    pub const fn tries_by_itself(self) -> bool {
+        matches!(self, Self::BeforeRelease | Self::WarmUp)
     }
 
     /// Whether there is something to take back before the commit point. Promote has no undo: its verification
@@ -140,6 +162,8 @@ impl Step {
             | Self::Endpoint
             | Self::EndSessions
             | Self::Canary
+            | Self::BeforeRelease
+            | Self::WarmUp
             | Self::Release
             | Self::Events
             | Self::Detach
@@ -164,6 +188,8 @@ impl Step {
             Self::Endpoint => "endpoint",
             Self::EndSessions => "end_sessions",
             Self::Canary => "canary",
+            Self::BeforeRelease => "before_release",
+            Self::WarmUp => "warm_up",
             Self::Release => "release",
             Self::Events => "events",
             Self::Detach => "detach",
@@ -193,6 +219,8 @@ impl Step {
             Self::Endpoint => "lead the clients' address to the new primary",
             Self::EndSessions => "end the application's sessions on the old primary",
             Self::Canary => "write by way of the clients' address and see it on the new primary",
+            Self::BeforeRelease => "run the hooks that are to run before anybody is released",
+            Self::WarmUp => "ask every upstream of the apps until it answers by the new primary",
             Self::Release => "release the apps in the order the requests came",
             Self::Events => "run the old primary's events on the new one, and only there",
             Self::Detach => "stop and forget replication on the new primary",
@@ -238,6 +266,8 @@ impl Step {
             }
             Self::EndSessions => "each session left was ended, or was gone already",
             Self::Canary => "the row is read on the new primary by a connection of its own",
+            Self::BeforeRelease => "each hook ended with 0 within its `timeout`",
+            Self::WarmUp => "each upstream answered 2xx `successes` times in a row",
             Self::Release => "every gate acknowledged",
             Self::Events => {
                 "the server answered each statement; replicas switch the event off as they apply it"
@@ -277,6 +307,8 @@ impl Step {
             | Self::Endpoint
             | Self::EndSessions
             | Self::Canary
+            | Self::BeforeRelease
+            | Self::WarmUp
             | Self::Release
             | Self::Events
             | Self::Detach

@@ -12,6 +12,7 @@ use super::{
     endpoint::{Endpoint, EndpointError},
     gates::{GateError, Gates},
     gtid::GtidSet,
+    hook::{Hooks, HooksError},
     machine::State,
     plan::Plan,
     record::{Facts, Verdict},
@@ -45,6 +46,12 @@ impl From<GateError> for StepError {
     }
 }
 
+impl From<HooksError> for StepError {
+    fn from(error: HooksError) -> Self {
+        Self { effect: Effect::Unknown, message: error.to_string() }
+    }
+}
+
 impl From<EndpointError> for StepError {
     fn from(error: EndpointError) -> Self {
         let message = match std::error::Error::source(&error) {
@@ -62,6 +69,7 @@ pub struct Steps {
     pub new: Arc<dyn Server>,
     pub gates: Arc<dyn Gates>,
     pub endpoint: Arc<dyn Endpoint>,
+    pub hooks: Arc<dyn Hooks>,
     /// The new primary as clients reach it, where that is configured.
     pub client_address: Option<Arc<dyn ClientAddress>>,
     pub plan: Arc<Plan>,
@@ -79,9 +87,7 @@ impl Steps {
     /// # Errors
     /// What went wrong, and whether it may have had an effect.
     pub async fn perform(&self, step: Step, state: &State) -> Result<Facts, StepError> {
-        if is_for_the_promoted(step) && state.is_interrupted() {
-            self.check_promoted().await?;
-        }
+        self.check_promoted(step, state).await?;
         match step {
             Step::Lock => self.lock().await,
             Step::Quiet => self.quiet().await,
@@ -96,6 +102,8 @@ impl Steps {
             Step::Endpoint => self.lead_clients().await,
             Step::EndSessions => self.end_sessions().await,
             Step::Canary => self.canary().await,
+            Step::BeforeRelease => self.run_hooks().await,
+            Step::WarmUp => self.warm_up().await,
             Step::Release => self.release().await,
             Step::Events => self.events().await,
             Step::Detach => self.detach().await,
@@ -107,8 +115,11 @@ impl Steps {
     }
 
     /// A journal may be old: going on with it after somebody has given the roles back would take the site down.
-    async fn check_promoted(&self) -> Result<(), StepError> {
-        if self.new.access().await?.is_writable() {
+    async fn check_promoted(&self, step: Step, state: &State) -> Result<(), StepError> {
+        if !is_for_the_promoted(step)
+            || !state.is_interrupted()
+            || self.new.access().await?.is_writable()
+        {
             return Ok(());
         }
         Err(StepError::refused(format!(
@@ -151,6 +162,8 @@ impl Steps {
             | Step::Endpoint
             | Step::EndSessions
             | Step::Canary
+            | Step::BeforeRelease
+            | Step::WarmUp
             | Step::Release
             | Step::Events
             | Step::Detach
@@ -175,10 +188,11 @@ impl Steps {
                 self.old.command_to_look()
             ),
             format!(
-                "to finish by hand: {} && {} && {} && {release}",
+                "to finish by hand: {} && {} && {} && {}{release}",
                 self.old.command_to_fence(),
                 self.new.command_to_open(),
                 self.endpoint.command(self.new.address(), self.old.address()),
+                self.hooks_by_hand(),
             ),
             format!(
                 "to undo by hand: {} && {} && {give_back}{release}",
@@ -186,6 +200,14 @@ impl Steps {
                 self.old.command_to_open(),
             ),
         ]
+    }
+
+    /// Users are released whatever becomes of them.
+    fn hooks_by_hand(&self) -> String {
+        let commands = self.hooks.commands(self.new.address(), self.old.address());
+        let commands: String =
+            commands.iter().map(|(command, _)| format!("{command} ; ")).collect();
+        if commands.is_empty() { commands } else { format!("{{ {commands}true ; }} && ") }
     }
 
     fn barrier_of<'a>(&self, state: &'a State) -> Result<&'a GtidSet, StepError> {
@@ -222,5 +244,13 @@ impl Steps {
 
 /// Steps that take the site down when they are done for a new primary that is not one any more.
 const fn is_for_the_promoted(step: Step) -> bool {
-    matches!(step, Step::Endpoint | Step::EndSessions | Step::Events | Step::Detach | Step::Rejoin)
+    matches!(
+        step,
+        Step::Endpoint
+            | Step::EndSessions
+            | Step::BeforeRelease
+            | Step::Events
+            | Step::Detach
+            | Step::Rejoin
+    )
 }

@@ -1,5 +1,6 @@
 //! An application of one test: records what reaches it and answers by path.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
 use std::net::SocketAddr;
@@ -47,6 +48,9 @@ struct Shared {
     connections: AtomicUsize,
     arrived: AtomicUsize,
     slow: Slow,
+    waiting: AtomicUsize,
+    /// The statuses of the next answers; then 200.
+    statuses: Mutex<VecDeque<u16>>,
 }
 
 struct Slow(Semaphore);
@@ -109,6 +113,16 @@ impl Upstream {
         .await;
     }
 
+    /// Slow requests that are not answered.
+    pub(crate) fn waiting(&self) -> usize {
+        self.shared.waiting.load(Ordering::SeqCst)
+    }
+
+    /// The statuses of the next answers; then 200.
+    pub(crate) fn answer_next(&self, statuses: &[u16]) {
+        *self.shared.statuses.lock().unwrap() = statuses.iter().copied().collect();
+    }
+
     /// Lets `count` slow requests be answered.
     pub(crate) fn let_go(&self, count: usize) {
         self.shared.slow.0.add_permits(count);
@@ -147,9 +161,14 @@ fn answer(
             body: String::from_utf8(body.to_vec()).unwrap(),
         });
         if path.starts_with("/slow") {
+            shared.waiting.fetch_add(1, Ordering::SeqCst);
             shared.slow.0.acquire().await.unwrap().forget();
+            shared.waiting.fetch_sub(1, Ordering::SeqCst);
         }
         let mut response = Response::new(Full::from("ok").map_err(|never| match never {}).boxed());
+        if let Some(status) = shared.statuses.lock().unwrap().pop_front() {
+            *response.status_mut() = status.try_into().unwrap();
+        }
         if path == "/hop" {
             let headers = response.headers_mut();
             headers.insert("connection", "x-private".parse().unwrap());

@@ -17,6 +17,7 @@ use intermission::{
         endpoint::Endpoint,
         executor::Listener,
         gates::Gates,
+        hook::CommandHooks,
         journal,
         observation::Address,
         plan::{Planned, Request, plan},
@@ -111,7 +112,8 @@ impl Bench {
         let endpoint: Arc<dyn Endpoint> = Arc::<Asked>::clone(&self.asked);
         let servers =
             accesses.map(|access| -> Arc<dyn Server> { Arc::new(MySqlServer::new(access)) });
-        Parties { servers, gates, endpoint, client_address: None }
+        let hooks = Arc::new(CommandHooks::default());
+        Parties { servers, gates, endpoint, hooks, client_address: None }
     }
 
     pub(crate) fn request() -> Request {
@@ -132,6 +134,7 @@ impl Bench {
             endpoint: Duration::from_secs(5),
             withdrawal: None,
             canary: false,
+            before_release: None,
         }
     }
 

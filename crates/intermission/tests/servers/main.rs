@@ -10,6 +10,7 @@
 )]
 
 mod asked;
+mod before_release;
 mod bench;
 #[path = "../it/certificate.rs"]
 mod certificate;

@@ -97,7 +97,9 @@ fn expected(fault: &Fault, undo: Option<&Fault>) -> Ending {
     // Whether everyone is answered is asked out of courtesy.
     let is_courtesy = fault.step == Step::Detach && fault.nth == Some(0);
     let is_behind = fault.step > Step::COMMIT && !is_courtesy;
-    match (unwinds, is_met, is_behind && fault.always) {
+    // Where users wait as long as it takes there is one try.
+    let is_final = fault.always || fault.step.tries_by_itself();
+    match (unwinds, is_met, is_behind && is_final) {
         (true, false, _) => Ending::RolledBack,
         (_, true, _) | (_, _, true) => Ending::NeedsOperator,
         (false, false, false) => Ending::Swapped,

@@ -4,6 +4,7 @@ use std::{future::Future, path::Path, sync::Arc, time::Duration};
 
 use intermission::swap::{
     executor::{Executor, Listener, Log, ResumeError},
+    gates::WarmUp,
     machine::State,
     observation::{Access, Address, Flavor},
     plan::{Party, Plan},
@@ -18,10 +19,12 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    client_address::SimClientAddress,
     db::{ROLE, event, fenced},
     fault::Fault,
+    hooks::SimHooks,
     server::SimServer,
-    stage::{SimClientAddress, SimEndpoint, SimGates, SimLog, Stage},
+    stage::{SimEndpoint, SimGates, SimLog, Stage},
     world::World,
 };
 
@@ -94,8 +97,14 @@ pub(crate) fn plan(flavor: Flavor) -> Plan {
             events: vec![event()],
             stops_scheduler: flavor == Flavor::MariaDb,
         },
+        before_release: Some(Duration::from_secs(1)),
+        warm_up: Some(warm_up()),
         warnings: Vec::new(),
     }
+}
+
+pub(crate) fn warm_up() -> WarmUp {
+    WarmUp { bound: Duration::from_secs(1), said: Vec::new() }
 }
 
 /// A stage on which these faults will strike.
@@ -112,13 +121,14 @@ pub(crate) fn parties(stage: &Arc<Stage>) -> Parties {
         servers: [server(0), server(1)],
         gates: Arc::new(SimGates(Arc::clone(stage))),
         endpoint: Arc::new(SimEndpoint(Arc::clone(stage))),
+        hooks: Arc::new(SimHooks(Arc::clone(stage))),
         client_address: Some(Arc::new(SimClientAddress::new(stage))),
     }
 }
 
 pub(crate) fn steps(stage: &Arc<Stage>, plan: Plan) -> Steps {
-    let Parties { servers: [old, new], gates, endpoint, client_address } = parties(stage);
-    Steps { old, new, gates, endpoint, client_address, plan: Arc::new(plan) }
+    let Parties { servers: [old, new], gates, endpoint, hooks, client_address } = parties(stage);
+    Steps { old, new, gates, endpoint, hooks, client_address, plan: Arc::new(plan) }
 }
 
 /// Tells the world of every record.

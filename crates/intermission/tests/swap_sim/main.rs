@@ -11,13 +11,16 @@
     reason = "test helpers"
 )]
 
+mod before_release;
 mod cancel;
+mod client_address;
 mod crash;
 mod db;
 mod every_step;
 mod fault;
 mod full_disk;
 mod harness;
+mod hooks;
 mod journal_file;
 mod named;
 mod oracle;

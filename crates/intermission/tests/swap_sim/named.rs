@@ -131,6 +131,8 @@ fn f10_f11_f39_the_order_of_what_is_asked_of_the_servers() {
                 "end_sessions",
                 "canary",
                 "has_marker",
+                "hook",
+                "warm_up",
                 "release",
                 "detach",
                 "follow",

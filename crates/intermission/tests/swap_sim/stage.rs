@@ -8,15 +8,14 @@ use std::{
 
 use async_trait::async_trait;
 use intermission::swap::{
-    client_address::{ClientAddress, Identity},
     endpoint::{Endpoint, EndpointError},
     executor::Log,
-    gates::{GateError, Gates, Users},
+    gates::{GateBounds, GateError, Gates, Users},
     journal::JournalError,
-    observation::{Address, EndpointView, Flavor},
+    observation::{Address, EndpointView},
     record::Entry,
     refusal::Refusal,
-    server::{Effect, ServerError},
+    server::Effect,
 };
 use tokio::{
     sync::Notify,
@@ -25,7 +24,6 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    db::{What, uuid},
     fault::{Blow, Moment, Point, Reached},
     world::{Held, World},
 };
@@ -227,6 +225,17 @@ impl Gates for SimGates {
             .map_err(gate_error("read what users saw"))
     }
 
+    async fn bounds(&self) -> Result<GateBounds, GateError> {
+        Ok(GateBounds { warm_up: Some(crate::harness::warm_up()), max_wait: None })
+    }
+
+    async fn warm_up(&self, _: Duration) -> Result<String, GateError> {
+        let asked = |world: &mut World| {
+            if world.clients_can_write() { Ok(String::new()) } else { Err("500".to_owned()) }
+        };
+        self.0.pass("warm_up", None, asked).await.map_err(gate_error("warm up"))
+    }
+
     fn commands_to_release(&self) -> Vec<String> {
         vec!["release shop".to_owned()]
     }
@@ -246,64 +255,8 @@ fn hook_failed(failure: Failure) -> EndpointError {
 }
 
 /// Which server of the world an address is.
-fn index_of(address: &Address) -> usize {
+pub(crate) fn index_of(address: &Address) -> usize {
     (1_u32..=2).position(|id| address.port == crate::harness::port(id)).expect("a server's address")
-}
-
-/// The clients' address as a client sees it.
-#[derive(Debug)]
-pub(crate) struct SimClientAddress {
-    stage: Arc<Stage>,
-    address: Address,
-}
-
-impl SimClientAddress {
-    pub(crate) fn new(stage: &Arc<Stage>) -> Self {
-        let address = Address { host: "floating".to_owned(), port: 3306 };
-        Self { stage: Arc::clone(stage), address }
-    }
-
-    fn failed(failure: Failure) -> ServerError {
-        ServerError {
-            server: "the clients' address".to_owned(),
-            doing: "use it".to_owned(),
-            reason: failure.reason,
-            effect: failure.effect,
-        }
-    }
-}
-
-#[async_trait]
-impl ClientAddress for SimClientAddress {
-    fn address(&self) -> &Address {
-        &self.address
-    }
-
-    async fn identify(&self) -> Result<Identity, ServerError> {
-        let identify = |world: &mut World| {
-            let db = &world.servers[world.endpoint.ok_or("nobody is there")?];
-            Ok(Identity {
-                uuid: (world.flavor == Flavor::MySql).then(|| uuid(db.id)),
-                server_id: db.id,
-            })
-        };
-        self.stage.pass("identify", None, identify).await.map_err(Self::failed)
-    }
-
-    async fn write_marker(&self, id: &str) -> Result<(), ServerError> {
-        let id = id.to_owned();
-        let write = move |world: &mut World| {
-            let flavor = world.flavor;
-            let endpoint = world.endpoint.ok_or("nobody is there")?;
-            let db = &mut world.servers[endpoint];
-            if !db.access.is_writable() {
-                return Err("read-only".to_owned());
-            }
-            db.commit(flavor, What::Marker(id.clone()));
-            Ok(())
-        };
-        self.stage.pass("canary", None, write).await.map_err(Self::failed)
-    }
 }
 
 #[async_trait]

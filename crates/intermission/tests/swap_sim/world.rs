@@ -255,7 +255,7 @@ impl World {
         self.acknowledged.push(write);
     }
 
-    fn clients_can_write(&self) -> bool {
+    pub(crate) fn clients_can_write(&self) -> bool {
         self.endpoint.is_some_and(|endpoint| self.servers[endpoint].access.is_writable())
     }
 

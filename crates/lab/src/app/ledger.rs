@@ -1,11 +1,14 @@
 //! The ledger behind the app: a connection pool and the two statements the app needs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder, Pool, PoolConstraints, PoolOpts, TxOpts, Value};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
+
+use super::pool::{Checkout, Connections, Unchecked};
 
 /// How long a request may wait for a connection, and a connection for its liveness check.
 const CHECKOUT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -55,13 +58,26 @@ pub enum LedgerError {
 /// A pool of connections to the ledger's database.
 #[derive(Debug, Clone)]
 pub struct Ledger {
-    pool: Pool,
-    size: usize,
+    connections: Connections,
+}
+
+/// Whether the pool looks at a connection before it hands it out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checks {
+    /// As it should.
+    AtCheckout,
+    /// A dead connection is found by the request that gets it.
+    Never,
 }
 
 impl Ledger {
     /// A pool of `size` connections at most to `url` (without its password); nothing is connected yet.
-    pub fn new(url: &str, password: Option<String>, size: usize) -> Result<Self, LedgerError> {
+    pub fn new(
+        url: &str,
+        password: Option<String>,
+        size: usize,
+        checks: Checks,
+    ) -> Result<Self, LedgerError> {
         let opts = Opts::from_url(url).map_err(LedgerError::Url)?;
         let kept = size.div_ceil(KEPT_PART);
         let constraints = PoolConstraints::new(kept, size).ok_or(LedgerError::PoolSize)?;
@@ -78,19 +94,18 @@ impl Ledger {
             .wait_timeout(Some(WAIT_TIMEOUT_S))
             .pass(password)
             .pool_opts(pool_opts);
-        Ok(Self { pool: Pool::new(opts), size })
+        let connections = match checks {
+            Checks::AtCheckout => Connections::Checked { pool: Pool::new(opts), size },
+            Checks::Never => Connections::Unchecked(Arc::new(Unchecked::new(opts.into(), size))),
+        };
+        Ok(Self { connections })
     }
 
     /// Inserts one row; `Ok` only after its COMMIT was answered.
     pub async fn insert(&self, entry: &Entry) -> Result<(), LedgerError> {
-        let mut conn = self.checkout().await?;
-        match Self::insert_on(&mut conn, entry).await {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                discard(conn);
-                Err(classify(error))
-            }
-        }
+        let mut checkout = self.checkout().await?;
+        let done = Self::insert_on(&mut checkout.conn, entry).await;
+        settle(checkout, done)
     }
 
     async fn insert_on(conn: &mut Conn, entry: &Entry) -> mysql_async::Result<()> {
@@ -101,42 +116,32 @@ impl Ledger {
 
     /// The newest row, if any.
     pub async fn latest(&self) -> Result<Option<Entry>, LedgerError> {
-        let mut conn = self.checkout().await?;
-        let row: mysql_async::Result<Option<(u32, u64, String)>> = conn.query_first(LATEST).await;
-        match row {
-            Ok(row) => Ok(row.map(|(client, seq, token)| Entry { client, seq, token })),
-            Err(error) => {
-                discard(conn);
-                Err(classify(error))
-            }
-        }
+        let mut checkout = self.checkout().await?;
+        let row: mysql_async::Result<Option<(u32, u64, String)>> =
+            checkout.conn.query_first(LATEST).await;
+        let row = settle(checkout, row)?;
+        Ok(row.map(|(client, seq, token)| Entry { client, seq, token }))
     }
 
-    /// A connection that answered a ping just now. A dead one (killed while idle) is replaced, as any production pool
-    /// does; every pooled one may be dead at once, hence one attempt more than there are connections.
-    async fn checkout(&self) -> Result<Conn, LedgerError> {
-        let mut last = None;
-        let attempts = async {
-            for _ in 0..=self.size {
-                match self.pool.get_conn().await {
-                    Ok(mut conn) => match conn.ping().await {
-                        Ok(()) => return Some(conn),
-                        Err(error) => {
-                            discard(conn);
-                            last = Some(error);
-                        }
-                    },
-                    Err(error) => {
-                        last = Some(error);
-                        return None;
-                    }
-                }
-            }
-            None
-        };
-        match timeout(CHECKOUT_TIMEOUT, attempts).await {
-            Ok(Some(conn)) => Ok(conn),
-            Ok(None) | Err(_) => Err(LedgerError::NoConnection(last)),
+    async fn checkout(&self) -> Result<Checkout, LedgerError> {
+        match timeout(CHECKOUT_TIMEOUT, self.connections.checkout()).await {
+            Ok(Ok(checkout)) => Ok(checkout),
+            Ok(Err(last)) => Err(LedgerError::NoConnection(last)),
+            Err(_) => Err(LedgerError::NoConnection(None)),
+        }
+    }
+}
+
+/// The connection goes back to its pool, or is thrown away.
+fn settle<T>(checkout: Checkout, done: mysql_async::Result<T>) -> Result<T, LedgerError> {
+    match done {
+        Ok(done) => {
+            checkout.done();
+            Ok(done)
+        }
+        Err(error) => {
+            checkout.discard();
+            Err(classify(error))
         }
     }
 }
@@ -145,15 +150,6 @@ impl Ledger {
 fn insert(Entry { client, seq, token }: &Entry) -> String {
     let token = Value::from(token).as_sql(false);
     format!("INSERT INTO entries (client, seq, token) VALUES ({client}, {seq}, {token})")
-}
-
-/// Throws a connection away instead of pooling it: after an error its state is not known.
-fn discard(conn: Conn) {
-    tokio::spawn(async move {
-        if let Err(error) = timeout(CHECKOUT_TIMEOUT, conn.disconnect()).await {
-            tracing::debug!(%error, "a discarded connection did not close in time");
-        }
-    });
 }
 
 fn classify(error: mysql_async::Error) -> LedgerError {

@@ -14,7 +14,8 @@ const ER_NO_SUCH_THREAD: u16 = 1094;
 
 async fn start(pair: &Pair) -> SocketAddr {
     let url = format!("mysql://{}@{}/ledger", APP.user, pair.server(0).address());
-    let ledger = Ledger::new(&url, Some(APP.password.to_owned()), POOL).expect("a ledger");
+    let ledger = Ledger::new(&url, Some(APP.password.to_owned()), POOL, Checks::AtCheckout)
+        .expect("a ledger");
     let listen = "127.0.0.1:0".parse().expect("an address");
     let app = App::bind(listen, ledger).await.expect("bound");
     let address = app.address().expect("an address");

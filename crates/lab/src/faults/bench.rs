@@ -14,14 +14,15 @@ use crate::server::Flavor;
 use crate::stage::{Programs, Stage, StageOptions};
 
 /// How long a hold outlives the process that holds: at least what [`BOUNDS`] may make users wait.
-pub(super) const LEASE: Duration = Duration::from_secs(6);
+pub(super) const LEASE: Duration = Duration::from_secs(8);
 /// Short, so that a case is short; long enough for a machine that is busy with two servers.
-const BOUNDS: &str = r#"attempts = 1
+const BOUNDS: &str = r#"before_release = [{ command = ["true"], timeout = "1s" }]
+attempts = 1
 backoff = "100ms"
 
 [swap.bounds]
 quiet = "4s"
-lease = "6s"
+lease = "8s"
 drain = "1s"
 settle = "500ms"
 fence = "250ms"
@@ -32,6 +33,9 @@ statement = "500ms"
 connect = "2s"
 prove = "10s"
 "#;
+/// By the app's pool, so that a swap has every step there is but that of the floating IP.
+const WARM_UP: &str =
+    r#"{ path = "/entries/latest", successes = 1, interval = "5ms", timeout = "1s" }"#;
 const RATE: u32 = 100;
 const CLIENTS: u32 = 32;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
@@ -67,7 +71,9 @@ pub(super) struct Before {
 impl Bench {
     /// A new stage, without load.
     pub async fn new(flavor: Flavor, programs: Programs) -> anyhow::Result<Self> {
-        let stage = Stage::start_with(&StageOptions::new(flavor), programs).await?;
+        let options =
+            StageOptions { warm_up: Some(WARM_UP.to_owned()), ..StageOptions::new(flavor) };
+        let stage = Stage::start_with(&options, programs).await?;
         // Not the gate's: that is searched for passwords, and one configuration has one.
         let folder = stage.app.folder().join("cases");
         std::fs::create_dir(&folder).context("no folder for configurations")?;

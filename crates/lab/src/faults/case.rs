@@ -4,7 +4,7 @@ use futures_util::future::BoxFuture;
 
 use super::bench::Bench;
 use super::judge::End;
-use super::{crash, endpoint, gate, kill, proof, refusal, signal, unwind};
+use super::{crash, endpoint, gate, hook, kill, proof, refusal, signal, unwind};
 
 type Scenario = for<'b> fn(&'b mut Bench) -> BoxFuture<'b, anyhow::Result<End>>;
 
@@ -33,7 +33,7 @@ impl Case {
     }
 }
 
-const KILLS: [&str; 19] = [
+const KILLS: [&str; 21] = [
     "kill:lock",
     "kill:quiet",
     "kill:ready",
@@ -46,6 +46,8 @@ const KILLS: [&str; 19] = [
     "kill:endpoint",
     "kill:end_sessions",
     "kill:canary",
+    "kill:before_release",
+    "kill:warm_up",
     "kill:release",
     "kill:events",
     "kill:detach",
@@ -99,12 +101,16 @@ const SCENARIOS: [(&str, Scenario); 37] = [
     ("crash:replica", crash::replica),
     ("crash:primary", crash::primary),
 ];
-const LAST: [(&str, Scenario); 6] = [
+const LAST: [(&str, Scenario); 10] = [
     ("journal", refusal::no_journal),
     ("F25", endpoint::keeps_connections),
     ("endpoint:once", endpoint::fails_once),
     ("endpoint:always", endpoint::always_fails),
     ("endpoint:hangs", endpoint::hangs),
+    ("hook:once", hook::fails_once),
+    ("hook:always", hook::always_fails),
+    ("hook:hangs", hook::hangs),
+    ("warm_up", hook::app_stops_answering),
     ("passwords", proof::passwords),
 ];
 

@@ -10,7 +10,7 @@ use super::bench::{Bench, LEASE};
 use super::judge::End;
 
 /// Every step of a swap behind a forwarder, in order. A test of the product compares the list with its own.
-pub const STEPS: [&str; 19] = [
+pub const STEPS: [&str; 21] = [
     "lock",
     "quiet",
     "ready",
@@ -23,6 +23,8 @@ pub const STEPS: [&str; 19] = [
     "endpoint",
     "end_sessions",
     "canary",
+    "before_release",
+    "warm_up",
     "release",
     "events",
     "detach",

@@ -233,7 +233,7 @@ pub(super) fn everything(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>
         bench.say(primary, &PREPARE_XA).await?;
         let configuration = bench.configure(
             "everything",
-            &[("lease = \"6s\"", "lease = \"1s\""), ("command = [\"", "command = [\"/nonexistent")],
+            &[("lease = \"8s\"", "lease = \"1s\""), ("command = [\"", "command = [\"/nonexistent")],
         )?;
         let mut holding = bench.start(&["hold", APP_NAME])?;
         holding.wait_held().await?;
@@ -249,9 +249,10 @@ pub(super) fn everything(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>
     })
 }
 
-const EVERYTHING: [&str; 10] = [
+const EVERYTHING: [&str; 11] = [
     "already-held",
     "endpoint-missing",
+    "hook-missing",
     "io-thread",
     "lag-unknown",
     "lease-too-short",

@@ -27,6 +27,8 @@ pub(super) struct Configuration<'a> {
     pub(super) entry: SocketAddr,
     /// Where the app is, as the gate's configuration says it.
     pub(super) upstream: String,
+    /// The app's warm-up, if it has one.
+    pub(super) warm_up: Option<&'a str>,
     pub(super) servers: [SocketAddr; 2],
     /// Where the app finds the database.
     pub(super) database: SocketAddr,
@@ -68,6 +70,8 @@ impl Configuration<'_> {
             (first.ip(), first.port(), second.ip(), second.port());
         let [on_1, on_2] = [0, 1].map(|index| self.leads.device_of(index));
         let leads = self.leads.render();
+        let warm_up =
+            self.warm_up.map(|warm_up| format!("warm_up = {warm_up}")).unwrap_or_default();
         format!(
             r#"[gate]
 listen = ["{entry}"]
@@ -79,6 +83,7 @@ name = "{APP_NAME}"
 hosts = ["{HOST}"]
 upstreams = ["{upstream}"]
 release = {{ concurrency = {cores} }}
+{warm_up}
 
 [cluster]
 servers = [
@@ -144,6 +149,7 @@ mod tests {
         let configuration = Configuration {
             entry: address("127.0.0.1:8080"),
             upstream: "127.0.0.1:3000".to_owned(),
+            warm_up: None,
             servers: [address("127.0.0.1:3306"), address("127.0.0.1:3307")],
             database: address("127.0.0.1:3308"),
             leads: Leads::Forwarder {

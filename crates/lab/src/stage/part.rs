@@ -65,6 +65,13 @@ impl Part {
         self.process.pid()
     }
 
+    /// Sends a signal and waits for nothing.
+    pub fn signal(&self, signal: Signal) -> Result<(), StageError> {
+        let signalling =
+            |source| StageError::io(format!("cannot signal the {}", self.name), source);
+        self.process.signal(signal).map_err(signalling)
+    }
+
     /// SIGKILL: a crash. Returns when the process is gone.
     pub async fn kill(&self) -> Result<(), StageError> {
         self.end_by(Signal::KILL).await

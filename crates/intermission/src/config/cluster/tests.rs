@@ -33,6 +33,36 @@ fn the_example_shows_every_default() {
     }
 }
 
+fn with_hook() -> String {
+    let example = EXAMPLE.replace("\n# before_release = ", "\nbefore_release = ");
+    assert_ne!(example, EXAMPLE);
+    example
+}
+
+#[test]
+fn the_example_shows_a_hook_with_its_default() {
+    let swap = parse(&with_hook()).expect("parses").swap.expect("a swap");
+    assert_eq!(swap.before_release[0].timeout, super::DEFAULT_HOOK_TIMEOUT);
+    for (from, to, key) in [
+        ("\"systemctl\", \"restart\", \"shop\"", "", "swap.before_release[0].command"),
+        ("timeout = \"5s\" }]", "timeout = \"0s\" }]", "swap.before_release[0].timeout"),
+    ] {
+        let example = with_hook();
+        assert!(example.contains(from), "{from}");
+        let error = parse(&example.replacen(from, to, 1)).expect_err(key);
+        assert!(error.contains(key), "{error}");
+    }
+}
+
+#[test]
+fn the_variables_with_passwords_are_known() {
+    let own = r#"device = "eth0", replication = { user = "r", password_env = "OTHER" }, exec"#;
+    let text = EXAMPLE.replacen(r#"device = "eth0", exec"#, own, 1);
+    let cluster = parse(&text).expect("parses").cluster.expect("a cluster");
+    let names = ["OTHER", "INTERMISSION_REPLICATION_PASSWORD", "INTERMISSION_PASSWORD"];
+    assert_eq!(cluster.password_variables(), names);
+}
+
 #[test]
 fn a_password_in_the_file_is_not_printed() {
     let text =

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Upstream, check_range, check_timeout};
+use super::{Upstream, WarmUp, check_range, check_timeout};
 use crate::config::Fault;
 
 /// In `hosts`: this app takes every host no other app names.
@@ -57,6 +57,9 @@ pub struct App {
     pub drain: Duration,
     #[serde(default)]
     pub release: Release,
+    /// What every upstream has to answer before a swap lets held requests go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_up: Option<WarmUp>,
 }
 
 /// How many held requests run at once when a hold ends: from `concurrency`, growing as responses
@@ -101,6 +104,9 @@ impl App {
             let problem =
                 format!("{:?} is longer than lease_max, {:?}", self.lease, self.lease_max);
             return Err(Fault::new(key("lease"), problem, "make it shorter, or raise lease_max"));
+        }
+        if let Some(warm_up) = &self.warm_up {
+            warm_up.check(&key("warm_up"), &self.hosts)?;
         }
         let Release { concurrency, concurrency_max } = self.release;
         check_range(&key("release.concurrency_max"), concurrency_max, 1, HELD_MAX_MAX)?;

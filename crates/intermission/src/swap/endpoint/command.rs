@@ -8,26 +8,14 @@ use std::{
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
-    process::{Child, Command},
-    task::JoinHandle,
-    time::timeout,
-};
+use tokio::process::Command;
 
 use super::{Endpoint, EndpointError, EndpointView, quote};
 use crate::swap::{
     observation::Address,
+    program::{NEW_PRIMARY, OLD_PRIMARY, Running, is_there},
     refusal::{Code, Refusal},
 };
-
-/// How much of a hook's output is kept, in bytes.
-const OUTPUT_MAX: usize = 4 * 1024;
-/// How long a hook that was killed, or its output, may take to end.
-const END_BOUND: Duration = Duration::from_secs(1);
-/// What a hook is told, each `host:port`. In its environment, or, where it is started early, on its standard input.
-const NEW_PRIMARY: &str = "INTERMISSION_NEW_PRIMARY";
-const OLD_PRIMARY: &str = "INTERMISSION_OLD_PRIMARY";
 
 /// When the hook is started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,14 +39,7 @@ pub struct CommandEndpoint {
     timeout: Duration,
     start: Start,
     /// Started early and waiting. Dropped, it is killed.
-    waiting: Mutex<Option<Hook>>,
-}
-
-/// A hook that runs.
-#[derive(Debug)]
-struct Hook {
-    child: Child,
-    output: JoinHandle<String>,
+    waiting: Mutex<Option<Running>>,
 }
 
 impl CommandEndpoint {
@@ -68,7 +49,7 @@ impl CommandEndpoint {
     }
 
     /// Runs the program; without servers to tell, it is to wait for them.
-    fn run(&self, told: Option<(&Address, &Address)>) -> Result<Hook, EndpointError> {
+    fn run(&self, told: Option<(&Address, &Address)>) -> Result<Running, EndpointError> {
         let mut command = Command::new(&self.program);
         match told {
             Some((new, old)) => {
@@ -79,36 +60,21 @@ impl CommandEndpoint {
                 command.env_remove(NEW_PRIMARY).env_remove(OLD_PRIMARY).stdin(Stdio::piped());
             }
         }
-        let child = command
-            .args(&self.args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn();
-        let mut child = child
-            .map_err(|source| EndpointError::Start { program: self.program.clone(), source })?;
-        let output = tokio::spawn(collect(child.stdout.take(), child.stderr.take()));
-        Ok(Hook { child, output })
+        Running::start(command.args(&self.args))
+            .map_err(|source| EndpointError::Start { program: self.program.clone(), source })
     }
 
     /// The hook that waits, if it still does.
-    fn take_waiting(&self) -> Option<Hook> {
+    fn take_waiting(&self) -> Option<Running> {
         let mut hook = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        matches!(hook.child.try_wait(), Ok(None)).then_some(hook)
+        hook.still_runs().then_some(hook)
     }
 }
 
 #[async_trait]
 impl Endpoint for CommandEndpoint {
     async fn observe(&self) -> EndpointView {
-        let found = if self.program.contains('/') {
-            is_executable(self.program.as_ref())
-        } else {
-            let path = std::env::var_os("PATH").unwrap_or_default();
-            std::env::split_paths(&path).any(|dir| is_executable(&dir.join(&self.program)))
-        };
-        let missing = (!found).then(|| {
+        let missing = (!is_there(&self.program)).then(|| {
             Refusal::new(
                 Code::EndpointMissing,
                 format!("the endpoint hook {} is not an executable file", self.program),
@@ -131,39 +97,20 @@ impl Endpoint for CommandEndpoint {
     }
 
     async fn point(&self, new: &Address, old: &Address) -> Result<String, EndpointError> {
-        let mut hook = match self.start {
+        let hook = match self.start {
             Start::OnTime => self.run(Some((new, old)))?,
             Start::Early => self.take_waiting().map_or_else(|| self.run(None), Ok)?,
         };
         let program = self.program.clone();
-        let group = hook.child.id().and_then(|id| i32::try_from(id).ok());
-        let told = format!("{new} {old}\n");
-        let ended = timeout(self.timeout, async {
-            if let Some(mut stdin) = hook.child.stdin.take()
-                && let Err(error) = stdin.write_all(told.as_bytes()).await
-            {
-                tracing::debug!(%error, "the endpoint hook does not listen; its exit code decides");
-            }
-            hook.child.wait().await
-        });
-        let status = ended.await;
-        if status.is_err() {
-            kill_group(group);
-            // The group is dead; reaping it is bounded all the same.
-            drop(timeout(END_BOUND, hook.child.wait()).await);
-        }
-        // A grandchild may keep the pipe open for ever: what it said by now has to do.
-        let output = match timeout(END_BOUND, hook.output).await {
-            Ok(Ok(output)) => output,
-            Ok(Err(_)) | Err(_) => "(its output did not end)".to_owned(),
-        };
-        match status {
-            Err(_) => Err(EndpointError::Timeout { program, bound: self.timeout, output }),
-            Ok(Ok(status)) if status.success() => Ok(output),
-            Ok(Ok(status)) => {
+        let ended = hook.end(&format!("{new} {old}\n"), self.timeout).await;
+        let output = ended.output;
+        match ended.status {
+            None => Err(EndpointError::Timeout { program, bound: self.timeout, output }),
+            Some(Ok(status)) if status.success() => Ok(output),
+            Some(Ok(status)) => {
                 Err(EndpointError::Failed { program, status: status.to_string(), output })
             }
-            Ok(Err(source)) => Err(EndpointError::Start { program, source }),
+            Some(Err(source)) => Err(EndpointError::Start { program, source }),
         }
     }
 
@@ -176,41 +123,6 @@ impl Endpoint for CommandEndpoint {
             Start::Early => format!("echo {new} {old} | {words}"),
         }
     }
-}
-
-fn is_executable(path: &std::path::Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
-}
-
-fn kill_group(group: Option<i32>) {
-    let Some(group) = group.and_then(rustix::process::Pid::from_raw) else { return };
-    if let Err(error) = rustix::process::kill_process_group(group, rustix::process::Signal::KILL) {
-        tracing::warn!(error = %error, "cannot kill the endpoint hook");
-    }
-}
-
-async fn collect(
-    stdout: Option<impl AsyncRead + Unpin>,
-    stderr: Option<impl AsyncRead + Unpin>,
-) -> String {
-    let (stdout, stderr) = tokio::join!(read_bounded(stdout), read_bounded(stderr));
-    format!("{stdout}{stderr}").trim().to_owned()
-}
-
-/// Keeps the first [`OUTPUT_MAX`] bytes and reads the rest away, so that the hook never blocks on its output.
-async fn read_bounded(pipe: Option<impl AsyncRead + Unpin>) -> String {
-    let mut kept = Vec::new();
-    let Some(mut pipe) = pipe else { return String::new() };
-    let mut chunk = [0_u8; 1024];
-    while let Ok(count) = pipe.read(&mut chunk).await {
-        if count == 0 {
-            break;
-        }
-        let room = OUTPUT_MAX.saturating_sub(kept.len()).min(count);
-        kept.extend_from_slice(chunk.get(..room).unwrap_or_default());
-    }
-    String::from_utf8_lossy(&kept).into_owned()
 }
 
 #[cfg(test)]

@@ -144,6 +144,32 @@ fn behind_the_commit_point_there_is_only_forward() {
 }
 
 #[test]
+fn f13_what_users_wait_for_is_tried_once_and_again_by_a_recovery() {
+    for broken in Step::ALL.into_iter().filter(|step| step.tries_by_itself()) {
+        let mut state = State::new(plan());
+        let fails = |_, step| if step == broken { failed() } else { done() };
+        let (ending, acts) = drive(&mut state, fails);
+        assert_eq!(ending, Ending::NeedsOperator, "{broken}");
+        let tries = |acts: &[(Action, Step)]| acts.iter().filter(|(_, s)| *s == broken).count();
+        assert_eq!(tries(&acts), 1, "{broken}: users wait again");
+        assert!(acts.contains(&(Action::Perform, Step::Release)), "{broken}: users stay held");
+        for (again, expected) in [(true, Ending::NeedsOperator), (false, Ending::Swapped)] {
+            let closed = Record::Closed { ending, reason: None, users: None };
+            state.apply(1, &closed).expect("closes");
+            state.apply(2, &Record::Resumed { reason: "again".to_owned() }).expect("resumes");
+            let (ending, acts) =
+                drive(
+                    &mut state,
+                    |_, step| {
+                        if again && step == broken { failed() } else { done() }
+                    },
+                );
+            assert_eq!((ending, tries(&acts)), (expected, 1), "{broken}");
+        }
+    }
+}
+
+#[test]
 fn f16_an_interrupted_swap_goes_back_before_the_commit_point_and_on_after_it() {
     for stop in Step::ALL {
         let mut state = State::new(plan());

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Request, Side, Words};
 use crate::swap::{
+    gates::{MaxWait, WarmUp},
     observation::{Flavor, Observation, ReplicaView, ThreadState},
     refusal::{Code, Refusal},
     settings::Bounds,
@@ -29,22 +30,57 @@ pub(super) fn check_reachable(observation: &Observation) -> Vec<Refusal> {
 
 /// The longest an attempt can keep users waiting before it is committed or taken back: off the old primary and back on it
 /// included.
-pub(super) fn longest_hold(bounds: &Bounds, withdrawal: Option<Duration>) -> Duration {
-    bounds.longest_hold() + withdrawal.map_or(Duration::ZERO, |withdrawal| withdrawal * 2)
+pub(super) fn longest_attempt(bounds: &Bounds, withdrawal: Option<Duration>) -> Duration {
+    bounds.longest_attempt() + withdrawal.map_or(Duration::ZERO, |withdrawal| withdrawal * 2)
 }
 
-pub(super) fn check_lease(request: &Request) -> Option<Refusal> {
-    let bounds = &request.bounds;
-    let longest = longest_hold(bounds, request.withdrawal);
-    (bounds.lease < longest).then(|| {
+/// The longest the hooks and the warm-up, one after the other, can keep users waiting after that.
+pub(super) fn longest_readying(
+    before_release: Option<Duration>,
+    warm_up: Option<&WarmUp>,
+) -> Duration {
+    before_release.unwrap_or_default() + warm_up.map(|warm_up| warm_up.bound).unwrap_or_default()
+}
+
+/// Both, of a swap that is asked for.
+fn longest_hold(observation: &Observation, request: &Request) -> Duration {
+    longest_attempt(&request.bounds, request.withdrawal)
+        + longest_readying(request.before_release, observation.gates.warm_up.as_ref())
+}
+
+pub(super) fn check_lease(observation: &Observation, request: &Request) -> Option<Refusal> {
+    let lease = request.bounds.lease;
+    let attempt = longest_attempt(&request.bounds, request.withdrawal);
+    let longest = longest_hold(observation, request);
+    if lease >= longest {
+        return None;
+    }
+    let (where_to, keys) = if lease < attempt {
+        ("a read-only primary", "drain, settle, fence, catch_up or the endpoint's timeout")
+    } else {
+        ("an application that is not ready", "the timeouts of swap.before_release and app.warm_up")
+    };
+    Some(Refusal::new(
+        Code::LeaseTooShort,
+        format!(
+            "the lease of {lease:?} is shorter than the {longest:?} users may be held: they would be let through to \
+             {where_to}"
+        ),
+        format!("set swap.bounds.lease to at least {longest:?}, or lower {keys}"),
+    ))
+}
+
+/// Whoever waits longer is refused by the gate. No reason to leave a swap be, most are over long before.
+pub(super) fn warn_of_max_wait(observation: &Observation, request: &Request) -> Option<Refusal> {
+    let MaxWait { app, bound } = observation.gates.max_wait.as_ref()?;
+    let longest = longest_hold(observation, request);
+    (*bound < longest).then(|| {
         Refusal::new(
-            Code::LeaseTooShort,
+            Code::MaxWaitShort,
             format!(
-                "the lease of {:?} is shorter than the {longest:?} an attempt may take: users would be let through \
-                 to a read-only primary",
-                bounds.lease
+                "{app} refuses requests that were held for {bound:?}, and they may be held for {longest:?}"
             ),
-            format!("set swap.bounds.lease to at least {longest:?}, or lower drain, settle, fence, catch_up or the endpoint's timeout"),
+            format!("set app.{app}.max_wait to at least {longest:?}, and restart the gate"),
         )
     })
 }

@@ -1,5 +1,8 @@
+use std::time::Duration;
+
 use super::{Planned, Request, plan};
 use crate::swap::{
+    gates::{GateBounds, MaxWait, WarmUp},
     gtid::GtidSet,
     observation::{
         Access, Address, Blocker, Denied, Flavor, Observation, ReplicaView, Seen, ServerView,
@@ -8,6 +11,7 @@ use crate::swap::{
     refusal::{Code, Refusal},
     role::{EventsView, RoleSettings},
     settings::Bounds,
+    step::Step,
 };
 
 const UUIDS: [&str; 2] =
@@ -72,6 +76,7 @@ pub(super) fn observe([first, second]: [ServerView; 2]) -> Observation {
         servers: [seen("db1", 3301, Ok(first)), seen("db2", 3302, Ok(second))],
         surroundings: Vec::new(),
         floating_ip: None,
+        gates: GateBounds::default(),
         client_address: None,
     }
 }
@@ -86,6 +91,7 @@ pub(super) fn request(to: Option<&str>) -> Request {
         endpoint: bounds.statement,
         withdrawal: None,
         canary: false,
+        before_release: None,
         bounds,
     }
 }
@@ -210,6 +216,44 @@ fn f20_a_lease_shorter_than_an_attempt_is_refused() {
     request.bounds.lease = request.bounds.drain;
     let refusals = plan(&observe(healthy(Flavor::MariaDb)), &request).expect_err("refused");
     assert_eq!(refusals[0].code, Code::LeaseTooShort);
+}
+
+#[test]
+fn f20_the_hooks_and_the_warm_up_are_part_of_the_time_users_are_held() {
+    let longest = request(None).bounds.longest_attempt();
+    let second = Duration::from_secs(1);
+    let planned = |before_release, warm_up: Option<Duration>, lease, max_wait: Option<Duration>| {
+        let mut request = request(None);
+        (request.before_release, request.bounds.lease) = (before_release, lease);
+        let mut observation = observe(healthy(Flavor::MySql));
+        let warm_up = warm_up.map(|bound| WarmUp { bound, said: vec!["asks".to_owned()] });
+        let max_wait = max_wait.map(|bound| MaxWait { app: "shop".to_owned(), bound });
+        observation.gates = GateBounds { warm_up, max_wait };
+        plan(&observation, &request)
+    };
+    for (hooks, warm_up, all) in [
+        (None, None, longest),
+        (Some(second), None, longest + second),
+        (None, Some(second * 2), longest + second * 2),
+        (Some(second), Some(second * 2), longest + second * 3),
+    ] {
+        let Ok(Planned::Swap(plan)) = planned(hooks, warm_up, all, Some(all)) else {
+            panic!("{hooks:?} {warm_up:?} refused");
+        };
+        assert_eq!(plan.longest_attempt() + plan.longest_readying(), all);
+        assert_eq!(plan.has(Step::BeforeRelease), hooks.is_some());
+        assert_eq!(plan.has(Step::WarmUp), warm_up.is_some());
+        assert!(plan.warnings.is_empty(), "{:?}", plan.warnings);
+        let short = all - Duration::from_millis(1);
+        let refusals = planned(hooks, warm_up, short, None).expect_err("refused");
+        assert_eq!(refusals[0].code, Code::LeaseTooShort);
+        assert!(refusals[0].mend.contains(&format!("{all:?}")), "{}", refusals[0]);
+        let Ok(Planned::Swap(plan)) = planned(hooks, warm_up, all, Some(short)) else {
+            panic!("{hooks:?} {warm_up:?} refused");
+        };
+        assert_eq!(plan.warnings[0].code, Code::MaxWaitShort);
+        assert!(plan.warnings[0].sentence.contains("shop"), "{}", plan.warnings[0]);
+    }
 }
 
 #[test]

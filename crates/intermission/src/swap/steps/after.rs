@@ -55,6 +55,16 @@ impl Steps {
         Ok(Facts::note(format!("{enabled} events run on {}", self.new.name())))
     }
 
+    pub(super) async fn run_hooks(&self) -> Result<Facts, StepError> {
+        Ok(Facts::said(self.hooks.run(self.new.address(), self.old.address()).await?))
+    }
+
+    /// What fails here fails at its time, and users are released all the same.
+    pub(super) async fn warm_up(&self) -> Result<Facts, StepError> {
+        let bound = self.plan.warm_up.as_ref().map(|warm_up| warm_up.bound);
+        Ok(Facts::said(self.gates.warm_up(bound.unwrap_or_default()).await?))
+    }
+
     /// Users come first: what a server does to forget its source is heavy, and those who were just released log in to
     /// that very server.
     pub(super) async fn detach(&self) -> Result<Facts, StepError> {
