@@ -18,6 +18,7 @@ pub mod refusal;
 pub mod run;
 pub mod server;
 pub mod settings;
+pub mod sibling;
 pub mod step;
 pub mod steps;
 pub mod summary;

@@ -15,6 +15,7 @@ mod kill;
 mod proof;
 mod refusal;
 mod request;
+mod sibling;
 mod signal;
 mod unwind;
 

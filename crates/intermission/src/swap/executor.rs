@@ -13,7 +13,7 @@ use super::{
     record::{Action, Ending, Entry, Facts, Outcome, Record},
     server::{Effect, Server},
     step::Step,
-    steps::{StepError, Steps},
+    steps::{LED_WITHIN, StepError, Steps},
 };
 
 /// How long a write to the journal may take before the journal counts as lost.
@@ -237,6 +237,10 @@ impl<L: Log> Executor<L> {
             Step::Withdraw => self.steps.plan.withdrawal.unwrap_or_default(),
             Step::Endpoint => self.steps.plan.endpoint,
             Step::Canary => (bounds.statement + bounds.connect) * 2,
+            Step::Follow => {
+                // The marker, two tries to give a lock back, and the last questions.
+                LED_WITHIN + bounds.prove + (bounds.statement + bounds.connect) * 6
+            }
             Step::Prove => bounds.prove,
             Step::Lock
             | Step::Barrier

@@ -47,6 +47,9 @@ pub enum Code {
     FloatingIpPinned,
     FloatingIpUnproven,
     UnfinishedSwap,
+    TargetNeeded,
+    BinlogsPurged,
+    SiblingLogin,
 }
 
 impl Code {

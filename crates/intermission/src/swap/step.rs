@@ -38,6 +38,8 @@ pub enum Step {
     Detach,
     /// The old primary becomes a replica.
     Rejoin,
+    /// The other replicas follow the new primary.
+    Follow,
     /// A marker row arrives on the old primary; read and write states are right.
     Prove,
     /// Give the advisory locks back.
@@ -46,7 +48,7 @@ pub enum Step {
 
 impl Step {
     /// Every step, in order.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Lock,
         Self::Quiet,
         Self::Hold,
@@ -62,6 +64,7 @@ impl Step {
         Self::Release,
         Self::Detach,
         Self::Rejoin,
+        Self::Follow,
         Self::Prove,
         Self::Unlock,
     ];
@@ -90,6 +93,7 @@ impl Step {
             | Self::Release
             | Self::Detach
             | Self::Rejoin
+            | Self::Follow
             | Self::Prove
             | Self::Unlock => &[],
         }
@@ -128,6 +132,7 @@ impl Step {
             | Self::Canary
             | Self::Release
             | Self::Detach
+            | Self::Follow
             | Self::Unlock => None,
         }
     }
@@ -151,6 +156,7 @@ impl Step {
             Self::Release => "release",
             Self::Detach => "detach",
             Self::Rejoin => "rejoin",
+            Self::Follow => "follow",
             Self::Prove => "prove",
             Self::Unlock => "unlock",
         }
@@ -175,6 +181,7 @@ impl Step {
             Self::Release => "release the apps in the order the requests came",
             Self::Detach => "stop and forget replication on the new primary",
             Self::Rejoin => "make the old primary a replica of the new one",
+            Self::Follow => "lead the siblings to the new primary, all at once",
             Self::Prove => "write a marker on the new primary and see it arrive on the old one",
             Self::Unlock => "give the advisory locks back",
         }
@@ -217,6 +224,9 @@ impl Step {
             Self::Rejoin => {
                 "its transactions are all known to the new primary; it follows that one by GTID"
             }
+            Self::Follow => {
+                "a row written on the new primary is read on each; one it does not arrive on is listed with its mend"
+            }
             Self::Prove => {
                 "a row written on the new primary is read on the old one; one is writable, one is not"
             }
@@ -247,6 +257,7 @@ impl Step {
             | Self::Release
             | Self::Detach
             | Self::Rejoin
+            | Self::Follow
             | Self::Prove
             | Self::Unlock => None,
         }

@@ -4,9 +4,11 @@
 
 mod after;
 mod before;
+mod sibling;
 
 use std::sync::Arc;
 
+pub(crate) use self::sibling::LED_WITHIN;
 use super::{
     client_address::ClientAddress,
     endpoint::{Endpoint, EndpointError},
@@ -60,6 +62,8 @@ impl From<EndpointError> for StepError {
 pub struct Steps {
     pub old: Arc<dyn Server>,
     pub new: Arc<dyn Server>,
+    /// Those of the plan's siblings that are still configured.
+    pub siblings: Vec<Arc<dyn Server>>,
     pub gates: Arc<dyn Gates>,
     pub endpoint: Arc<dyn Endpoint>,
     /// The new primary as clients reach it, where that is configured.
@@ -80,8 +84,10 @@ impl Steps {
     /// What went wrong, and whether it may have had an effect.
     pub async fn perform(&self, step: Step, state: &State) -> Result<Facts, StepError> {
         let bounds = &self.plan.bounds;
-        let moves =
-            matches!(step, Step::Endpoint | Step::EndSessions | Step::Detach | Step::Rejoin);
+        let moves = matches!(
+            step,
+            Step::Endpoint | Step::EndSessions | Step::Detach | Step::Rejoin | Step::Follow
+        );
         if moves && state.is_interrupted() {
             self.check_promoted().await?;
         }
@@ -110,6 +116,7 @@ impl Steps {
             }
             Step::Detach => self.detach().await,
             Step::Rejoin => self.rejoin().await,
+            Step::Follow => self.follow(state.is_interrupted()).await,
             Step::Prove => {
                 if state.performs(Step::Prove) > 1 {
                     // A receiver that failed to connect sleeps for a minute: it is told to try now.
@@ -171,6 +178,7 @@ impl Steps {
             | Step::Release
             | Step::Detach
             | Step::Rejoin
+            | Step::Follow
             | Step::Prove
             | Step::Unlock => Ok(Facts::default()),
         }
@@ -182,7 +190,7 @@ impl Steps {
         let release = self.gates.commands_to_release().join(" && ");
         let give_back = self.endpoint.command_to_give_back(self.old.address(), self.new.address());
         let give_back = give_back.map(|command| format!("{command} && ")).unwrap_or_default();
-        vec![
+        let mut lines = vec![
             format!("first try: {} recover", self.plan.program),
             format!(
                 "see who writes: {} ; {}",
@@ -200,7 +208,9 @@ impl Steps {
                 self.new.command_to_fence(),
                 self.old.command_to_open(),
             ),
-        ]
+        ];
+        lines.extend(self.commands_to_lead());
+        lines
     }
 
     fn barrier_of<'a>(&self, state: &'a State) -> Result<&'a GtidSet, StepError> {

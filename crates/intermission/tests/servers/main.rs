@@ -20,4 +20,5 @@ mod privilege;
 mod restart;
 mod secret;
 mod session;
+mod sibling;
 mod swapping;

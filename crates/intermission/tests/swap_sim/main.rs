@@ -23,6 +23,7 @@ mod named;
 mod oracle;
 mod random;
 mod server;
+mod sibling;
 mod stage;
 mod twice;
 mod whole;

@@ -11,6 +11,7 @@ use intermission::swap::{
     gtid::GtidSet,
     observation::{Access, Address, Blocker, Flavor, ReplicaView, ServerView, ThreadState},
     server::{Detail, Effect, Look, Server, ServerError},
+    sibling::{Repoint, Threads},
 };
 use tokio::time::{Instant, sleep};
 
@@ -158,6 +159,8 @@ impl SimServer {
             binlog_on: true,
             log_replica_updates: true,
             executed: db.executed(self.flavor),
+            applied: db.executed(self.flavor),
+            purged: db.executed(self.flavor).minus(&db.executed(self.flavor)),
             channels: self.replica_view(world).into_iter().collect(),
             prepared_xa: Vec::new(),
             denied: Vec::new(),
@@ -170,17 +173,19 @@ impl SimServer {
     fn replica_view(&self, world: &World) -> Option<ReplicaView> {
         let db = &world.servers[self.index];
         let source = &world.servers[db.link?.source];
+        let state = if db.is_stopped { ThreadState::No } else { ThreadState::Yes };
         Some(ReplicaView {
             channel: String::new(),
             source: crate::harness::address(source.id),
             source_uuid: (self.flavor == Flavor::MySql).then(|| uuid(source.id)),
             source_server_id: source.id,
-            io: ThreadState::Yes,
-            sql: ThreadState::Yes,
+            io: state.clone(),
+            sql: state,
             io_error: None,
             sql_error: None,
             lag_s: db.lag_s,
             uses_gtid: true,
+            user: "repl".to_owned(),
             delay_s: 0,
         })
     }
@@ -330,7 +335,18 @@ impl Server for SimServer {
         let (index, port) = (self.index, source.port);
         self.act("follow", move |world| {
             let source = world.servers.iter().position(|db| crate::harness::port(db.id) == port);
-            world.servers[index].follow(source.ok_or("no such server")?);
+            world.follow(index, source.ok_or("no such server")?);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn repoint(&self, to: &Repoint) -> Result<(), ServerError> {
+        let (index, port, run) = (self.index, to.source.port, to.run);
+        self.act("repoint", move |world| {
+            let source = world.servers.iter().position(|db| crate::harness::port(db.id) == port);
+            world.follow(index, source.ok_or("no such server")?);
+            world.servers[index].is_stopped = run != Threads::BOTH;
             Ok(())
         })
         .await
@@ -373,5 +389,9 @@ impl Server for SimServer {
 
     fn command_to_look(&self) -> String {
         format!("look at {}", self.name)
+    }
+
+    fn command_to_repoint(&self, _: Flavor, to: &Repoint) -> String {
+        format!("lead {} to {}", self.name, to.source)
     }
 }

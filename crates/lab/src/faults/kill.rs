@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::bench::{Bench, LEASE};
 use super::judge::End;
 
-/// Every step of a swap behind a forwarder, in order. A test of the product compares the list with its own.
+/// Every step of a swap of a pair behind a forwarder, in order. A test of the product compares the list with its own.
 pub const STEPS: [&str; 16] = [
     "lock",
     "quiet",
@@ -30,7 +30,7 @@ pub const STEPS: [&str; 16] = [
 ];
 const COMMIT: &str = "promote";
 /// Before the step's effect, after it, and after its outcome was journaled.
-const MOMENTS: [&str; 3] = ["before", "after", "recorded"];
+pub(super) const MOMENTS: [&str; 3] = ["before", "after", "recorded"];
 /// Steps after which nobody recovers until the lease has let users through by itself.
 const LEFT_ALONE: [&str; 4] = ["hold", "fence", COMMIT, "endpoint"];
 /// What a release may take beyond the lease.
