@@ -113,8 +113,9 @@ impl Config {
     /// It can only move to a device that is named, and clients are one account.
     fn check_servers_for_swap(&self) -> Result<(), Fault> {
         let (Some(cluster), Some(swap)) = (&self.cluster, &self.swap) else { return Ok(()) };
-        let [first, second] = [0, 1].map(|index| cluster.servers.get(index).map(|s| &s.account));
-        if swap.client_address.is_some() && first != second {
+        let mut accounts = cluster.servers.iter().map(|server| &server.account);
+        let first = accounts.next();
+        if swap.client_address.is_some() && accounts.any(|account| Some(account) != first) {
             let problem =
                 "is used with the first server's account, and the servers have different ones";
             let mend = "give the servers one account, or leave client_address out";

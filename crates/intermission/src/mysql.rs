@@ -8,6 +8,7 @@ pub mod grants;
 mod marker;
 mod observe;
 mod privilege;
+mod repoint;
 mod role;
 mod row;
 mod server;

@@ -21,6 +21,7 @@ pub mod role;
 pub mod run;
 pub mod server;
 pub mod settings;
+pub mod sibling;
 pub mod step;
 pub mod steps;
 pub mod summary;

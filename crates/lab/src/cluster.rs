@@ -1,4 +1,4 @@
-//! A throwaway pair: a primary and its replica over GTIDs, with the accounts and the ledger a swap needs.
+//! A throwaway cluster: a primary and its replicas over GTIDs, with the accounts and the ledger a swap needs. Usually a pair.
 
 mod account;
 mod dialect;
@@ -6,6 +6,7 @@ mod position;
 
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 use tokio::time::Instant;
@@ -24,6 +25,8 @@ const CATCH_UP_POLL: Duration = Duration::from_millis(5);
 pub struct PairOptions {
     /// The primary's and the replica's.
     pub servers: [ServerOptions; 2],
+    /// Further replicas of the primary.
+    pub siblings: Vec<ServerOptions>,
     /// Whether the replica follows by GTID (`false`: by file and position, from the start). `MySQL` needs
     /// `gtid-mode=OFF` besides to have no GTIDs at all.
     pub gtid: bool,
@@ -31,11 +34,18 @@ pub struct PairOptions {
 
 impl Default for PairOptions {
     fn default() -> Self {
-        Self { servers: [ServerOptions::new(1), ServerOptions::new(2)], gtid: true }
+        let servers = [ServerOptions::new(1), ServerOptions::new(2)];
+        Self { servers, siblings: Vec::new(), gtid: true }
     }
 }
 
 impl PairOptions {
+    /// So many further replicas of the primary.
+    #[must_use]
+    pub fn with_siblings(self, count: u32) -> Self {
+        Self { siblings: (3..3 + count).map(ServerOptions::new).collect(), ..self }
+    }
+
     /// Adds a line to the option file of both servers.
     #[must_use]
     pub fn with_both(self, line: &str) -> Self {
@@ -51,10 +61,11 @@ impl PairOptions {
     }
 }
 
-/// Two servers; server 0 starts as the primary. Dropping the pair ends both and removes their data.
+/// Two servers, and more where siblings are asked for; server 0 starts as the primary. Dropping the pair ends all and
+/// removes their data.
 #[derive(Debug)]
 pub struct Pair {
-    pub servers: [Server; 2],
+    pub servers: Vec<Server>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +85,7 @@ pub enum ClusterError {
         #[source]
         source: mysql_async::Error,
     },
-    #[error("of the two servers {writable:?} are writable: exactly one must be")]
+    #[error("of the servers {writable:?} are writable: exactly one must be")]
     NoPrimary { writable: Vec<usize> },
     #[error("the replica had not caught up with {position} after {CATCH_UP_DEADLINE:?}: {status}")]
     NotReplicated { position: String, status: String },
@@ -85,19 +96,19 @@ pub enum ClusterError {
 impl Pair {
     /// Replicating and caught up when this returns.
     pub async fn start(flavor: Flavor, options: &PairOptions) -> Result<Self, ClusterError> {
-        let [primary, replica] = &options.servers;
-        let (primary, replica) =
-            tokio::try_join!(Server::start(flavor, primary), Server::start(flavor, replica))?;
-        let pair = Self { servers: [primary, replica] };
+        let all = options.servers.iter().chain(&options.siblings);
+        let servers = try_join_all(all.map(|server| Server::start(flavor, server))).await?;
+        let pair = Self { servers };
         pair.run(0, account::set_up(flavor)).await?;
-        pair.replicate(0, 1, options.gtid).await?;
-        pair.wait_caught_up(0, 1).await?;
+        for replica in 1..pair.servers.len() {
+            pair.replicate(0, replica, options.gtid).await?;
+            pair.wait_caught_up(0, replica).await?;
+        }
         Ok(pair)
     }
 
     pub fn flavor(&self) -> Flavor {
-        let [first, _] = &self.servers;
-        first.flavor()
+        self.server(0).flavor()
     }
 
     /// Makes one server the read-only replica of the other, as §6 of the facts says.
@@ -106,10 +117,9 @@ impl Pair {
         self.run(to, follow(self.flavor(), source, gtid)).await
     }
 
-    /// `index` is 0 or 1.
+    /// Panics where there is no such server: what asks for it is a test.
     pub fn server(&self, index: usize) -> &Server {
-        let [first, second] = &self.servers;
-        if index == 0 { first } else { second }
+        self.servers.get(index).expect("a server of this cluster")
     }
 
     /// As root.
@@ -137,10 +147,13 @@ impl Pair {
         Ok(text.is_some_and(|value| value == "1"))
     }
 
-    /// Waits until the present replica has applied everything the present primary has.
+    /// Waits until every present replica has applied everything the present primary has.
     pub async fn wait_replicated(&self) -> Result<(), ClusterError> {
         let primary = self.primary_index().await?;
-        self.wait_caught_up(primary, 1 - primary).await
+        for replica in (0..self.servers.len()).filter(|index| *index != primary) {
+            self.wait_caught_up(primary, replica).await?;
+        }
+        Ok(())
     }
 
     /// Waits until server `to` has applied what server `from` has now.

@@ -16,6 +16,7 @@ mod kill;
 mod proof;
 mod refusal;
 mod request;
+mod sibling;
 mod signal;
 mod unwind;
 

@@ -1,4 +1,4 @@
-//! The judge: holds every acknowledged write against what both servers have in the end.
+//! The judge: holds every acknowledged write against what each server has in the end.
 //!
 //! An acknowledged write must be there, once, in its client's order, and the servers must agree. A write that was
 //! never acknowledged may be there or not: its client does not know either.
@@ -36,7 +36,7 @@ pub struct Entry {
 /// A defect seen on one server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Defect {
-    /// 0 or 1.
+    /// Its index in the cluster.
     pub server: usize,
     pub write: Write,
 }
@@ -45,7 +45,8 @@ pub struct Defect {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
     pub id: u64,
-    pub rows: [Option<Entry>; 2],
+    /// By server.
+    pub rows: Vec<Option<Entry>>,
 }
 
 /// What became of the writes. Empty lists are what a swap must leave.
@@ -53,7 +54,7 @@ pub struct Difference {
 pub struct Verdict {
     pub acknowledged: usize,
     /// Rows on each server.
-    pub rows: [usize; 2],
+    pub rows: Vec<usize>,
     /// Acknowledged and absent.
     pub lost: Vec<Defect>,
     /// Written again: the token, or the client's counter, is there already.
@@ -61,7 +62,7 @@ pub struct Verdict {
     /// Acknowledged, but inserted after a later write of the same client.
     pub out_of_order: Vec<Defect>,
     pub differing: Vec<Difference>,
-    /// Rows nobody got an answer for, counted on both servers together as one: allowed.
+    /// Rows nobody got an answer for, counted on all servers together as one: allowed.
     pub unknown: usize,
 }
 
@@ -80,12 +81,13 @@ impl Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [first, second] = self.rows;
+        let rows: Vec<String> = self.rows.iter().map(ToString::to_string).collect();
         write!(
             f,
-            "{} acknowledged, {first} and {second} rows: {} lost, {} duplicated, {} out of order, {} differing, \
+            "{} acknowledged, {} rows: {} lost, {} duplicated, {} out of order, {} differing, \
              {} unknown",
             self.acknowledged,
+            rows.join(" and "),
             self.lost.len(),
             self.duplicated.len(),
             self.out_of_order.len(),
@@ -95,25 +97,29 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Waits until the replica has everything, then compares. The load must have ended.
+/// Waits until every replica has everything, then compares. The load must have ended.
 pub async fn examine(pair: &Pair, acknowledged: &[Write]) -> Result<Verdict, ClusterError> {
     pair.wait_replicated().await?;
-    let (first, second) = tokio::try_join!(read_ledger(pair, 0), read_ledger(pair, 1))?;
-    Ok(compare(acknowledged, [&first, &second]))
+    let mut ledgers = Vec::new();
+    for server in 0..pair.servers.len() {
+        ledgers.push(read_ledger(pair, server).await?);
+    }
+    let ledgers: Vec<&[Entry]> = ledgers.iter().map(Vec::as_slice).collect();
+    Ok(compare(acknowledged, &ledgers))
 }
 
-/// `servers` are the two ledgers, each by rising `id`.
+/// `servers` are the ledgers, each by rising `id`.
 #[must_use]
-pub fn compare(acknowledged: &[Write], servers: [&[Entry]; 2]) -> Verdict {
+pub fn compare(acknowledged: &[Write], servers: &[&[Entry]]) -> Verdict {
     let mut verdict = Verdict {
         acknowledged: acknowledged.len(),
-        rows: servers.map(<[Entry]>::len),
+        rows: servers.iter().map(|entries| entries.len()).collect(),
         differing: differences(servers),
         ..Verdict::default()
     };
     let known: HashSet<&Write> = acknowledged.iter().collect();
     let mut unknown = HashSet::new();
-    for (server, entries) in servers.into_iter().enumerate() {
+    for (server, entries) in servers.iter().enumerate() {
         let tag = |write: &Write| Defect { server, write: write.clone() };
         let present: HashSet<&Write> = entries.iter().map(|entry| &entry.write).collect();
         let lost = acknowledged.iter().filter(|write| !present.contains(write));
@@ -155,17 +161,23 @@ fn out_of_order<'a>(entries: &'a [Entry], known: &HashSet<&Write>) -> Vec<&'a Wr
     late
 }
 
-fn differences([first, second]: [&[Entry]; 2]) -> Vec<Difference> {
-    let mut rows: BTreeMap<u64, [Option<&Entry>; 2]> = BTreeMap::new();
-    for entry in first {
-        rows.entry(entry.id).or_default()[0] = Some(entry);
+fn differences(servers: &[&[Entry]]) -> Vec<Difference> {
+    let mut rows: BTreeMap<u64, Vec<Option<&Entry>>> = BTreeMap::new();
+    for (server, entries) in servers.iter().enumerate() {
+        for entry in *entries {
+            let row = rows.entry(entry.id).or_insert_with(|| vec![None; servers.len()]);
+            if let Some(place) = row.get_mut(server) {
+                *place = Some(entry);
+            }
+        }
     }
-    for entry in second {
-        rows.entry(entry.id).or_default()[1] = Some(entry);
-    }
+    let differ = |row: &Vec<Option<&Entry>>| row.iter().any(|entry| Some(entry) != row.first());
     rows.into_iter()
-        .filter(|(_, [left, right])| left != right)
-        .map(|(id, rows)| Difference { id, rows: rows.map(Option::<&Entry>::cloned) })
+        .filter(|(_, row)| differ(row))
+        .map(|(id, row)| Difference {
+            id,
+            rows: row.into_iter().map(Option::<&Entry>::cloned).collect(),
+        })
         .collect()
 }
 

@@ -22,7 +22,7 @@ use crate::cluster::{APP, ClusterError, OPERATOR, Pair, PairOptions, REPLICATION
 use crate::load::LoadOptions;
 use crate::network::{Host, Network};
 use crate::server::port::free_port;
-use crate::server::{Flavor, Place};
+use crate::server::{Flavor, Place, Server};
 
 use configuration::{Configuration, Leads};
 pub use part::Part;
@@ -151,7 +151,7 @@ pub struct Stage {
     pub app: Part,
     /// What leads clients to the primary.
     pub endpoint: Endpoint,
-    /// The two servers.
+    /// The servers.
     pub pair: Pair,
     programs: Programs,
     entry: SocketAddr,
@@ -338,7 +338,7 @@ async fn start_gate(
             entry,
             upstream: upstream.clone(),
             warm_up,
-            servers: [pair.server(0).address(), pair.server(1).address()],
+            servers: pair.servers.iter().map(Server::address).collect(),
             database,
             leads: match endpoint {
                 Endpoint::Forwarder(part) => Leads::Forwarder {

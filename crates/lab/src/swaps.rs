@@ -9,6 +9,7 @@ use anyhow::Context;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::cluster::PairOptions;
 use crate::display::Display;
 use crate::load::percentile;
 use crate::report::{self, show_ms};
@@ -28,8 +29,11 @@ pub struct SwapsArgs {
     /// Requests per second, half of them writes.
     #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=5000))]
     pub rate: u32,
+    /// Replicas of the primary, all together. With more than one the first two servers swap, the others follow.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4))]
+    pub replicas: u32,
     /// Put the servers on hosts of their own, in network namespaces, with a floating IP between them.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "replicas")]
     pub floating_ip: bool,
     /// Load without a swap before each swap, ms.
     #[arg(long, value_name = "MS", default_value_t = 400)]
@@ -48,6 +52,8 @@ pub struct SwapsResult {
     server: String,
     version: String,
     rate: u32,
+    /// Replicas of the primary.
+    replicas: usize,
     /// Swaps that were done.
     swaps: usize,
     /// Swaps that were tried and not done; the run ends with the first.
@@ -58,7 +64,7 @@ pub struct SwapsResult {
     lost_writes: usize,
     duplicated_writes: usize,
     out_of_order: usize,
-    /// Rows the two servers did not agree on in the end.
+    /// Rows the servers did not agree on in the end.
     differing_rows: usize,
     write_pause_ms: Spread,
     /// Over the swaps, of the longest added latency in each.
@@ -100,7 +106,9 @@ pub async fn run(args: &SwapsArgs) -> anyhow::Result<bool> {
     display.now("building");
     let programs = Programs::find_or_build().await?;
     display.now(&format!("starting {}", args.server));
-    let options = StageOptions { floating_ip: args.floating_ip, ..StageOptions::new(args.server) };
+    let pair = PairOptions::default().with_siblings(args.replicas - 1);
+    let options =
+        StageOptions { pair, floating_ip: args.floating_ip, ..StageOptions::new(args.server) };
     let stage = Stage::start_with(&options, programs).await?;
     let mut load = stage.load_options();
     load.rate = args.rate;
@@ -158,6 +166,7 @@ impl SwapsResult {
             server: trial.flavor.to_string(),
             version: trial.version.clone(),
             rate: trial.options.load.rate,
+            replicas: trial.verdict.rows.len().saturating_sub(1),
             swaps: trial.swaps_done(),
             failed_swaps: trial.swaps.len() - trial.swaps_done(),
             requests: trial.recording.samples.len(),

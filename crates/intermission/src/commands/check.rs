@@ -5,13 +5,17 @@ use serde::Serialize;
 use super::parties::Assembly;
 use crate::{
     cli::{Exit, Printer},
-    config::Config,
-    swap::{plan::Planned, refusal::Refusal, run},
+    config::{Config, cluster::SERVERS_MIN},
+    swap::{
+        plan::Planned,
+        refusal::Refusal,
+        run::{self, Candidate},
+    },
 };
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The server to promote, by name, host or host:port [default: the replica]
+    /// The server to promote, by name, host or host:port; where there are several replicas and none is named, each is tried
     #[arg(long, value_name = "HOST")]
     to: Option<String>,
     /// Print one JSON object
@@ -38,7 +42,14 @@ struct Answer<'a> {
 pub(crate) async fn run(args: &Args, config: &Config, printer: &Printer) -> anyhow::Result<Exit> {
     let assembly = Assembly::of(config)?;
     let request = assembly.request(args.to.clone());
-    let planned = run::preflight(&assembly.parties, &assembly.journals, &request).await?;
+    let (parties, journals) = (&assembly.parties, &assembly.journals);
+    let several = assembly.parties.servers.len() > SERVERS_MIN && args.to.is_none();
+    let candidates =
+        if several { run::preflight_each(parties, journals, &request).await? } else { Vec::new() };
+    if !candidates.is_empty() {
+        return tell_candidates(&candidates, args, printer);
+    }
+    let planned = run::preflight(parties, journals, &request).await?;
     let (answer, said) = match &planned {
         Ok(Planned::Swap(plan)) => {
             let (old, new) = (&plan.old, &plan.new);
@@ -82,6 +93,49 @@ pub(crate) async fn run(args: &Args, config: &Config, printer: &Printer) -> anyh
         printer.data(said);
     }
     Ok(if answer.ok { Exit::Done } else { Exit::Refused })
+}
+
+#[derive(Debug, Serialize)]
+struct CandidateAnswer<'a> {
+    name: &'a str,
+    ok: bool,
+    refusals: &'a [Refusal],
+    warnings: &'a [Refusal],
+}
+
+/// Whether each of several replicas could become primary; one that could is enough.
+fn tell_candidates(
+    candidates: &[Candidate],
+    args: &Args,
+    printer: &Printer,
+) -> anyhow::Result<Exit> {
+    let answers: Vec<CandidateAnswer<'_>> = candidates
+        .iter()
+        .map(|(name, planned)| match planned {
+            Ok(Planned::Swap(plan)) => {
+                CandidateAnswer { name, ok: true, refusals: &[], warnings: &plan.warnings }
+            }
+            Ok(Planned::AlreadyPrimary(_)) => {
+                CandidateAnswer { name, ok: false, refusals: &[], warnings: &[] }
+            }
+            Err(refusals) => CandidateAnswer { name, ok: false, refusals, warnings: &[] },
+        })
+        .collect();
+    let ok = answers.iter().any(|answer| answer.ok);
+    if args.json {
+        let all = serde_json::json!({ "ok": ok, "candidates": answers });
+        printer.data(serde_json::to_string_pretty(&all)?);
+    } else {
+        for CandidateAnswer { name, ok, refusals, warnings } in &answers {
+            let verdict = if *ok { "ready to take over" } else { "cannot take over" };
+            let said = if *ok { String::new() } else { format!("\n{}", said_of(refusals)) };
+            printer.data(format_args!("{name}: {verdict}{said}"));
+            for warning in warned(warnings) {
+                printer.data(warning);
+            }
+        }
+    }
+    Ok(if ok { Exit::Done } else { Exit::Refused })
 }
 
 /// The warnings, for a person.

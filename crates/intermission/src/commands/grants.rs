@@ -5,7 +5,7 @@ use anyhow::Context;
 use crate::{
     cli::{Exit, Printer},
     config::Config,
-    mysql::grants::{Accounts, script},
+    mysql::grants::{Accounts, script, sibling_script},
     swap::observation::Flavor,
 };
 
@@ -14,6 +14,9 @@ pub(crate) struct Args {
     /// Which servers: their privileges have other names
     #[arg(value_enum)]
     server: Kind,
+    /// What the account needs on a server that only ever follows, where it has one of its own there
+    #[arg(long)]
+    sibling: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -36,7 +39,13 @@ pub(crate) fn run(args: &Args, config: &Config, printer: &Printer) -> anyhow::Re
         marker_schema: &cluster.marker_schema,
         shows_databases: cluster.servers.iter().any(|server| server.database.is_some()),
     };
-    printer.talk("run this on the primary, with the passwords filled in; replication takes it to the replica");
+    if args.sibling {
+        printer
+            .talk("run this where the account of that server is made, with the password filled in");
+        printer.data(sibling_script(flavor, accounts));
+        return Ok(Exit::Done);
+    }
+    printer.talk("run this on the primary, with the passwords filled in; replication takes it to the replicas");
     printer.data(script(flavor, accounts));
     Ok(Exit::Done)
 }

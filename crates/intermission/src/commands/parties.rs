@@ -34,6 +34,8 @@ pub(super) struct Assembly {
     pub(super) journals: PathBuf,
     /// How an operator calls this program.
     pub(super) program: String,
+    /// The account replicas log in with, as configured.
+    replication_user: String,
     pub(super) swap: Swap,
 }
 
@@ -54,6 +56,7 @@ impl Assembly {
             },
             journals: swap.journals(&config.gate),
             program: config.program(),
+            replication_user: cluster.replication.user.clone(),
             swap: swap.clone(),
         })
     }
@@ -63,6 +66,7 @@ impl Assembly {
             id: run::new_id(Timestamp::now()),
             program: self.program.clone(),
             to,
+            replication_user: self.replication_user.clone(),
             apps: self.swap.apps.clone(),
             bounds: self.swap.bounds.clone(),
             endpoint: self.parties.endpoint.bound(),
@@ -125,7 +129,7 @@ fn client_address(
     swap: &Swap,
 ) -> anyhow::Result<Option<Arc<dyn ClientAddress>>> {
     let Some(at) = &swap.client_address else { return Ok(None) };
-    // The configuration sees to it that the second server's account is the same.
+    // The configuration sees to it that all have this account.
     let first = cluster.servers.first().context("cluster.servers is empty")?;
     let name = "the clients' address".to_owned();
     let address = Address { host: at.host.clone(), port: at.port };
@@ -167,14 +171,14 @@ fn access(
     })
 }
 
-fn servers(cluster: &Cluster, swap: &Swap) -> anyhow::Result<[Arc<dyn Server>; 2]> {
-    let [first, second] = cluster.servers.as_slice() else {
-        anyhow::bail!("cluster.servers names {} servers, not two", cluster.servers.len());
+fn servers(cluster: &Cluster, swap: &Swap) -> anyhow::Result<Vec<Arc<dyn Server>>> {
+    let of = |server: &cluster::Server| -> anyhow::Result<Arc<dyn Server>> {
+        // With more than two every server has the same replication account.
+        let other = cluster.servers.iter().find(|other| other.name != server.name);
+        let other = other.context("cluster.servers names one server only")?;
+        Ok(Arc::new(MySqlServer::new(access(cluster, swap, server, other)?)))
     };
-    Ok([
-        Arc::new(MySqlServer::new(access(cluster, swap, first, second)?)),
-        Arc::new(MySqlServer::new(access(cluster, swap, second, first)?)),
-    ])
+    cluster.servers.iter().map(of).collect()
 }
 
 fn gates(config: &Config, swap: &Swap) -> anyhow::Result<AllGates> {

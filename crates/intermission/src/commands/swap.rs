@@ -22,6 +22,7 @@ use crate::{
         plan::Planned,
         record::Ending,
         run::{self, Report, RunError},
+        sibling::{self, Standing},
         step::Step,
         steps::Steps,
         summary::Summary,
@@ -39,7 +40,7 @@ pub(crate) struct Args {
     /// Say what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
-    /// The server to promote, by name, host or host:port [default: the replica]
+    /// The server to promote, by name, host or host:port; needed where there are several replicas
     #[arg(long, value_name = "HOST")]
     to: Option<String>,
 }
@@ -133,6 +134,15 @@ fn announce(steps: &Steps) -> String {
         plan.longest_attempt().saturating_sub(plan.bounds.drain)
     ));
     lines.extend(announce_readying(steps));
+    let siblings: Vec<String> = plan
+        .siblings
+        .iter()
+        .map(|sibling| format!("{} ({})", sibling.name, sibling.address))
+        .collect();
+    if !siblings.is_empty() {
+        let siblings = siblings.join(", ");
+        lines.push(format!("siblings, seen to when users are released: {siblings}"));
+    }
     lines.extend(warned(&plan.warnings));
     lines.push("should this process or this machine die:".to_owned());
     lines.extend(steps.emergency().into_iter().map(|line| format!("  {line}")));
@@ -227,6 +237,18 @@ fn told(ending: Ending, cause: Option<&str>, summary: Option<&Summary>) -> Strin
                 users.held, users.longest_ms, users.refused, users.left
             )
         }));
+        lines.extend(told_of_siblings(&summary.siblings));
     }
     lines.join("\n")
+}
+
+/// How the other replicas stand, and what mends those that do not follow.
+pub(super) fn told_of_siblings(siblings: &[sibling::Report]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for sibling::Report { name, address, standing, said, mend } in siblings {
+        let failed = if *standing == Standing::Failed { "needs a person: " } else { "" };
+        lines.push(format!("sibling {name} ({address}): {failed}{said}"));
+        lines.extend(mend.iter().map(|mend| format!("    mend: {mend}")));
+    }
+    lines
 }

@@ -1,4 +1,4 @@
-//! `[cluster]` and `[swap]`: the two servers, who logs in, and what a swap may take.
+//! `[cluster]` and `[swap]`: the servers, who logs in, and what a swap may take.
 
 mod gate;
 mod hook;
@@ -34,14 +34,16 @@ const ATTEMPTS_MAX: u32 = 10;
 const BACKOFF_MAX: Duration = Duration::from_mins(1);
 /// Users wait for each of them.
 const HOOKS_MAX: usize = 16;
-/// The servers of a cluster. Which of them is primary is seen, never configured.
-const SERVERS: usize = 2;
+/// The fewest servers of a cluster: a primary and its replica. Which of them is primary is seen, never configured.
+pub const SERVERS_MIN: usize = 2;
+/// The most: a primary and four replicas.
+pub const SERVERS_MAX: usize = 5;
 /// Linux: IFNAMSIZ without its final zero.
 const DEVICE_LENGTH_MAX: usize = 15;
 /// MySQL manual, "Identifier Length Limits".
 const SCHEMA_LENGTH_MAX: usize = 64;
 
-/// The two servers and the accounts used on them.
+/// The servers and the accounts used on them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cluster {
@@ -204,21 +206,28 @@ impl Cluster {
     }
 
     pub(super) fn check(&self) -> Result<(), Fault> {
-        let [first, second] = self.servers.as_slice() else {
-            let problem = format!("names {} servers", self.servers.len());
-            return Err(Fault::new("cluster.servers", problem, format!("name exactly {SERVERS}")));
-        };
-        for (key, server) in [("cluster.servers[0]", first), ("cluster.servers[1]", second)] {
+        let count = self.servers.len();
+        if !(SERVERS_MIN..=SERVERS_MAX).contains(&count) {
+            let mend = format!("name {SERVERS_MIN} to {SERVERS_MAX}");
+            return Err(Fault::new("cluster.servers", format!("names {count} servers"), mend));
+        }
+        for (index, server) in self.servers.iter().enumerate() {
+            let key = format!("cluster.servers[{index}]");
             if server.name.is_empty() || server.host.is_empty() || server.port == 0 {
                 let problem = "has an empty name or host, or port 0";
                 return Err(Fault::new(key, problem, "give it a name, a host and a port"));
             }
-        }
-        if first.name == second.name || first.address() == second.address() {
-            let problem = format!("{} is there twice", first.name);
-            return Err(Fault::new("cluster.servers", problem, "name two different servers"));
-        }
-        for (index, server) in self.servers.iter().enumerate() {
+            let mut before = self.servers.iter().take(index);
+            if before.any(|o| o.name == server.name || o.address() == server.address()) {
+                let problem = format!("{} is there twice", server.name);
+                return Err(Fault::new("cluster.servers", problem, "name different servers"));
+            }
+            if count > SERVERS_MIN && server.replication.is_some() {
+                let problem =
+                    "is only for a cluster of two: replication carries accounts to all servers";
+                let mend = "leave it out and write cluster.replication";
+                return Err(Fault::new(format!("{key}.replication"), problem, mend));
+            }
             if let Some(device) = &server.device {
                 check_device(&format!("cluster.servers[{index}].device"), device)?;
             }

@@ -26,16 +26,17 @@ pub(super) fn flavor_of(version: &str) -> Flavor {
 
 impl Dialect {
     /// One row: server id, uuid, read_only, super_read_only, GTIDs on, binary log on, replica updates logged,
-    /// executed set.
+    /// executed set, applied set, purged set.
     pub(super) const fn identity(self) -> &'static str {
         match self.0 {
             Flavor::MariaDb => {
                 "SELECT @@server_id, NULL, @@global.read_only, 0, 1, @@global.log_bin, \
-                 @@global.log_slave_updates, @@global.gtid_binlog_state"
+                 @@global.log_slave_updates, @@global.gtid_binlog_state, @@global.gtid_current_pos, NULL"
             }
             Flavor::MySql => {
                 "SELECT @@server_id, @@server_uuid, @@global.read_only, @@global.super_read_only, \
-                 @@global.gtid_mode = 'ON', @@global.log_bin, @@global.log_replica_updates, @@global.gtid_executed"
+                 @@global.gtid_mode = 'ON', @@global.log_bin, @@global.log_replica_updates, @@global.gtid_executed, \
+                 @@global.gtid_executed, @@global.gtid_purged"
             }
         }
     }

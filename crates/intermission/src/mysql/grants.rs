@@ -24,7 +24,30 @@ pub struct Accounts<'a> {
     pub shows_databases: bool,
 }
 
-/// The script for the primary; replication takes it to the replica.
+/// The least on a server that is only ever led to another source.
+const MARIADB_SIBLING: &str = "REPLICATION SLAVE ADMIN, SLAVE MONITOR";
+const MYSQL_SIBLING: &str = "REPLICATION_SLAVE_ADMIN, REPLICATION CLIENT";
+
+/// The script for an account that is used on siblings only.
+#[must_use]
+pub fn sibling_script(flavor: Flavor, accounts: Accounts<'_>) -> String {
+    let operator = identifier(accounts.operator);
+    let global = match flavor {
+        Flavor::MariaDb => MARIADB_SIBLING,
+        Flavor::MySql => MYSQL_SIBLING,
+    };
+    let mut lines = vec![
+        format!("CREATE USER {operator}@'%' IDENTIFIED BY '{PASSWORD}';"),
+        format!("GRANT {global} ON *.* TO {operator}@'%';"),
+        format!("GRANT SELECT ON {}.* TO {operator}@'%';", accounts.marker_schema),
+    ];
+    if flavor == Flavor::MySql {
+        lines.push(format!("GRANT SELECT ON performance_schema.* TO {operator}@'%';"));
+    }
+    lines.join("\n")
+}
+
+/// The script for the primary; replication takes it to the replicas.
 #[must_use]
 pub fn script(flavor: Flavor, accounts: Accounts<'_>) -> String {
     let Accounts { operator, replication, marker_schema, shows_databases } = accounts;
@@ -64,8 +87,9 @@ mod tests {
             shows_databases: false,
         };
         for flavor in [Flavor::MariaDb, Flavor::MySql] {
-            let script = script(flavor, accounts);
-            assert!(manual.contains(&script), "docs/PRIVILEGES.md lacks:\n{script}");
+            for script in [script(flavor, accounts), sibling_script(flavor, accounts)] {
+                assert!(manual.contains(&script), "docs/PRIVILEGES.md lacks:\n{script}");
+            }
         }
         let odd = Accounts { operator: "o`p", shows_databases: true, ..accounts };
         let script = script(Flavor::MySql, odd);

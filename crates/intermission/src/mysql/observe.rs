@@ -51,6 +51,8 @@ impl MySqlServer {
             binlog_on: is_on(row.at(5)),
             log_replica_updates: is_on(row.at(6)),
             executed: self.parse_set(dialect, doing, row.at(7).unwrap_or_default())?,
+            applied: self.parse_set(dialect, doing, row.at(8).unwrap_or_default())?,
+            purged: self.parse_set(dialect, doing, row.at(9).unwrap_or_default())?,
             channels: Vec::new(),
             prepared_xa: Vec::new(),
             denied: Vec::new(),
@@ -65,6 +67,9 @@ impl MySqlServer {
             // The probes name the missing privilege.
             Err(failure) if failure.code.is_some_and(|code| DENIALS.contains(&code)) => {}
             Err(failure) => return Err(failure.into()),
+        }
+        if dialect.0 == Flavor::MariaDb && view.binlog_on {
+            view.purged = self.read_purged(dialect).await?;
         }
         if detail == Detail::Preflight {
             self.add_preflight(dialect, &mut view).await?;
@@ -94,6 +99,22 @@ impl MySqlServer {
             view.blockers = blockers;
         }
         Ok(())
+    }
+
+    /// MariaDB: the position its oldest binary log begins at. Nothing where it may not be listed, or was purged meanwhile.
+    async fn read_purged(&self, dialect: Dialect) -> Result<GtidSet, ServerError> {
+        let doing = "read where its binary logs begin";
+        let oldest = match self.control.rows(doing, "SHOW BINARY LOGS").await {
+            Ok(rows) => rows.first().and_then(|row| row.text(&["Log_name"])).unwrap_or_default(),
+            Err(failure) if failure.code.is_some_and(|code| DENIALS.contains(&code)) => {
+                String::new()
+            }
+            Err(failure) => return Err(failure.into()),
+        };
+        // An event of a binary log begins at byte 4 at the earliest.
+        self.read_set(doing, &format!("SELECT BINLOG_GTID_POS({}, 4)", literal(&oldest)))
+            .await
+            .or_else(|_| self.parse_set(dialect, doing, ""))
     }
 
     pub(super) async fn read_access(&self) -> Result<Access, ServerError> {
@@ -359,6 +380,7 @@ fn channel_of(row: &StatusRow) -> ReplicaView {
         sql_error: row.text(&["Last_SQL_Error"]).map(|error| without_statement(&error)),
         lag_s: row.number(&["Seconds_Behind_Source", "Seconds_Behind_Master"]),
         uses_gtid,
+        user: row.text(&["Source_User", "Master_User"]).unwrap_or_default(),
         delay_s: row.number(&["SQL_Delay"]).unwrap_or(0),
     }
 }

@@ -21,13 +21,14 @@ use crate::{
         observation::{self, Address, Blocker, Flavor, ReplicaView, ServerView},
         role::{Event, SemiSync},
         server::{Detail, Look, Server, ServerError},
+        sibling::Repoint,
     },
 };
 
 /// What an answer may take beyond the bound the server itself was told.
 const ANSWER_SLACK: Duration = Duration::from_millis(500);
 /// How long STOP, RESET and CHANGE of replication may take: on MySQL up to 212 ms were measured idle (MYSQL.md §5).
-const REPLICATION_BOUND: Duration = Duration::from_secs(20);
+pub(super) const REPLICATION_BOUND: Duration = Duration::from_secs(20);
 
 /// How a server is reached.
 #[derive(Debug, Clone)]
@@ -107,7 +108,7 @@ impl MySqlServer {
         Ok(())
     }
 
-    fn client(&self, sql: &str) -> String {
+    pub(super) fn client(&self, sql: &str) -> String {
         let Address { host, port } = &self.login.address;
         format!("mysql -h {host} -P {port} -u {} -p -e \"{sql}\"", self.login.account.user)
     }
@@ -246,6 +247,10 @@ impl Server for MySqlServer {
         Ok(())
     }
 
+    async fn repoint(&self, to: &Repoint) -> Result<(), ServerError> {
+        self.lead_channel(to).await
+    }
+
     async fn persist_read_only(&self, read_only: bool) -> Result<bool, ServerError> {
         let statements = self.dialect().await?.persist(read_only);
         for sql in statements {
@@ -292,5 +297,9 @@ impl Server for MySqlServer {
 
     fn command_to_look(&self) -> String {
         self.client(self.known_dialect().show_status())
+    }
+
+    fn command_to_repoint(&self, flavor: Flavor, to: &Repoint) -> String {
+        self.client(&super::repoint::statements(flavor, to, None).join("; "))
     }
 }

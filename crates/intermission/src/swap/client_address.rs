@@ -3,11 +3,12 @@
 use std::fmt;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use super::{observation::Address, server::ServerError};
 
 /// Who answers behind an address.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// MySQL only.
     pub uuid: Option<String>,

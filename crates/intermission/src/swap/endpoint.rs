@@ -25,8 +25,8 @@ pub trait Endpoint: Send + Sync + fmt::Debug {
     /// How long any of the following may take.
     fn bound(&self) -> Duration;
 
-    /// Does what can be done before users wait, and moves nobody.
-    async fn prepare(&self) -> Result<(), EndpointError>;
+    /// Does what can be done before users wait, and moves nobody. Other servers than these two are not needed.
+    async fn prepare(&self, old: &Address, new: &Address) -> Result<(), EndpointError>;
 
     /// How long it may take to take something away from the old primary before its fence, and as long to give it back;
     /// none where there is nothing to take away.
@@ -100,9 +100,9 @@ impl Endpoint for Endpoints {
         self.0.iter().map(|endpoint| endpoint.bound()).sum()
     }
 
-    async fn prepare(&self) -> Result<(), EndpointError> {
+    async fn prepare(&self, old: &Address, new: &Address) -> Result<(), EndpointError> {
         for endpoint in &self.0 {
-            endpoint.prepare().await?;
+            endpoint.prepare(old, new).await?;
         }
         Ok(())
     }

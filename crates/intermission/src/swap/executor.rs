@@ -13,7 +13,7 @@ use super::{
     record::{Action, Ending, Entry, Facts, Outcome, Record},
     server::{Effect, Server},
     step::Step,
-    steps::{StepError, Steps},
+    steps::{LED_WITHIN, StepError, Steps},
 };
 
 /// How long a write to the journal may take before the journal counts as lost.
@@ -246,6 +246,10 @@ impl<L: Log> Executor<L> {
                 let events =
                     u32::try_from(self.steps.plan.handover.events.len()).unwrap_or(u32::MAX);
                 bounds.connect + bounds.statement.saturating_mul(events.saturating_add(2))
+            }
+            Step::Follow => {
+                // The marker, two tries to give a lock back, and the last questions.
+                LED_WITHIN + bounds.prove + (bounds.statement + bounds.connect) * 6
             }
             Step::Prove | Step::Settings => bounds.prove,
             Step::Lock

@@ -114,6 +114,20 @@ impl GtidSet {
         }
     }
 
+    /// What of `self`, a position that binary logs begin at, a replica that has applied `applied` has not reached. MariaDB's
+    /// positions are compared by domain and number, as the servers do it: another server may have written what follows.
+    #[must_use]
+    pub fn beyond(&self, applied: &Self) -> Self {
+        let (Self::MariaDb(begin), Self::MariaDb(reached)) = (self, applied) else {
+            return self.minus(applied);
+        };
+        let is_reached = |domain: u32, sequence: u64| {
+            reached.iter().any(|((in_domain, _), last)| *in_domain == domain && *last >= sequence)
+        };
+        let missing = begin.iter().filter(|((domain, _), last)| !is_reached(*domain, **last));
+        Self::MariaDb(missing.map(|(key, last)| (*key, *last)).collect())
+    }
+
     /// Whether every transaction of `other` is in `self`.
     #[must_use]
     pub fn contains(&self, other: &Self) -> bool {
@@ -298,6 +312,16 @@ mod tests {
         assert!(!mariadb("0-1-5").contains(&mariadb("0-99-1")));
         assert!(mariadb("0-1-5,0-2-9").contains(&mariadb("0-2-9")));
         assert_eq!(mariadb("0-1-5,1-2-3").minus(&mariadb("0-1-5,1-2-2")).to_string(), "1-2-3");
+    }
+
+    #[test]
+    fn a_position_is_reached_by_whichever_server_wrote_last() {
+        assert!(mariadb("0-1-50").beyond(&mariadb("0-2-80")).is_empty());
+        assert_eq!(mariadb("0-1-50,1-1-3").beyond(&mariadb("0-2-80")).to_string(), "1-1-3");
+        assert_eq!(mariadb("0-1-50").beyond(&mariadb("0-1-49")).to_string(), "0-1-50");
+        let purged = mysql(&format!("{A}:1-5"));
+        assert_eq!(purged.beyond(&mysql(&format!("{A}:1-3"))).to_string(), format!("{A}:4-5"));
+        assert!(purged.beyond(&mysql(&format!("{A}:1-9"))).is_empty());
     }
 
     #[test]

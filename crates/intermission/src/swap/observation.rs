@@ -103,6 +103,8 @@ pub struct ReplicaView {
     /// Seconds; `None` is the server's NULL, which is not zero.
     pub lag_s: Option<u64>,
     pub uses_gtid: bool,
+    /// The account it logs in to its source with.
+    pub user: String,
     /// Seconds it is told to stay behind.
     pub delay_s: u64,
 }
@@ -179,6 +181,12 @@ pub struct ServerView {
     pub log_replica_updates: bool,
     /// MySQL: `gtid_executed`; MariaDB: `gtid_binlog_state`.
     pub executed: GtidSet,
+    /// What it has applied as a replica: from here it goes on at another source. MySQL: `gtid_executed`; MariaDB:
+    /// `gtid_current_pos`.
+    pub applied: GtidSet,
+    /// What its binary logs no longer have. MySQL: `gtid_purged`; MariaDB: the position its oldest one begins at. Nothing
+    /// where it may not be seen.
+    pub purged: GtidSet,
     pub channels: Vec<ReplicaView>,
     /// Identifiers of prepared XA transactions.
     pub prepared_xa: Vec<String>,
@@ -194,6 +202,11 @@ pub struct ServerView {
 }
 
 impl ServerView {
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        Identity { uuid: self.uuid.clone(), server_id: self.server_id }
+    }
+
     /// Whether its replication could not be read, for want of the privilege.
     #[must_use]
     pub fn hides_replication(&self) -> bool {
@@ -213,7 +226,8 @@ pub struct Seen {
 /// Everything a plan is made of.
 #[derive(Debug, Clone)]
 pub struct Observation {
-    pub servers: [Seen; 2],
+    /// All that are configured, two or more.
+    pub servers: Vec<Seen>,
     /// What the gates and the endpoint have against a swap now.
     pub surroundings: Vec<Refusal>,
     pub floating_ip: Option<FloatingIpView>,

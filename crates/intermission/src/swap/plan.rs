@@ -1,23 +1,30 @@
 //! Observation and configuration in, a plan or every refusal out. Pure: no I/O, no clock.
 
 mod check;
+mod choice;
 mod floating_ip;
 mod role;
+mod sibling;
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use self::check::{
-    check_client_address, check_clients_way, check_lease, check_pair, check_reachable,
-    check_replication, check_server, warn_of_max_wait,
+use self::{
+    check::{
+        check_client_address, check_clients_way, check_lease, check_pair, check_replication,
+        check_server, unreachable, warn_of_max_wait,
+    },
+    choice::{Choice, NoChoice, choose},
 };
 use super::{
+    client_address::Identity,
     gates::WarmUp,
     observation::{Access, Address, Flavor, Observation, Seen, ServerView},
     refusal::{Code, Refusal},
     role::Handover,
     settings::Bounds,
+    sibling::Sibling,
     step::Step,
 };
 
@@ -28,6 +35,8 @@ pub struct Party {
     pub address: Address,
     /// The switches as they were before the swap.
     pub recorded: Access,
+    /// How a replica's status names it.
+    pub identity: Identity,
 }
 
 /// What will be done. Nothing is chosen after this.
@@ -39,6 +48,8 @@ pub struct Plan {
     pub flavor: Flavor,
     pub old: Party,
     pub new: Party,
+    /// The other replicas of the cluster, each to be led to the new primary.
+    pub siblings: Vec<Sibling>,
     pub apps: Vec<String>,
     pub bounds: Bounds,
     /// How long the endpoint may take.
@@ -74,6 +85,7 @@ impl Plan {
             Step::Settings => self.handover.needs_settings(),
             Step::BeforeRelease => self.before_release.is_some(),
             Step::WarmUp => self.warm_up.is_some(),
+            Step::Follow => !self.siblings.is_empty(),
             Step::Lock
             | Step::Quiet
             | Step::Hold
@@ -116,8 +128,10 @@ pub struct Request {
     pub id: String,
     /// As [`Plan::program`].
     pub program: String,
-    /// The server to promote, by name, host or `host:port`; the replica when absent.
+    /// The server to promote, by name, host or `host:port`. It has to be named where there are several replicas.
     pub to: Option<String>,
+    /// The account that replicas log in to their source with, as configured.
+    pub replication_user: String,
     pub apps: Vec<String>,
     pub bounds: Bounds,
     pub endpoint: Duration,
@@ -142,15 +156,28 @@ pub enum Planned {
 /// # Errors
 /// Every refusal there is, not only the first.
 pub fn plan(observation: &Observation, request: &Request) -> Result<Planned, Vec<Refusal>> {
-    let mut refusals = check_reachable(observation);
+    let choice = match choose(observation, request) {
+        Ok(choice) => choice,
+        Err(NoChoice::Planned(planned)) => return Ok(planned),
+        Err(NoChoice::Refused(mut refusals)) => {
+            refusals.extend(observation.surroundings.iter().cloned());
+            refusals.extend(check_lease(observation, request));
+            return Err(refusals);
+        }
+    };
+    let floating_ip = observation.floating_ip.as_ref().map(|view| floating_ip::Look {
+        view,
+        siblings: choice.siblings.iter().map(|seen| seen.name.as_str()).collect(),
+    });
+    let mut refusals: Vec<Refusal> = choice.pair.iter().copied().filter_map(unreachable).collect();
     refusals.extend(observation.surroundings.iter().cloned());
     refusals.extend(check_lease(observation, request));
     refusals.extend(check_client_address(observation));
-    refusals.extend(observation.floating_ip.iter().flat_map(floating_ip::check_hosts));
-    let [first, second] = &observation.servers;
+    refusals.extend(floating_ip.iter().flat_map(floating_ip::Look::check_hosts));
+    let Choice { pair: [first, second], .. } = choice;
     let (Ok(first_view), Ok(second_view)) = (&first.view, &second.view) else {
         // What the other one tells of itself is worth knowing at once.
-        for seen in &observation.servers {
+        for seen in choice.pair {
             if let Ok(view) = &seen.view {
                 refusals.extend(check_server(Side { seen, view }));
             }
@@ -174,13 +201,15 @@ pub fn plan(observation: &Observation, request: &Request) -> Result<Planned, Vec
     refusals.extend(check_replication(old, new, &request.bounds));
     refusals.extend(role::check_role(old, new));
     refusals.extend(check_clients_way(old, observation));
-    let floating_ip = observation.floating_ip.as_ref();
-    refusals.extend(floating_ip.and_then(|view| floating_ip::check_place(old, view)));
+    refusals.extend(floating_ip.iter().filter_map(|look| look.check_place(old)));
+    let looked = sibling::look(&choice, (old, new), &request.bounds, &request.replication_user);
+    refusals.extend(looked.refusals);
     if !refusals.is_empty() {
         return Err(refusals);
     }
     let mut warnings = role::warn(old, new);
-    warnings.extend(floating_ip.and_then(floating_ip::warn));
+    warnings.extend(floating_ip.iter().flat_map(floating_ip::Look::warn));
+    warnings.extend(looked.warnings);
     warnings.extend(warn_of_max_wait(observation, request));
     Ok(Planned::Swap(Box::new(Plan {
         id: request.id.clone(),
@@ -188,6 +217,7 @@ pub fn plan(observation: &Observation, request: &Request) -> Result<Planned, Vec
         flavor: old.view.flavor,
         old: old.party(),
         new: new.party(),
+        siblings: looked.siblings,
         apps: request.apps.clone(),
         bounds: request.bounds.clone(),
         endpoint: request.endpoint,
@@ -198,6 +228,12 @@ pub fn plan(observation: &Observation, request: &Request) -> Result<Planned, Vec
         handover: role::handover(old, new),
         warnings,
     })))
+}
+
+/// Who could be asked to take over, where that has to be said: all but the primary of a cluster of more than two.
+#[must_use]
+pub fn candidates(observation: &Observation) -> Vec<String> {
+    choice::candidates(observation)
 }
 
 /// A server that answered.
@@ -217,6 +253,7 @@ impl Side<'_> {
             name: self.seen.name.clone(),
             address: self.seen.address.clone(),
             recorded: self.view.access,
+            identity: self.view.identity(),
         }
     }
 
@@ -302,6 +339,14 @@ pub(crate) fn example() -> Plan {
         name: name.to_owned(),
         address: Address { host: "127.0.0.1".to_owned(), port },
         recorded,
+        identity: Identity { uuid: None, server_id: u32::from(port) },
+    };
+    let sibling = Sibling {
+        name: "db3".to_owned(),
+        address: Address { host: "127.0.0.1".to_owned(), port: 3 },
+        identity: None,
+        channel: String::new(),
+        ran: super::sibling::Threads::BOTH,
     };
     Plan {
         id: "test".to_owned(),
@@ -309,6 +354,7 @@ pub(crate) fn example() -> Plan {
         flavor: Flavor::MySql,
         old: party("db1", 1, Access::WRITABLE),
         new: party("db2", 2, Access { read_only: true, super_read_only: true }),
+        siblings: vec![sibling],
         apps: vec!["shop".to_owned()],
         bounds: Bounds::default(),
         endpoint: Duration::from_secs(1),

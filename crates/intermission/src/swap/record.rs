@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{gates::Users, gtid::GtidSet, plan::Plan, server::Effect, step::Step};
+use super::{gates::Users, gtid::GtidSet, plan::Plan, server::Effect, sibling::Report, step::Step};
 
 /// The version of the journal's format. A journal of another version is refused.
 pub const VERSION: u32 = 3;
@@ -80,23 +80,26 @@ pub struct Facts {
     pub barrier: Option<GtidSet>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// What became of each sibling.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub siblings: Vec<Report>,
 }
 
 impl Facts {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.barrier.is_none() && self.note.is_none()
+        self.barrier.is_none() && self.note.is_none() && self.siblings.is_empty()
     }
 
     /// A note, unless there is nothing to say.
     #[must_use]
     pub fn said(said: String) -> Self {
-        Self { barrier: None, note: (!said.is_empty()).then_some(said) }
+        Self { note: (!said.is_empty()).then_some(said), ..Self::default() }
     }
 
     #[must_use]
     pub fn note(note: impl Into<String>) -> Self {
-        Self { barrier: None, note: Some(note.into()) }
+        Self { note: Some(note.into()), ..Self::default() }
     }
 }
 

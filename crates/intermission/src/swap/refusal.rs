@@ -58,6 +58,9 @@ pub enum Code {
     UnfinishedSwap,
     GateToken,
     GateCertificate,
+    TargetNeeded,
+    BinlogsPurged,
+    SiblingLogin,
 }
 
 impl Code {

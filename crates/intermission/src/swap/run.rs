@@ -2,6 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -13,8 +14,8 @@ use super::{
     hook::Hooks,
     journal::{self, JournalError, JournalLock},
     machine::{MachineError, State},
-    observation::{ClientAddressView, Observation, Seen},
-    plan::{Party, Plan, Planned, Request, plan},
+    observation::{Address, ClientAddressView, Observation, Seen},
+    plan::{Plan, Planned, Request, candidates, plan},
     record::{Ending, Entry},
     refusal::{Code, Refusal},
     server::{Detail, Server},
@@ -25,7 +26,8 @@ use super::{
 /// The cluster and what stands before it, as configured.
 #[derive(Debug, Clone)]
 pub struct Parties {
-    pub servers: [Arc<dyn Server>; 2],
+    /// Two or more.
+    pub servers: Vec<Arc<dyn Server>>,
     pub gates: Arc<dyn Gates>,
     pub endpoint: Arc<dyn Endpoint>,
     /// What is done before users are released.
@@ -83,15 +85,14 @@ pub enum RunError {
     OtherCluster { id: String, planned: String },
 }
 
-/// Reads both servers at the same time, and what the gates and the hook have against a swap.
+/// Reads all servers at the same time, and what the gates and the hook have against a swap.
 ///
 /// The replica's position is read before the primary's, so that a transaction committed in between cannot look
 /// errant: hence the second reading of whichever has no source.
 pub async fn observe(parties: &Parties) -> Observation {
-    let [first, second] = &parties.servers;
-    let (mut first_seen, mut second_seen, (mut surroundings, gates), endpoint) = tokio::join!(
-        see(first.as_ref()),
-        see(second.as_ref()),
+    let looks = parties.servers.iter().map(|server| see(server.as_ref()));
+    let (mut servers, (mut surroundings, gates), endpoint) = tokio::join!(
+        join_all(looks),
         see_gates(parties.gates.as_ref()),
         parties.endpoint.observe(),
     );
@@ -102,7 +103,7 @@ pub async fn observe(parties: &Parties) -> Observation {
             identity: client_address.identify().await.map_err(|error| error.reason),
         }),
     };
-    for (server, seen) in [(first, &mut first_seen), (second, &mut second_seen)] {
+    for (server, seen) in parties.servers.iter().zip(&mut servers) {
         if let Ok(view) = &mut seen.view
             && view.channels.is_empty()
         {
@@ -115,7 +116,6 @@ pub async fn observe(parties: &Parties) -> Observation {
     surroundings.extend(endpoint.refusals);
     surroundings.extend(parties.hooks.refusals());
     let floating_ip = endpoint.floating_ip;
-    let servers = [first_seen, second_seen];
     Observation { servers, surroundings, floating_ip, gates, client_address }
 }
 
@@ -186,6 +186,30 @@ pub async fn preflight(
         return Ok(Err(vec![refusal]));
     }
     Ok(plan(&observe(parties).await, request))
+}
+
+/// What came of planning with one server as the new primary.
+pub type Candidate = (String, Result<Planned, Vec<Refusal>>);
+
+/// As [`preflight`] on one observation for each server that could be asked to take over, where that has to be said; empty
+/// where it has not, or where there is no telling who is primary.
+///
+/// # Errors
+/// [`RunError`] when the journals cannot be read.
+pub async fn preflight_each(
+    parties: &Parties,
+    dir: &Path,
+    request: &Request,
+) -> Result<Vec<Candidate>, RunError> {
+    if request.to.is_some() || refuse_unfinished(dir, request)?.is_some() {
+        return Ok(Vec::new());
+    }
+    let observation = observe(parties).await;
+    let planned = candidates(&observation).into_iter().map(|name| {
+        let to = Request { to: Some(name.clone()), ..request.clone() };
+        (name, plan(&observation, &to))
+    });
+    Ok(planned.collect())
 }
 
 fn refuse_unfinished(dir: &Path, request: &Request) -> Result<Option<Refusal>, RunError> {
@@ -285,19 +309,17 @@ async fn resume(
     Ok(Report::of(id, ending, &state))
 }
 
-/// The steps of a plan, if its two servers are the configured ones.
+/// The steps of a plan, if its old and new primary are configured. A sibling that is not any more is told of by its step.
 #[must_use]
 pub fn steps_of(parties: &Parties, plan: Plan) -> Option<Steps> {
-    let find = |party: &Party| {
-        parties
-            .servers
-            .iter()
-            .find(|server| server.name() == party.name && *server.address() == party.address)
-            .cloned()
+    let find = |name: &str, address: &Address| {
+        let mut servers = parties.servers.iter();
+        servers.find(|server| server.name() == name && server.address() == address).cloned()
     };
     Some(Steps {
-        old: find(&plan.old)?,
-        new: find(&plan.new)?,
+        old: find(&plan.old.name, &plan.old.address)?,
+        new: find(&plan.new.name, &plan.new.address)?,
+        siblings: plan.siblings.iter().filter_map(|s| find(&s.name, &s.address)).collect(),
         gates: Arc::clone(&parties.gates),
         endpoint: Arc::clone(&parties.endpoint),
         hooks: Arc::clone(&parties.hooks),

@@ -8,6 +8,7 @@ use super::{
     gtid::GtidSet,
     observation::{Access, Address, Blocker, Flavor, ReplicaView, ServerView},
     role::{Event, SemiSync},
+    sibling::Repoint,
 };
 
 /// What is known about the effect of a request that failed.
@@ -95,6 +96,9 @@ pub trait Server: Send + Sync + fmt::Debug {
     async fn detach(&self) -> Result<(), ServerError>;
     /// Makes it a replica of `source` by GTID, unless it is one already.
     async fn follow(&self, source: &Address) -> Result<(), ServerError>;
+    /// Leads a channel of its to another source and keeps everything else about it: login, filters, delay. Done already, it
+    /// only starts what is to run.
+    async fn repoint(&self, to: &Repoint) -> Result<(), ServerError>;
     /// Sees to it that a restart leaves it read-only, or that it comes up as its option file says. False where the server
     /// cannot be told.
     async fn persist_read_only(&self, read_only: bool) -> Result<bool, ServerError>;
@@ -119,6 +123,9 @@ pub trait Server: Send + Sync + fmt::Debug {
     fn command_to_fence(&self) -> String;
     /// The command an operator types to see this server's replication.
     fn command_to_look(&self) -> String;
+    /// The command an operator types for what [`Server::repoint`] does; `flavor` is the cluster's, as this server may
+    /// never have answered.
+    fn command_to_repoint(&self, flavor: Flavor, to: &Repoint) -> String;
 }
 
 /// `information_schema.innodb_trx` is refilled when it was last read more than 100 ms ago (MYSQL.md §3: reads every

@@ -46,6 +46,8 @@ pub enum Step {
     Detach,
     /// The old primary becomes a replica.
     Rejoin,
+    /// The other replicas follow the new primary.
+    Follow,
     /// A marker row arrives on the old primary; read and write states are right.
     Prove,
     /// Each server has the settings of its new role.
@@ -56,7 +58,7 @@ pub enum Step {
 
 impl Step {
     /// Every step, in order.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Lock,
         Self::Quiet,
         Self::Ready,
@@ -76,6 +78,7 @@ impl Step {
         Self::Events,
         Self::Detach,
         Self::Rejoin,
+        Self::Follow,
         Self::Prove,
         Self::Settings,
         Self::Unlock,
@@ -116,6 +119,7 @@ impl Step {
             | Self::Events
             | Self::Detach
             | Self::Rejoin
+            | Self::Follow
             | Self::Prove
             | Self::Settings
             | Self::Unlock => &[],
@@ -167,6 +171,7 @@ impl Step {
             | Self::Release
             | Self::Events
             | Self::Detach
+            | Self::Follow
             | Self::Unlock => None,
         }
     }
@@ -194,6 +199,7 @@ impl Step {
             Self::Events => "events",
             Self::Detach => "detach",
             Self::Rejoin => "rejoin",
+            Self::Follow => "follow",
             Self::Prove => "prove",
             Self::Settings => "settings",
             Self::Unlock => "unlock",
@@ -225,6 +231,7 @@ impl Step {
             Self::Events => "run the old primary's events on the new one, and only there",
             Self::Detach => "stop and forget replication on the new primary",
             Self::Rejoin => "make the old primary a replica of the new one",
+            Self::Follow => "lead the siblings to the new primary, all at once",
             Self::Prove => "write a marker on the new primary and see it arrive on the old one",
             Self::Settings => {
                 "give each server the semi-sync and scheduler settings of its new role"
@@ -276,6 +283,9 @@ impl Step {
             Self::Rejoin => {
                 "its transactions are all known to the new primary; it follows that one by GTID"
             }
+            Self::Follow => {
+                "a row written on the new primary is read on each; one it does not arrive on is listed with its mend"
+            }
             Self::Prove => {
                 "a row written on the new primary is read on the old one; one is writable, one is not"
             }
@@ -313,6 +323,7 @@ impl Step {
             | Self::Events
             | Self::Detach
             | Self::Rejoin
+            | Self::Follow
             | Self::Prove
             | Self::Settings
             | Self::Unlock => None,

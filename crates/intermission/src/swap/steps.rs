@@ -4,9 +4,11 @@
 
 mod after;
 mod before;
+mod sibling;
 
 use std::sync::Arc;
 
+pub(crate) use self::sibling::LED_WITHIN;
 use super::{
     client_address::ClientAddress,
     endpoint::{Endpoint, EndpointError},
@@ -67,6 +69,8 @@ impl From<EndpointError> for StepError {
 pub struct Steps {
     pub old: Arc<dyn Server>,
     pub new: Arc<dyn Server>,
+    /// Those of the plan's siblings that are still configured.
+    pub siblings: Vec<Arc<dyn Server>>,
     pub gates: Arc<dyn Gates>,
     pub endpoint: Arc<dyn Endpoint>,
     pub hooks: Arc<dyn Hooks>,
@@ -88,6 +92,10 @@ impl Steps {
     /// What went wrong, and whether it may have had an effect.
     pub async fn perform(&self, step: Step, state: &State) -> Result<Facts, StepError> {
         self.check_promoted(step, state).await?;
+        self.carry_out(step, state).await
+    }
+
+    async fn carry_out(&self, step: Step, state: &State) -> Result<Facts, StepError> {
         match step {
             Step::Lock => self.lock().await,
             Step::Quiet => self.quiet().await,
@@ -108,6 +116,7 @@ impl Steps {
             Step::Events => self.events().await,
             Step::Detach => self.detach().await,
             Step::Rejoin => self.rejoin().await,
+            Step::Follow => self.follow(state.is_interrupted()).await,
             Step::Prove => self.prove_again(state).await,
             Step::Settings => self.settings().await,
             Step::Unlock => self.unlock().await,
@@ -168,6 +177,7 @@ impl Steps {
             | Step::Events
             | Step::Detach
             | Step::Rejoin
+            | Step::Follow
             | Step::Prove
             | Step::Settings
             | Step::Unlock => Ok(Facts::default()),
@@ -180,7 +190,7 @@ impl Steps {
         let release = self.gates.commands_to_release().join(" && ");
         let give_back = self.endpoint.command_to_give_back(self.old.address(), self.new.address());
         let give_back = give_back.map(|command| format!("{command} && ")).unwrap_or_default();
-        vec![
+        let mut lines = vec![
             format!("first try: {} recover", self.plan.program),
             format!(
                 "see who writes: {} ; {}",
@@ -199,7 +209,9 @@ impl Steps {
                 self.new.command_to_fence(),
                 self.old.command_to_open(),
             ),
-        ]
+        ];
+        lines.extend(self.commands_to_lead());
+        lines
     }
 
     /// Users are released whatever becomes of them.
@@ -252,5 +264,6 @@ const fn is_for_the_promoted(step: Step) -> bool {
             | Step::Events
             | Step::Detach
             | Step::Rejoin
+            | Step::Follow
     )
 }

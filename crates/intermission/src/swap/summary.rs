@@ -7,6 +7,7 @@ use super::{
     gates::Users,
     plan::Party,
     record::{Action, Ending, Entry, Outcome, Record},
+    sibling,
     step::Step,
 };
 
@@ -41,6 +42,9 @@ pub struct Summary {
     pub write_pause_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub users: Option<Users>,
+    /// What became of the other replicas.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub siblings: Vec<sibling::Report>,
     pub steps: Vec<StepSummary>,
 }
 
@@ -60,6 +64,7 @@ impl Summary {
             reason: None,
             write_pause_ms: None,
             users: None,
+            siblings: Vec::new(),
             steps: Vec::new(),
         };
         for entry in entries {
@@ -81,6 +86,11 @@ impl Summary {
                 note: None,
             }),
             Record::Outcome { action, step, outcome, took_us } => {
+                if let Outcome::Done { facts } = outcome
+                    && *step == Step::Follow
+                {
+                    self.siblings.clone_from(&facts.siblings);
+                }
                 let last =
                     self.steps.iter_mut().rev().find(|s| s.step == *step && s.action == *action);
                 if let Some(last) = last {

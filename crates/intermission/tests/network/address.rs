@@ -84,7 +84,7 @@ async fn f27_a_client_with_a_stale_neighbour_learns_of_the_move() {
         let macs = [0, 1].map(|index| found(&view, index).mac.clone());
         assert_eq!(view.answers.as_deref(), Ok([macs[0].clone()].as_slice()), "{prefix}");
 
-        endpoint.prepare().await.unwrap();
+        endpoint.prepare(&address(0), &address(1)).await.unwrap();
         believe(&network, ip, &macs[0]).await;
         endpoint.withdraw(&address(0)).await.unwrap();
         assert_eq!(holders(&look(&endpoint).await), [false, false]);
@@ -194,7 +194,7 @@ async fn an_address_that_comes_back_while_it_moves_is_not_taken_for_moved() {
 async fn an_announcement_that_fails_says_why_and_the_next_one_works() {
     let network = Network::start(3).await.unwrap();
     let endpoint = floating(&network, IPV6);
-    endpoint.prepare().await.unwrap();
+    endpoint.prepare(&address(0), &address(1)).await.unwrap();
     // Without IPv6 on the device there is nothing to announce it by.
     let off = |value: &str| format!("echo {value} >/proc/sys/net/ipv6/conf/{DEVICE}/disable_ipv6");
     network.hosts[1].run(&["sh", "-c", &off("1")]).await.unwrap();

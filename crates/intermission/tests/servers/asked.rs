@@ -71,7 +71,7 @@ impl Endpoint for Asked {
     fn bound(&self) -> Duration {
         Duration::from_secs(5)
     }
-    async fn prepare(&self) -> Result<(), EndpointError> {
+    async fn prepare(&self, _: &Address, _: &Address) -> Result<(), EndpointError> {
         Ok(())
     }
     async fn point(&self, new: &Address, _: &Address) -> Result<String, EndpointError> {

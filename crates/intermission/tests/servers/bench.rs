@@ -104,14 +104,14 @@ impl Bench {
     }
 
     pub(crate) fn parties(&self) -> Parties {
-        self.parties_of([self.access(0), self.access(1)])
+        self.parties_of((0..self.pair.servers.len()).map(|index| self.access(index)))
     }
 
-    pub(crate) fn parties_of(&self, accesses: [Access; 2]) -> Parties {
+    pub(crate) fn parties_of(&self, accesses: impl IntoIterator<Item = Access>) -> Parties {
         let gates: Arc<dyn Gates> = Arc::<Asked>::clone(&self.asked);
         let endpoint: Arc<dyn Endpoint> = Arc::<Asked>::clone(&self.asked);
-        let servers =
-            accesses.map(|access| -> Arc<dyn Server> { Arc::new(MySqlServer::new(access)) });
+        let server = |access| -> Arc<dyn Server> { Arc::new(MySqlServer::new(access)) };
+        let servers = accesses.into_iter().map(server).collect();
         let hooks = Arc::new(CommandHooks::default());
         Parties { servers, gates, endpoint, hooks, client_address: None }
     }
@@ -121,6 +121,7 @@ impl Bench {
             id: run::new_id(Timestamp::now()),
             program: "intermission".to_owned(),
             to: None,
+            replication_user: REPLICATION.user.to_owned(),
             apps: vec!["shop".to_owned()],
             // Generous where a busy machine is slow; what a test wants to overrun, it overruns by far.
             bounds: Bounds {
@@ -313,11 +314,14 @@ impl Bench {
         assert_eq!(self.pair.primary_index().await.unwrap(), 1);
     }
 
-    /// Every row of the one is on the other.
+    /// Every row of the one is on all others.
     pub(crate) async fn assert_same_rows(&self) {
         self.pair.wait_replicated().await.unwrap();
         let sql = "SELECT CONCAT(COUNT(*), ' ', COALESCE(SUM(CRC32(CONCAT(id, token, seq))), 0)) FROM ledger.entries";
-        assert_eq!(self.ask(0, sql).await, self.ask(1, sql).await, "{}", self.flavor());
+        let wanted = self.ask(0, sql).await;
+        for index in 1..self.pair.servers.len() {
+            assert_eq!(self.ask(index, sql).await, wanted, "{} {index}", self.flavor());
+        }
     }
 }
 

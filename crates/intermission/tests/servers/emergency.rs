@@ -2,15 +2,22 @@
 
 use std::process::{Command, Output};
 
-use intermission::swap::server::{Detail, Server};
+use intermission::swap::{
+    observation,
+    server::{Detail, Server},
+    sibling::{Position, Repoint, Threads},
+};
 use lab::{
-    cluster::OPERATOR,
+    cluster::{OPERATOR, PairOptions},
     server::{Flavor, lab_dir},
 };
 
 use crate::bench::Bench;
 
-lab::on_both!(the_emergency_commands_work_as_they_are_printed);
+lab::on_both!(
+    the_emergency_commands_work_as_they_are_printed,
+    a_sibling_is_led_by_the_command_as_it_is_printed,
+);
 
 /// Runs a command of the card in a shell, with the client of the server's own kind.
 fn typed(flavor: Flavor, command: &str) -> Output {
@@ -53,4 +60,24 @@ async fn the_emergency_commands_work_as_they_are_printed(flavor: Flavor) {
     run(replica.command_to_fence());
     run(primary.command_to_open());
     bench.expect_codes(&[]).await;
+}
+
+/// By one that never answered: the words are those of the cluster.
+async fn a_sibling_is_led_by_the_command_as_it_is_printed(flavor: Flavor) {
+    let bench = Bench::with(flavor, &PairOptions::default().with_siblings(1)).await;
+    let source = bench.access(1).address;
+    let to = Repoint {
+        channel: String::new(),
+        source: source.clone(),
+        position: Position::Gtid,
+        run: Threads::BOTH,
+    };
+    let of = bench.either(observation::Flavor::MariaDb, observation::Flavor::MySql);
+    let command = bench.server(2).command_to_repoint(of, &to);
+    let output = typed(flavor, &command);
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    let channels = bench.server(2).channels().await.unwrap();
+    assert_eq!(channels[0].source, source);
+    bench.write(0, "by way of db2").await.unwrap();
+    bench.assert_same_rows().await;
 }

@@ -25,4 +25,5 @@ mod restart;
 mod role;
 mod secret;
 mod session;
+mod sibling;
 mod swapping;

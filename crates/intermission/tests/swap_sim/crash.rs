@@ -43,6 +43,10 @@ fn circumstances() -> Vec<Circumstance> {
     all
 }
 
+fn locks(world: &World) -> Vec<Option<u64>> {
+    world.servers.iter().map(|db| db.lock).collect()
+}
+
 async fn bury(stage: &Stage, circumstance: Circumstance) {
     stage.with(|world| {
         world.process_ends(circumstance.half_open);
@@ -191,7 +195,7 @@ fn a_swap_does_not_take_the_lock_of_another_and_leaves_its_hold_alone() {
         stage.with(|world| world.strike = Some(strike));
         assert!(matches!(swap(&stage).await, End::Killed));
         bury(&stage, circumstance).await;
-        let locks = stage.with(|world| world.servers.each_ref().map(|db| db.lock));
+        let before = stage.with(|world| locks(world));
         let other = stage.with(|world| std::mem::take(&mut world.journal));
         let mut plan = crate::harness::plan(circumstance.flavor);
         plan.id = "20261124T010204Z-0002".to_owned();
@@ -199,7 +203,7 @@ fn a_swap_does_not_take_the_lock_of_another_and_leaves_its_hold_alone() {
         let end = crate::harness::begin(&stage, plan, log).await;
         assert_eq!(end.ending(), Some(Ending::RolledBack));
         stage.with(|world| {
-            assert_eq!(world.servers.each_ref().map(|db| db.lock), locks);
+            assert_eq!(locks(world), before);
             assert!(world.gate.held.is_some(), "the hold of the first swap was released");
             let act = |record: &Record| {
                 let Record::Intent { action, step, .. } = record else { return None };

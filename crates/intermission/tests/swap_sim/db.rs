@@ -55,6 +55,8 @@ pub(crate) struct Db {
     pub(crate) link: Option<Link>,
     /// Its applier stands still although both its threads say Yes.
     pub(crate) is_stuck: bool,
+    /// Somebody has stopped both its threads.
+    pub(crate) is_stopped: bool,
     /// Something blocks the fence.
     pub(crate) is_blocked: bool,
     pub(crate) open_transaction: bool,
@@ -79,6 +81,7 @@ impl Db {
             writes: 0,
             link,
             is_stuck: false,
+            is_stopped: false,
             is_blocked: false,
             open_transaction: false,
             lag_s: Some(0),
@@ -125,12 +128,6 @@ impl Db {
             (Flavor::MariaDb, Some(last)) => {
                 GtidSet::MariaDb(BTreeMap::from([((0, last.origin), last.sequence)]))
             }
-        }
-    }
-
-    pub(crate) fn follow(&mut self, source: usize) {
-        if self.link.is_none_or(|link| link.source != source) {
-            self.link = Some(Link { source, read: 0 });
         }
     }
 }

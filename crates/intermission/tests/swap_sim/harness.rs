@@ -3,6 +3,7 @@
 use std::{future::Future, path::Path, sync::Arc, time::Duration};
 
 use intermission::swap::{
+    client_address::Identity,
     executor::{Executor, Listener, Log, ResumeError},
     gates::WarmUp,
     machine::State,
@@ -13,6 +14,7 @@ use intermission::swap::{
     run::Parties,
     server::Server,
     settings::Bounds,
+    sibling::{Sibling, Threads},
     steps::Steps,
 };
 use tokio::time::timeout;
@@ -20,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     client_address::SimClientAddress,
-    db::{ROLE, event, fenced},
+    db::{ROLE, event, fenced, uuid},
     fault::Fault,
     hooks::SimHooks,
     server::SimServer,
@@ -30,6 +32,8 @@ use crate::{
 
 /// The swap every case makes.
 pub(crate) const ID: &str = "20261124T010203Z-0001";
+/// How many siblings there usually are.
+pub(crate) const SIBLINGS: u32 = 1;
 /// No run may take longer, in virtual time: it would never end.
 const RUN_MAX: Duration = Duration::from_secs(3600);
 pub(crate) const FLAVORS: [Flavor; 2] = [Flavor::MySql, Flavor::MariaDb];
@@ -78,14 +82,34 @@ pub(crate) fn address(id: u32) -> Address {
     Address { host: "127.0.0.1".to_owned(), port: port(id) }
 }
 
+/// Of the usual case: with one sibling.
 pub(crate) fn plan(flavor: Flavor) -> Plan {
-    let party = |id, recorded| Party { name: format!("db{id}"), address: address(id), recorded };
+    plan_with(flavor, SIBLINGS)
+}
+
+pub(crate) fn plan_with(flavor: Flavor, siblings: u32) -> Plan {
+    let identity =
+        |id| Identity { uuid: (flavor == Flavor::MySql).then(|| uuid(id)), server_id: id };
+    let party = |id, recorded| Party {
+        name: format!("db{id}"),
+        address: address(id),
+        recorded,
+        identity: identity(id),
+    };
+    let sibling = |id| Sibling {
+        name: format!("db{id}"),
+        address: address(id),
+        identity: Some(identity(id)),
+        channel: String::new(),
+        ran: Threads::BOTH,
+    };
     Plan {
         id: ID.to_owned(),
         program: "intermission".to_owned(),
         flavor,
         old: party(1, Access::WRITABLE),
         new: party(2, fenced(flavor)),
+        siblings: (3..3 + siblings).map(sibling).collect(),
         apps: vec!["shop".to_owned()],
         bounds: Bounds::default(),
         endpoint: Duration::from_secs(1),
@@ -109,7 +133,15 @@ pub(crate) fn warm_up() -> WarmUp {
 
 /// A stage on which these faults will strike.
 pub(crate) fn stage(flavor: Flavor, faults: impl IntoIterator<Item = Fault>) -> Arc<Stage> {
-    let mut world = World::new(flavor);
+    stage_with(flavor, SIBLINGS, faults)
+}
+
+pub(crate) fn stage_with(
+    flavor: Flavor,
+    siblings: u32,
+    faults: impl IntoIterator<Item = Fault>,
+) -> Arc<Stage> {
+    let mut world = World::new(flavor, siblings);
     world.faults.extend(faults);
     Stage::new(world)
 }
@@ -118,7 +150,7 @@ pub(crate) fn stage(flavor: Flavor, faults: impl IntoIterator<Item = Fault>) -> 
 pub(crate) fn parties(stage: &Arc<Stage>) -> Parties {
     let server = |index| -> Arc<dyn Server> { Arc::new(SimServer::new(stage, index)) };
     Parties {
-        servers: [server(0), server(1)],
+        servers: (0..stage.with(|world| world.servers.len())).map(server).collect(),
         gates: Arc::new(SimGates(Arc::clone(stage))),
         endpoint: Arc::new(SimEndpoint(Arc::clone(stage))),
         hooks: Arc::new(SimHooks(Arc::clone(stage))),
@@ -127,8 +159,19 @@ pub(crate) fn parties(stage: &Arc<Stage>) -> Parties {
 }
 
 pub(crate) fn steps(stage: &Arc<Stage>, plan: Plan) -> Steps {
-    let Parties { servers: [old, new], gates, endpoint, hooks, client_address } = parties(stage);
-    Steps { old, new, gates, endpoint, hooks, client_address, plan: Arc::new(plan) }
+    let Parties { servers, gates, endpoint, hooks, client_address } = parties(stage);
+    let mut servers = servers.into_iter();
+    let (old, new) = (servers.next().unwrap(), servers.next().unwrap());
+    Steps {
+        old,
+        new,
+        siblings: servers.collect(),
+        gates,
+        endpoint,
+        hooks,
+        client_address,
+        plan: Arc::new(plan),
+    }
 }
 
 /// Tells the world of every record.
@@ -145,8 +188,9 @@ pub(crate) fn fresh_token(stage: &Stage) -> CancellationToken {
 
 /// Swaps with a journal in memory, until the end or until the process is killed.
 pub(crate) async fn swap(stage: &Arc<Stage>) -> End {
-    let flavor = stage.with(|world| world.flavor);
-    begin(stage, plan(flavor), SimLog(Arc::clone(stage))).await
+    let (flavor, servers) = stage.with(|world| (world.flavor, world.servers.len()));
+    let siblings = u32::try_from(servers - 2).unwrap();
+    begin(stage, plan_with(flavor, siblings), SimLog(Arc::clone(stage))).await
 }
 
 pub(crate) async fn begin<L: Log>(stage: &Arc<Stage>, plan: Plan, log: L) -> End {

@@ -26,6 +26,7 @@ mod named;
 mod oracle;
 mod random;
 mod server;
+mod sibling;
 mod stage;
 mod twice;
 mod view;

@@ -136,8 +136,9 @@ fn f10_f11_f39_the_order_of_what_is_asked_of_the_servers() {
                 "release",
                 "detach",
                 "follow",
-                "write_marker",
+                "repoint",
                 "unlock",
+                "write_marker",
             ];
             assert!(order.map(at).is_sorted(), "{asked:?}");
             let count = |what| asked.iter().filter(|call| **call == what).count();

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use intermission::swap::record::Ending;
+use intermission::swap::{
+    record::{Ending, Outcome, Record},
+    sibling::{Report, Standing},
+    step::Step,
+};
 use tokio::time::sleep;
 
 use crate::{
@@ -56,9 +60,10 @@ pub(crate) fn assert_legal(world: &mut World, ending: Ending, case: &str) {
 /// Nothing written is lost or doubled, and there never were two writers.
 pub(crate) fn assert_safe(world: &World, case: &str) {
     assert!(world.violations.is_empty(), "{case}: {:?}", world.violations);
-    let writable: Vec<usize> =
-        (0..2).filter(|index| world.servers[*index].access.is_writable()).collect();
-    let counts: Vec<BTreeMap<u64, u32>> = (0..2).map(|index| writes(world, index)).collect();
+    let all = 0..world.servers.len();
+    let is_writable = |index: &usize| world.servers[*index].access.is_writable();
+    let writable: Vec<usize> = all.clone().filter(is_writable).collect();
+    let counts: Vec<BTreeMap<u64, u32>> = all.map(|index| writes(world, index)).collect();
     for (index, counts) in counts.iter().enumerate() {
         let twice = counts.iter().find(|(_, count)| **count > 1);
         assert_eq!(twice, None, "{case}: a write is twice in server {index}");
@@ -71,7 +76,7 @@ pub(crate) fn assert_safe(world: &World, case: &str) {
             assert_eq!(lacks(*primary), None, "{case}: lost on server {primary}, which is primary");
         }
         _ => assert!(
-            lacks(0).is_none() || lacks(1).is_none(),
+            (0..counts.len()).any(|index| lacks(index).is_none()),
             "{case}: no server has every acknowledged write"
         ),
     }
@@ -107,4 +112,45 @@ fn assert_roles(world: &mut World, primary: usize, replica: usize, case: &str) {
         assert_eq!((p.events.len(), r.events.len()), (1, 0), "{case}: F33: where events run");
         assert_eq!(executed, expected, "{case}: db{} differs", r.id);
     }
+    let name = |index: usize| format!("db{}", world.servers[index].id);
+    for index in 2..world.servers.len() {
+        assert_sibling(world, index, primary, report_of(world, &name(index)), case);
+    }
+}
+
+/// F31: a sibling follows the primary as it did before, or the end of the swap names it with its mend.
+fn assert_sibling(
+    world: &World,
+    index: usize,
+    primary: usize,
+    report: Option<&Report>,
+    case: &str,
+) {
+    let (p, sibling) = (&world.servers[primary], &world.servers[index]);
+    let id = sibling.id;
+    assert_eq!(sibling.access, fenced(world.flavor), "{case}: the sibling db{id}");
+    assert!(sibling.boots_read_only, "{case}: the sibling db{id}");
+    if let Some(Report { standing: Standing::Failed, mend, .. }) = report {
+        assert!(!mend.is_empty(), "{case}: {report:?}");
+        return;
+    }
+    let source = sibling.link.map(|link| link.source);
+    assert_eq!(source, Some(primary), "{case}: the source of the sibling db{id}");
+    if !sibling.is_stuck && !sibling.is_stopped {
+        let (has, wanted) = (sibling.executed(world.flavor), p.executed(world.flavor));
+        assert_eq!(has, wanted, "{case}: the sibling db{id} differs");
+    }
+}
+
+/// What the last journal says of a sibling, if it says something.
+pub(crate) fn report_of<'a>(world: &'a World, name: &str) -> Option<&'a Report> {
+    let told = world.journal.iter().rev().find_map(|(entry, _)| {
+        let Record::Outcome { step: Step::Follow, outcome: Outcome::Done { facts }, .. } =
+            &entry.record
+        else {
+            return None;
+        };
+        Some(&facts.siblings)
+    });
+    told?.iter().find(|report| report.name == name)
 }

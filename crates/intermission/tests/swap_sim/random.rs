@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use crate::{
     fault::{Blow, Fault, Moment, Point, Reached, Strike},
-    harness::{End, FLAVORS, lose_what_is_not_durable, on_paused_clock, recover, stage, swap},
+    harness::{End, FLAVORS, lose_what_is_not_durable, on_paused_clock, recover, stage_with, swap},
     oracle::{aftermath, assert_safe, check_end},
     world::{Traffic, World},
 };
@@ -60,7 +60,7 @@ fn prepare(random: &mut fastrand::Rng, world: &mut World) {
 async fn play(seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
     let case = format!("SEED={seed}");
-    let stage = stage(pick(&mut random, &FLAVORS), []);
+    let stage = stage_with(pick(&mut random, &FLAVORS), random.u32(..3), []);
     stage.with(|world| prepare(&mut random, world));
     let mut end = swap(&stage).await;
     for process in 0.. {

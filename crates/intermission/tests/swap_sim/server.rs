@@ -12,6 +12,7 @@ use intermission::swap::{
     observation::{Access, Address, Blocker, Flavor, ReplicaView, ServerView},
     role::{Event, Scheduler, SemiSync},
     server::{Detail, Effect, Look, Server, ServerError},
+    sibling::{Repoint, Threads},
 };
 use tokio::time::{Instant, sleep};
 
@@ -292,7 +293,18 @@ impl Server for SimServer {
         let (index, port) = (self.index, source.port);
         self.act("follow", move |world| {
             let source = world.servers.iter().position(|db| crate::harness::port(db.id) == port);
-            world.servers[index].follow(source.ok_or("no such server")?);
+            world.follow(index, source.ok_or("no such server")?);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn repoint(&self, to: &Repoint) -> Result<(), ServerError> {
+        let (index, port, run) = (self.index, to.source.port, to.run);
+        self.act("repoint", move |world| {
+            let source = world.servers.iter().position(|db| crate::harness::port(db.id) == port);
+            world.follow(index, source.ok_or("no such server")?);
+            world.servers[index].is_stopped = run != Threads::BOTH;
             Ok(())
         })
         .await
@@ -374,5 +386,9 @@ impl Server for SimServer {
 
     fn command_to_look(&self) -> String {
         format!("look at {}", self.name)
+    }
+
+    fn command_to_repoint(&self, _: Flavor, to: &Repoint) -> String {
+        format!("lead {} to {}", self.name, to.source)
     }
 }

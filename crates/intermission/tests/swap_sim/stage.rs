@@ -256,7 +256,7 @@ fn hook_failed(failure: Failure) -> EndpointError {
 
 /// Which server of the world an address is.
 pub(crate) fn index_of(address: &Address) -> usize {
-    (1_u32..=2).position(|id| address.port == crate::harness::port(id)).expect("a server's address")
+    (1_u32..=9).position(|id| address.port == crate::harness::port(id)).expect("a server's address")
 }
 
 #[async_trait]
@@ -293,7 +293,7 @@ impl Endpoint for SimEndpoint {
         self.0.pass("give_back", None, give_back).await.map_err(hook_failed)
     }
 
-    async fn prepare(&self) -> Result<(), EndpointError> {
+    async fn prepare(&self, _: &Address, _: &Address) -> Result<(), EndpointError> {
         self.0.pass("prepare", None, |_| Ok(())).await.map_err(hook_failed)
     }
 

@@ -21,12 +21,12 @@ use crate::{
 /// What is to be the same.
 #[derive(Debug, PartialEq, Eq)]
 struct Picture {
-    access: [Access; 2],
-    sources: [Option<usize>; 2],
-    locked: [bool; 2],
+    access: Vec<Access>,
+    sources: Vec<Option<usize>>,
+    locked: Vec<bool>,
     is_held: bool,
     endpoint: Option<usize>,
-    executed: Option<[GtidSet; 2]>,
+    executed: Option<Vec<GtidSet>>,
 }
 
 fn picture(world: &mut World, step: Step) -> Picture {
@@ -35,14 +35,14 @@ fn picture(world: &mut World, step: Step) -> Picture {
     let servers = &world.servers;
     let source = |link: Option<Link>| link.map(|link| link.source);
     Picture {
-        access: servers.each_ref().map(|db| db.access),
-        sources: servers.each_ref().map(|db| source(db.link)),
-        locked: servers.each_ref().map(|db| db.lock.is_some()),
+        access: servers.iter().map(|db| db.access).collect(),
+        sources: servers.iter().map(|db| source(db.link)).collect(),
+        locked: servers.iter().map(|db| db.lock.is_some()).collect(),
         is_held: world.gate.held.is_some(),
         endpoint: world.endpoint,
         // The marker is one row, however often it is written; each time is a transaction.
-        executed: (step < Step::Prove && !matches!(step, Step::Canary | Step::Events))
-            .then(|| servers.each_ref().map(|db| db.executed(flavor))),
+        executed: (step < Step::Follow && !matches!(step, Step::Canary | Step::Events))
+            .then(|| servers.iter().map(|db| db.executed(flavor)).collect()),
     }
 }
 

@@ -20,6 +20,8 @@ impl SimServer {
             binlog_on: true,
             log_replica_updates: true,
             executed: db.executed(self.flavor),
+            applied: db.executed(self.flavor),
+            purged: db.executed(self.flavor).minus(&db.executed(self.flavor)),
             channels: self.replica_view(world).into_iter().collect(),
             prepared_xa: Vec::new(),
             denied: Vec::new(),
@@ -34,17 +36,19 @@ impl SimServer {
     pub(crate) fn replica_view(&self, world: &World) -> Option<ReplicaView> {
         let db = &world.servers[self.index];
         let source = &world.servers[db.link?.source];
+        let state = if db.is_stopped { ThreadState::No } else { ThreadState::Yes };
         Some(ReplicaView {
             channel: String::new(),
             source: crate::harness::address(source.id),
             source_uuid: (self.flavor == Flavor::MySql).then(|| uuid(source.id)),
             source_server_id: source.id,
-            io: ThreadState::Yes,
-            sql: ThreadState::Yes,
+            io: state.clone(),
+            sql: state,
             io_error: None,
             sql_error: None,
             lag_s: db.lag_s,
             uses_gtid: true,
+            user: "repl".to_owned(),
             delay_s: 0,
         })
     }

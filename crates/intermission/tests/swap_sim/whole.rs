@@ -24,6 +24,7 @@ fn request(id: &str, to: Option<&str>) -> intermission::swap::plan::Request {
         id: id.to_owned(),
         program: "intermission".to_owned(),
         to: to.map(str::to_owned),
+        replication_user: "repl".to_owned(),
         apps: vec!["shop".to_owned()],
         bounds: Bounds::default(),
         endpoint: Duration::from_secs(1),
@@ -57,7 +58,7 @@ fn there_and_back_with_nothing_lost() {
             let again = swap(&stage, &parties, dir.path(), Some("db2")).await;
             assert!(matches!(again, Report::NothingToDo(_)), "F15: {again:?}");
             let (token, listener) = (fresh_token(&stage), listener(&stage));
-            let back = request("20261124T020304Z-0002", None);
+            let back = request("20261124T020304Z-0002", Some("db1"));
             let back = run::swap(&parties, dir.path(), &back, |_| true, token, listener).await;
             assert_eq!(ended(&back.unwrap()), Some(Ending::Swapped));
             check_end(&stage, Ending::RolledBack, "and back").await;
@@ -86,7 +87,7 @@ fn f2_f3_f4_f8_what_would_go_wrong_is_refused_before_anything_is_changed() {
             on_paused_clock(async {
                 let (dir, stage) = (folder(), stage(flavor, []));
                 stage.with(spoil);
-                let report = swap(&stage, &parties(&stage), dir.path(), None).await;
+                let report = swap(&stage, &parties(&stage), dir.path(), Some("db2")).await;
                 let Report::Refused(refusals) = report else { panic!("{code:?}: {report:?}") };
                 assert!(refusals.iter().any(|r| r.code == code), "{code:?}: {refusals:?}");
                 stage.with(|world| {
@@ -104,7 +105,7 @@ fn f2_f3_f4_f8_what_would_go_wrong_is_refused_before_anything_is_changed() {
 fn f16_a_panic_anywhere_is_recovered_from_at_once() {
     let calls = on_paused_clock(async {
         let (dir, stage) = (folder(), stage(Flavor::MySql, []));
-        drop(swap(&stage, &parties(&stage), dir.path(), None).await);
+        drop(swap(&stage, &parties(&stage), dir.path(), Some("db2")).await);
         stage.with(|world| world.trace.clone())
     });
     // What comes before the first step is not the executor's.
@@ -116,7 +117,7 @@ fn f16_a_panic_anywhere_is_recovered_from_at_once() {
                 let (dir, stage) = (folder(), stage(Flavor::MySql, []));
                 let strike = Strike::new(Blow::Panic, Point::Call(call), reached);
                 stage.with(|world| world.strike = Some(strike));
-                let report = swap(&stage, &parties(&stage), dir.path(), None).await;
+                let report = swap(&stage, &parties(&stage), dir.path(), Some("db2")).await;
                 let writer =
                     stage.with(|world| world.servers.iter().position(|s| s.access.is_writable()));
                 let expected = if writer == Some(1) { Ending::Swapped } else { Ending::RolledBack };

@@ -11,7 +11,7 @@ use intermission::swap::{
 use tokio::time::Instant;
 
 use crate::{
-    db::{Db, Link, What, fenced},
+    db::{Db, Link, Transaction, What, fenced},
     fault::{Fault, Moment, Point, Strike},
 };
 
@@ -67,8 +67,8 @@ pub(crate) struct Called {
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) flavor: Flavor,
-    /// The old primary, then the new one.
-    pub(crate) servers: [Db; 2],
+    /// The old primary, then the new one, then the siblings.
+    pub(crate) servers: Vec<Db>,
     pub(crate) gate: Gate,
     /// None while the clients' address is nowhere.
     pub(crate) endpoint: Option<usize>,
@@ -99,10 +99,12 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(flavor: Flavor) -> Self {
+    pub(crate) fn new(flavor: Flavor, siblings: u32) -> Self {
         let fenced = fenced(flavor);
-        let replica = Link { source: 0, read: 0 };
-        let mut servers = [Db::new(1, Access::WRITABLE, None), Db::new(2, fenced, Some(replica))];
+        let replica = |id| Db::new(id, fenced, Some(Link { source: 0, read: 0 }));
+        let replicas = (2..=2 + siblings).map(replica);
+        let mut servers: Vec<Db> =
+            std::iter::once(Db::new(1, Access::WRITABLE, None)).chain(replicas).collect();
         // Some history, of which the replica has applied nothing yet.
         for write in 0..3 {
             servers[0].commit(flavor, What::Write(write));
@@ -210,7 +212,7 @@ impl World {
 
     /// What must hold after every effect.
     pub(crate) fn check(&mut self) {
-        if self.servers.iter().all(|db| db.access.is_writable()) {
+        if self.servers.iter().filter(|db| db.access.is_writable()).count() > 1 {
             self.violations.push(format!("F12: two writers during {:?}", self.current));
         }
         for index in 0..self.servers.len() {
@@ -267,10 +269,22 @@ impl World {
         }
     }
 
+    /// Makes it read where it finds the first transaction that it lacks, as by GTID.
+    pub(crate) fn follow(&mut self, replica: usize, source: usize) {
+        if self.servers[replica].link.is_some_and(|link| link.source == source) {
+            return;
+        }
+        let last = &self.servers[replica].last;
+        let lacks = |t: &Transaction| last.get(&t.origin).is_none_or(|last| *last < t.sequence);
+        let log = &self.servers[source].log;
+        let read = log.iter().position(lacks).unwrap_or(log.len());
+        self.servers[replica].link = Some(Link { source, read });
+    }
+
     /// False when there was nothing to apply.
     pub(crate) fn apply_one(&mut self, replica: usize) -> bool {
         let db = &self.servers[replica];
-        let (Some(link), false) = (db.link, db.is_stuck) else { return false };
+        let (Some(link), false) = (db.link, db.is_stuck || db.is_stopped) else { return false };
         let Some(next) = self.servers[link.source].log.get(link.read).cloned() else {
             return false;
         };

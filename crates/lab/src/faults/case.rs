@@ -4,7 +4,7 @@ use futures_util::future::BoxFuture;
 
 use super::bench::Bench;
 use super::judge::End;
-use super::{crash, endpoint, gate, hook, kill, proof, refusal, signal, unwind};
+use super::{crash, endpoint, gate, hook, kill, proof, refusal, sibling, signal, unwind};
 
 type Scenario = for<'b> fn(&'b mut Bench) -> BoxFuture<'b, anyhow::Result<End>>;
 
@@ -119,7 +119,10 @@ const LAST: [(&str, Scenario); 10] = [
 pub fn cases() -> Vec<Case> {
     let scenario =
         |(id, scenario): &(&'static str, Scenario)| Case { id, what: What::Scenario(*scenario) };
-    let mut cases = vec![Case { id: "F3", what: What::Scenario(refusal::wrong_source) }];
+    let mut cases = vec![
+        Case { id: "F3", what: What::Scenario(refusal::wrong_source) },
+        Case { id: "kill:follow", what: What::Scenario(sibling::killed_while_it_is_led) },
+    ];
     cases.extend(SCENARIOS.iter().map(scenario));
     let kills = KILLS.iter().zip(kill::STEPS);
     cases.extend(kills.map(|(id, step)| Case { id, what: What::Kill(step) }));

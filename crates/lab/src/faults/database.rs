@@ -24,10 +24,10 @@ const BYSTANDERS: [&str; 3] = [
 /// The words for replication.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Words {
-    status: &'static str,
+    pub(super) status: &'static str,
     io: &'static str,
     sql: &'static str,
-    port: &'static str,
+    pub(super) port: &'static str,
     error: &'static str,
     /// `SLAVE` or `REPLICA`.
     noun: &'static str,

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::bench::{Bench, LEASE};
 use super::judge::End;
 
-/// Every step of a swap behind a forwarder, in order. A test of the product compares the list with its own.
+/// Every step of a swap of a pair behind a forwarder, in order. A test of the product compares the list with its own.
 pub const STEPS: [&str; 21] = [
     "lock",
     "quiet",
@@ -35,7 +35,7 @@ pub const STEPS: [&str; 21] = [
 ];
 const COMMIT: &str = "promote";
 /// Before the step's effect, after it, and after its outcome was journaled.
-const MOMENTS: [&str; 3] = ["before", "after", "recorded"];
+pub(super) const MOMENTS: [&str; 3] = ["before", "after", "recorded"];
 /// Steps there are only where something goes with the roles.
 const OF_ROLES: [&str; 3] = ["ready", "events", "settings"];
 /// Steps after which nobody recovers until the lease has let users through by itself.

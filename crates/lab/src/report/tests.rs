@@ -48,7 +48,7 @@ pub(crate) fn made_up_trial(flavor: Flavor) -> Trial {
         },
         recording: Recording { started, samples, notes: Vec::new(), truncated: false },
         swaps,
-        verdict: Verdict { acknowledged: 900, rows: [900, 900], ..Verdict::default() },
+        verdict: Verdict { acknowledged: 900, rows: vec![900, 900], ..Verdict::default() },
     }
 }
 

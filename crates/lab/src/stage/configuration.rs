@@ -29,7 +29,7 @@ pub(super) struct Configuration<'a> {
     pub(super) upstream: String,
     /// The app's warm-up, if it has one.
     pub(super) warm_up: Option<&'a str>,
-    pub(super) servers: [SocketAddr; 2],
+    pub(super) servers: Vec<SocketAddr>,
     /// Where the app finds the database.
     pub(super) database: SocketAddr,
     pub(super) leads: Leads<'a>,
@@ -59,16 +59,13 @@ impl Configuration<'_> {
 
     fn render(&self, folder: &Path) -> String {
         let text = |path: &Path| quoted(&path.display().to_string());
-        let [first, second] = self.servers;
         let (entry, upstream, database) = (self.entry, &self.upstream, self.database);
         let (operator, replication) = (OPERATOR.user, REPLICATION.user);
         let admin_socket = text(&folder.join("admin.sock"));
         let state_dir = text(&folder.join("state"));
         // As many logins at once as there are cores: more only make the first of them wait.
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let (host_1, port_1, host_2, port_2) =
-            (first.ip(), first.port(), second.ip(), second.port());
-        let [on_1, on_2] = [0, 1].map(|index| self.leads.device_of(index));
+        let servers: String = (0..).zip(&self.servers).map(|of| self.server(of)).collect();
         let leads = self.leads.render();
         let warm_up =
             self.warm_up.map(|warm_up| format!("warm_up = {warm_up}")).unwrap_or_default();
@@ -87,9 +84,7 @@ release = {{ concurrency = {cores} }}
 
 [cluster]
 servers = [
-  {{ name = "db1", host = "{host_1}", port = {port_1}{on_1} }},
-  {{ name = "db2", host = "{host_2}", port = {port_2}{on_2} }},
-]
+{servers}]
 user = "{operator}"
 password_env = "{OPERATOR_PASSWORD_VARIABLE}"
 replication = {{ user = "{replication}", password_env = "{REPLICATION_PASSWORD_VARIABLE}" }}
@@ -102,6 +97,12 @@ client_address = {{ host = "{database_host}", port = {database_port} }}
             database_host = database.ip(),
             database_port = database.port(),
         )
+    }
+
+    fn server(&self, (index, address): (usize, &SocketAddr)) -> String {
+        let (number, host, port) = (index + 1, address.ip(), address.port());
+        let device = self.leads.device_of(index);
+        format!("  {{ name = \"db{number}\", host = \"{host}\", port = {port}{device} }},\n")
     }
 }
 
@@ -150,7 +151,7 @@ mod tests {
             entry: address("127.0.0.1:8080"),
             upstream: "127.0.0.1:3000".to_owned(),
             warm_up: None,
-            servers: [address("127.0.0.1:3306"), address("127.0.0.1:3307")],
+            servers: vec![address("127.0.0.1:3306"), address("127.0.0.1:3307")],
             database: address("127.0.0.1:3308"),
             leads: Leads::Forwarder {
                 repoint: Path::new("/odd \"path\"/lab-repoint"),

@@ -120,8 +120,13 @@ impl Stage {
         // A file and no pipe: what a swap said before it hung is what a person needs most.
         let mut said = tempfile::tempfile().map_err(saving)?;
         let mut command = self.intermission();
+        command.args(["swap", "--yes"]);
+        if self.pair.servers.len() > 2 {
+            // There and back between the first two; the others follow.
+            let target = 1 - self.pair.primary_index().await?;
+            command.args(["--to", &format!("db{}", target + 1)]);
+        }
         command
-            .args(["swap", "--yes"])
             .stdin(Stdio::null())
             .stdout(said.try_clone().map_err(saving)?)
             .stderr(said.try_clone().map_err(saving)?);

@@ -27,7 +27,7 @@ async fn sees_a_deleted_row(flavor: Flavor) {
     let mut writes = write_ledger(&pair).await;
     let verdict = examine(&pair, &writes).await.expect("examines");
     assert!(verdict.is_clean(), "{verdict}");
-    assert_eq!((verdict.rows, verdict.unknown), ([20, 20], 0));
+    assert_eq!((verdict.rows, verdict.unknown), (vec![20, 20], 0));
 
     let unanswered = writes.pop().expect("not empty");
     let verdict = examine(&pair, &writes).await.expect("examines");

@@ -140,3 +140,25 @@ fn gates_are_sockets_or_remote() {
         assert!(!error.contains("hunter2"), "{error}");
     }
 }
+
+#[test]
+fn two_to_five_servers_each_once() {
+    let with = |more: &[&str]| {
+        let entry = |name: &&str| {
+            format!("  {{ name = \"{name}\", host = \"{name}.internal\", device = \"eth0\" }},\n")
+        };
+        let more: String = more.iter().map(entry).collect();
+        parse(&EXAMPLE.replacen("]\nuser = ", &format!("{more}]\nuser = "), 1))
+    };
+    let five = with(&["db3", "db4", "db5"]).expect("parses");
+    assert_eq!(five.cluster.expect("a cluster").servers.len(), super::SERVERS_MAX);
+    let six = with(&["db3", "db4", "db5", "db6"]).expect_err("too many");
+    assert!(six.contains("names 6 servers"), "{six}");
+    assert!(with(&["db3", "db1"]).expect_err("twice").contains("db1 is there twice"));
+    let own = r#"port = 3306, replication = { user = "r", password = "x" }"#;
+    let of_one = EXAMPLE.replacen("port = 3306", own, 1);
+    assert!(parse(&of_one).is_ok(), "a pair may have two accounts");
+    let third = "  { name = \"db3\", host = \"db3\", device = \"eth0\" },\n]\nuser = ";
+    let of_one = parse(&of_one.replacen("]\nuser = ", third, 1)).expect_err("three may not");
+    assert!(of_one.contains("cluster.servers[0].replication"), "{of_one}");
+}

@@ -88,7 +88,7 @@ impl Endpoint for CommandEndpoint {
         self.timeout
     }
 
-    async fn prepare(&self) -> Result<(), EndpointError> {
+    async fn prepare(&self, _: &Address, _: &Address) -> Result<(), EndpointError> {
         if self.start == Start::Early {
             let hook = self.take_waiting().map_or_else(|| self.run(None), Ok)?;
             *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(hook);
@@ -211,7 +211,8 @@ mod tests {
             CommandEndpoint::new(program, Vec::new(), Duration::from_secs(1), start)
         };
         assert!(!missing(Start::OnTime).observe().await.refusals.is_empty());
-        let error = missing(Start::Early).prepare().await.expect_err("cannot be started");
+        let (new, old) = servers();
+        let error = missing(Start::Early).prepare(&old, &new).await.expect_err("cannot be started");
         assert!(matches!(error, EndpointError::Start { .. }), "{error}");
     }
 
@@ -226,9 +227,9 @@ mod tests {
             up = up.display()
         );
         let hook = early(&script);
-        hook.prepare().await.expect("started");
+        hook.prepare(&old, &new).await.expect("started");
         appears(&up).await;
-        hook.prepare().await.expect("started already");
+        hook.prepare(&old, &new).await.expect("started already");
         assert_eq!(hook.point(&new, &old).await.expect("runs"), "127.0.0.1:2 from 127.0.0.1:1");
         assert_eq!(std::fs::read_to_string(&ups).expect("written"), "up\n", "started twice");
         // Another try starts it anew.
@@ -247,7 +248,7 @@ mod tests {
             d = died.display()
         );
         let hook = early(&script);
-        hook.prepare().await.expect("started");
+        hook.prepare(&old, &new).await.expect("started");
         appears(&died).await;
         let mut said = hook.point(&new, &old).await;
         if said.is_err() {
@@ -259,12 +260,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_hook_that_is_not_needed_is_gone_and_did_nothing() {
+        let (new, old) = servers();
         let dir = tempfile::tempdir().expect("a directory");
         let (up, acted) = (dir.path().join("up"), dir.path().join("acted"));
         let script =
             format!("echo $$ >{}; read new old && touch {}", up.display(), acted.display());
         let hook = early(&script);
-        hook.prepare().await.expect("started");
+        hook.prepare(&old, &new).await.expect("started");
         appears(&up).await;
         drop(hook);
         let pid = std::fs::read_to_string(&up).expect("written");

@@ -1,6 +1,6 @@
 //! The floating IP: one address that clients use and that is on the primary's network device.
 //!
-//! `ip` and the announcer are started on both hosts before anybody waits, so that inside the pause nothing starts: each
+//! `ip` and the announcer are started on the two hosts before anybody waits, so that inside the pause nothing starts: each
 //! change is one line and its answer.
 
 mod host;
@@ -114,8 +114,8 @@ impl Endpoint for FloatingIp {
         self.timeout * 3
     }
 
-    async fn prepare(&self) -> Result<(), EndpointError> {
-        for reach in &self.hosts {
+    async fn prepare(&self, old: &Address, new: &Address) -> Result<(), EndpointError> {
+        for reach in [self.host(old)?, self.host(new)?] {
             reach.prepare(self.timeout).await?;
         }
         Ok(())

@@ -201,7 +201,7 @@ impl Endpoint for HaProxy {
         self.timeout
     }
 
-    async fn prepare(&self) -> Result<(), EndpointError> {
+    async fn prepare(&self, _: &Address, _: &Address) -> Result<(), EndpointError> {
         Ok(())
     }
 

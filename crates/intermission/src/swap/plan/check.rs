@@ -5,27 +5,21 @@ use std::time::Duration;
 use super::{Request, Side, Words};
 use crate::swap::{
     gates::{MaxWait, WarmUp},
-    observation::{Flavor, Observation, ReplicaView, ThreadState},
+    observation::{Flavor, Observation, ReplicaView, Seen, ThreadState},
     refusal::{Code, Refusal},
     settings::Bounds,
 };
 
-pub(super) fn check_reachable(observation: &Observation) -> Vec<Refusal> {
-    observation
-        .servers
-        .iter()
-        .filter_map(|seen| {
-            let reason = seen.view.as_ref().err()?;
-            Some(Refusal::new(
-                Code::Unreachable,
-                format!("{} at {} did not answer: {reason}", seen.name, seen.address),
-                format!(
-                    "check that the server runs and that this machine may log in: mysql -h {} -P {}",
-                    seen.address.host, seen.address.port
-                ),
-            ))
-        })
-        .collect()
+pub(super) fn unreachable(seen: &Seen) -> Option<Refusal> {
+    let reason = seen.view.as_ref().err()?;
+    Some(Refusal::new(
+        Code::Unreachable,
+        format!("{} at {} did not answer: {reason}", seen.name, seen.address),
+        format!(
+            "check that the server runs and that this machine may log in: mysql -h {} -P {}",
+            seen.address.host, seen.address.port
+        ),
+    ))
 }
 
 /// The longest an attempt can keep users waiting before it is committed or taken back: off the old primary and back on it
@@ -171,13 +165,9 @@ pub(super) fn check_server(side: Side<'_>) -> Vec<Refusal> {
             },
         );
     }
-    for denied in &view.denied {
-        refuse(
-            Code::MissingPrivilege,
-            format!("{label}: our account lacks {}: {}", denied.privilege, denied.answer),
-            format!("GRANT {} TO our account on {}", denied.scoped(), side.seen.name),
-        );
-    }
+    refusals.extend(check_denied(side));
+    let mut refuse =
+        |code, sentence: String, mend: String| refusals.push(Refusal::new(code, sentence, mend));
     if let Some(answer) = &view.replication_login {
         refuse(
             Code::ReplicationLogin,
@@ -206,6 +196,17 @@ pub(super) fn check_server(side: Side<'_>) -> Vec<Refusal> {
         );
     }
     refusals
+}
+
+pub(super) fn check_denied(side: Side<'_>) -> Vec<Refusal> {
+    let refusals = side.view.denied.iter().map(|denied| {
+        Refusal::new(
+            Code::MissingPrivilege,
+            format!("{}: our account lacks {}: {}", side.label(), denied.privilege, denied.answer),
+            format!("GRANT {} TO our account on {}", denied.scoped(), side.seen.name),
+        )
+    });
+    refusals.collect()
 }
 
 pub(super) fn check_replication(old: &Side<'_>, new: &Side<'_>, bounds: &Bounds) -> Vec<Refusal> {

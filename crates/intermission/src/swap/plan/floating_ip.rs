@@ -2,32 +2,62 @@
 
 use super::Side;
 use crate::swap::{
-    observation::{FloatingIpView, HostFound},
+    observation::{FloatingIpView, HostFound, HostView},
     refusal::{Code, Refusal},
 };
 
-/// What is wrong whoever is the primary.
-pub(super) fn check_hosts(view: &FloatingIpView) -> Vec<Refusal> {
-    let address = &view.address;
-    let mut refusals = Vec::new();
-    for host in &view.hosts {
-        match &host.found {
-            Err(reason) => refusals.push(Refusal::new(
-                Code::FloatingIpUnknown,
-                format!(
-                    "whether {} has the floating IP {address} cannot be seen: {reason}",
-                    host.server
-                ),
-                "correct exec and device of that server, or let this machine run commands there",
-            )),
-            Ok(found) => refusals.extend(check_host(&host.server, found, address)),
-        }
-    }
-    refusals
+/// Where the floating IP is, and whose hosts a swap has no need of.
+#[derive(Debug)]
+pub(super) struct Look<'a> {
+    pub(super) view: &'a FloatingIpView,
+    /// The names of the siblings.
+    pub(super) siblings: Vec<&'a str>,
 }
 
-/// That it is on the old primary and nowhere else.
-pub(super) fn check_place(old: &Side<'_>, view: &FloatingIpView) -> Option<Refusal> {
+impl Look<'_> {
+    fn is_needed(&self, host: &HostView) -> bool {
+        !self.siblings.contains(&host.server.as_str())
+    }
+
+    /// What is wrong with the two hosts, whoever is the primary.
+    pub(super) fn check_hosts(&self) -> Vec<Refusal> {
+        let address = &self.view.address;
+        let mut refusals = Vec::new();
+        for host in self.view.hosts.iter().filter(|host| self.is_needed(host)) {
+            match &host.found {
+                Err(reason) => refusals.push(unseen(host, address, reason)),
+                Ok(found) => refusals.extend(check_host(&host.server, found, address)),
+            }
+        }
+        refusals
+    }
+
+    /// That it is on the old primary and nowhere else.
+    pub(super) fn check_place(&self, old: &Side<'_>) -> Option<Refusal> {
+        let needed = self.view.hosts.iter().filter(|host| self.is_needed(host));
+        let all_seen = needed.clone().all(|host| host.found.is_ok());
+        check_place(old, self.view, all_seen)
+    }
+
+    pub(super) fn warn(&self) -> Vec<Refusal> {
+        let siblings = self.view.hosts.iter().filter(|host| !self.is_needed(host));
+        let unseen = siblings.filter_map(|host| {
+            let reason = host.found.as_ref().err()?;
+            Some(unseen(host, &self.view.address, reason))
+        });
+        warn(self.view).into_iter().chain(unseen).collect()
+    }
+}
+
+fn unseen(host: &HostView, address: &str, reason: &str) -> Refusal {
+    Refusal::new(
+        Code::FloatingIpUnknown,
+        format!("whether {} has the floating IP {address} cannot be seen: {reason}", host.server),
+        "correct exec and device of that server, or let this machine run commands there",
+    )
+}
+
+fn check_place(old: &Side<'_>, view: &FloatingIpView, all_seen: bool) -> Option<Refusal> {
     let address = &view.address;
     let holders: Vec<(&str, &HostFound)> = view
         .hosts
@@ -35,7 +65,6 @@ pub(super) fn check_place(old: &Side<'_>, view: &FloatingIpView) -> Option<Refus
         .filter_map(|host| Some((host.server.as_str(), host.found.as_ref().ok()?)))
         .filter(|(_, found)| found.holds_on.is_some())
         .collect();
-    let all_seen = view.hosts.iter().all(|host| host.found.is_ok());
     match holders.as_slice() {
         [(name, found)] if *name == old.seen.name => check_answers(name, found, view),
         [] if !all_seen => None,
@@ -120,11 +149,11 @@ fn check_answers(holder: &str, found: &HostFound, view: &FloatingIpView) -> Opti
     })
 }
 
-pub(super) fn warn(view: &FloatingIpView) -> Option<Refusal> {
+fn warn(view: &FloatingIpView) -> Option<Refusal> {
     let reason = view.answers.as_ref().err()?;
     Some(Refusal::new(
         Code::FloatingIpUnproven,
-        format!("nobody but the two servers was asked who has {}: {reason}", view.address),
+        format!("nobody but the servers was asked who has {}: {reason}", view.address),
         "name a machine on the clients' network in swap.floating_ip.probe",
     ))
 }

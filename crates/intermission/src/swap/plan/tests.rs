@@ -14,10 +14,14 @@ use crate::swap::{
     step::Step,
 };
 
-const UUIDS: [&str; 2] =
-    ["3e11fa47-71ca-11e1-9e33-c80aa9429562", "4e11fa47-71ca-11e1-9e33-c80aa9429562"];
+pub(super) const UUIDS: [&str; 4] = [
+    "3e11fa47-71ca-11e1-9e33-c80aa9429562",
+    "4e11fa47-71ca-11e1-9e33-c80aa9429562",
+    "5e11fa47-71ca-11e1-9e33-c80aa9429562",
+    "6e11fa47-71ca-11e1-9e33-c80aa9429562",
+];
 
-fn address(port: u16) -> Address {
+pub(super) fn address(port: u16) -> Address {
     Address { host: "127.0.0.1".to_owned(), port }
 }
 
@@ -26,6 +30,7 @@ fn view(flavor: Flavor, server_id: u32) -> ServerView {
         Flavor::MySql => GtidSet::parse_mysql(&format!("{}:1-100", UUIDS[0])),
         Flavor::MariaDb => GtidSet::parse_mariadb("0-1-100"),
     };
+    let executed = executed.expect("a set");
     ServerView {
         flavor,
         version: "test".to_owned(),
@@ -36,7 +41,9 @@ fn view(flavor: Flavor, server_id: u32) -> ServerView {
         gtid_on: true,
         binlog_on: true,
         log_replica_updates: true,
-        executed: executed.expect("a set"),
+        applied: executed.clone(),
+        purged: executed.minus(&executed),
+        executed,
         channels: Vec::new(),
         prepared_xa: Vec::new(),
         denied: Vec::new(),
@@ -50,8 +57,13 @@ fn view(flavor: Flavor, server_id: u32) -> ServerView {
 
 /// db1 is the primary, db2 its healthy replica.
 pub(super) fn healthy(flavor: Flavor) -> [ServerView; 2] {
+    [view(flavor, 1), replica(flavor, 2)]
+}
+
+/// A healthy replica of db1.
+pub(super) fn replica(flavor: Flavor, server_id: u32) -> ServerView {
     let primary = view(flavor, 1);
-    let mut replica = view(flavor, 2);
+    let mut replica = view(flavor, server_id);
     replica.access = Access { read_only: true, super_read_only: flavor == Flavor::MySql };
     replica.channels.push(ReplicaView {
         channel: String::new(),
@@ -64,16 +76,21 @@ pub(super) fn healthy(flavor: Flavor) -> [ServerView; 2] {
         sql_error: None,
         lag_s: Some(0),
         uses_gtid: true,
+        user: "repl".to_owned(),
         delay_s: 0,
     });
-    [primary, replica]
+    replica
 }
 
-pub(super) fn observe([first, second]: [ServerView; 2]) -> Observation {
-    let seen =
-        |name: &str, port, view| Seen { name: name.to_owned(), address: address(port), view };
+/// db1, db2, … on the ports from 3301.
+pub(super) fn observe<const N: usize>(views: [ServerView; N]) -> Observation {
+    let seen = |(view, number): (ServerView, u16)| Seen {
+        name: format!("db{number}"),
+        address: address(3300 + number),
+        view: Ok(view),
+    };
     Observation {
-        servers: [seen("db1", 3301, Ok(first)), seen("db2", 3302, Ok(second))],
+        servers: views.into_iter().zip(1..).map(seen).collect(),
         surroundings: Vec::new(),
         floating_ip: None,
         gates: GateBounds::default(),
@@ -87,6 +104,7 @@ pub(super) fn request(to: Option<&str>) -> Request {
         id: "test".to_owned(),
         program: "intermission".to_owned(),
         to: to.map(str::to_owned),
+        replication_user: "repl".to_owned(),
         apps: vec!["shop".to_owned()],
         endpoint: bounds.statement,
         withdrawal: None,

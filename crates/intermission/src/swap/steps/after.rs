@@ -5,9 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{StepError, Steps};
-use crate::swap::{
-    machine::State, observation::ThreadState, record::Facts, role::Scheduler, step::Step,
-};
+use crate::swap::{machine::State, record::Facts, role::Scheduler, step::Step};
 
 /// How long the released requests may take before the swap goes on beside them: all that time the new primary has no
 /// replica.
@@ -207,16 +205,6 @@ impl Steps {
         let Some(channel) = channels.first() else {
             return "it replicates from nobody".to_owned();
         };
-        let healthy = channel.io == ThreadState::Yes && channel.sql == ThreadState::Yes;
-        let error = channel.io_error.as_deref().or(channel.sql_error.as_deref());
-        format!(
-            "receiver {}, applier {}{}",
-            channel.io.word(),
-            channel.sql.word(),
-            match error {
-                Some(error) if !healthy => format!(": {error}"),
-                _ => String::new(),
-            }
-        )
+        super::sibling::words_of(channel)
     }
 }

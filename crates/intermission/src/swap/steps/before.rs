@@ -24,7 +24,7 @@ impl Steps {
     pub(super) async fn quiet(&self) -> Result<Facts, StepError> {
         let bounds = &self.plan.bounds;
         let deadline = Instant::now() + bounds.quiet;
-        self.endpoint.prepare().await?;
+        self.endpoint.prepare(self.old.address(), self.new.address()).await?;
         loop {
             let blockers = self.old_blockers(bounds.quiet_age).await?;
             // Also so that the first look of the settle step is not answered from the server's cache.
@@ -146,7 +146,7 @@ impl Steps {
     pub(super) async fn barrier(&self) -> Result<Facts, StepError> {
         let barrier = self.old.look().await?.barrier;
         self.check_fenced_at(&barrier).await?;
-        Ok(Facts { note: Some(barrier.to_string()), barrier: Some(barrier) })
+        Ok(Facts { barrier: Some(barrier.clone()), ..Facts::note(barrier.to_string()) })
     }
 
     /// The fence stands and nothing was written behind it since `barrier` was read.

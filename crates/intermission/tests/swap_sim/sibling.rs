@@ -1,0 +1,87 @@
+//! Siblings that are not well (F31), by the step that leads them.
+
+use std::{sync::Arc, time::Duration};
+
+use intermission::swap::{
+    record::{Action, Ending},
+    sibling::{Report, Standing},
+    step::Step,
+};
+use tokio::time::Instant;
+
+use crate::{
+    fault::{Fault, Moment},
+    harness::{End, FLAVORS, on_paused_clock, stage_with, swap},
+    oracle::{check_end, report_of},
+    stage::Stage,
+    world::World,
+};
+
+fn report(stage: &Stage, name: &str) -> Report {
+    stage.with(|world| report_of(world, name).expect(name).clone())
+}
+
+async fn swapped(stage: &Arc<Stage>) -> End {
+    let end = swap(stage).await;
+    assert_eq!(end.ending(), Some(Ending::Swapped), "{end:?}");
+    stage.with(|world| assert_eq!((world.user_errors, world.gate.expired), (0, 0)));
+    end
+}
+
+#[test]
+fn f31_four_siblings_of_which_three_are_not_well() {
+    for flavor in FLAVORS {
+        on_paused_clock(async {
+            let stage = stage_with(flavor, 4, []);
+            stage.with(|world: &mut World| {
+                world.servers[2].is_stuck = true;
+                world.servers[3].link = None;
+                world.servers[4].lag_s = Some(9000);
+            });
+            let began = Instant::now();
+            swapped(&stage).await;
+            assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+            let standing = |name| report(&stage, name).standing;
+            assert_eq!(standing("db3"), Standing::Failed);
+            assert!(report(&stage, "db3").said.contains("does not arrive"));
+            assert_eq!(standing("db4"), Standing::Failed);
+            assert!(report(&stage, "db4").said.contains("left alone"));
+            assert_eq!(standing("db5"), Standing::Unwatched);
+            assert_eq!(standing("db6"), Standing::Follows);
+            check_end(&stage, Ending::Swapped, "not well").await;
+        });
+    }
+}
+
+#[test]
+fn f31_one_that_hangs_keeps_no_other_waiting_and_leaves_no_lock() {
+    for flavor in FLAVORS {
+        for nth in 0..12 {
+            let hang = Fault::once(Action::Perform, Step::Follow, nth, Moment::HangBefore);
+            on_paused_clock(async {
+                let stage = stage_with(flavor, 2, [hang.clone()]);
+                swapped(&stage).await;
+                let all = [report(&stage, "db3"), report(&stage, "db4")];
+                let well = all.iter().filter(|one| one.standing == Standing::Follows).count();
+                assert!(well >= 1, "call {nth}: {all:?}");
+                check_end(&stage, Ending::Swapped, &format!("call {nth}")).await;
+            });
+        }
+    }
+}
+
+#[test]
+fn one_that_somebody_opened_meanwhile_or_that_came_there_before_is_not_touched() {
+    for flavor in FLAVORS {
+        on_paused_clock(async {
+            let stage = stage_with(flavor, 1, []);
+            // Behind the candidate.
+            stage.with(|world| world.follow(2, 1));
+            swapped(&stage).await;
+            let there = report(&stage, "db3");
+            assert_eq!(there.standing, Standing::Follows, "{there:?}");
+            assert!(there.said.starts_with("follows db2"), "{there:?}");
+            check_end(&stage, Ending::Swapped, "there before").await;
+        });
+    }
+}
