@@ -4,6 +4,7 @@
 //! SQL nor HTTP.
 
 pub mod client_address;
+pub mod condition;
 pub mod endpoint;
 pub mod executor;
 pub mod gates;
@@ -21,3 +22,4 @@ pub mod settings;
 pub mod step;
 pub mod steps;
 pub mod summary;
+pub mod version;

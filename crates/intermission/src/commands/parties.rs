@@ -19,7 +19,7 @@ use crate::{
         gates::{AllGates, Gates},
         hold_file::HoldFile,
         observation::Address,
-        plan::Request,
+        plan::{Allowed, Request},
         run::{self, Parties},
         server::Server,
     },
@@ -65,6 +65,10 @@ impl Assembly {
             endpoint: self.parties.endpoint.bound(),
             withdrawal: self.parties.endpoint.withdrawal(),
             canary: self.parties.client_address.is_some(),
+            allowed: Allowed {
+                differences: self.swap.allow_differences.clone(),
+                upgrade: self.swap.allow_upgrade,
+            },
         }
     }
 }
@@ -139,6 +143,9 @@ fn access(
         Some(account) => of(Some(account), account, "account")?,
         None => cluster.account().resolve("cluster")?,
     };
+    // Without `exec` it is this machine only where a device of its own says so.
+    let may_ask_host =
+        !server.exec.is_empty() || (server.device.is_some() && swap.floating_ip.is_some());
     Ok(Access {
         name: server.name.clone(),
         address: server.address(),
@@ -146,6 +153,7 @@ fn access(
         replication: replication(server)?,
         source_replication: replication(other)?,
         database: server.database.clone(),
+        exec: may_ask_host.then(|| server.exec.clone()),
         marker_schema: cluster.marker_schema.clone(),
         connect: swap.bounds.connect,
         statement: swap.bounds.statement,

@@ -165,6 +165,8 @@ impl ClusterYml {
                 haproxy: None,
                 endpoint: None,
                 client_address,
+                allow_differences: Vec::new(),
+                allow_upgrade: false,
                 attempts: cluster::DEFAULT_ATTEMPTS,
                 backoff: cluster::DEFAULT_BACKOFF,
                 bounds: Bounds::default(),

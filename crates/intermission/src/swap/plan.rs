@@ -1,7 +1,10 @@
 //! Observation and configuration in, a plan or every refusal out. Pure: no I/O, no clock.
 
 mod check;
+mod condition;
 mod floating_ip;
+pub mod parity;
+mod succession;
 
 use std::time::Duration;
 
@@ -12,6 +15,7 @@ use self::check::{
     check_replication, check_server,
 };
 use super::{
+    condition::ChannelTls,
     observation::{Access, Address, Flavor, Observation, Seen, ServerView},
     refusal::{Code, Refusal},
     settings::Bounds,
@@ -47,6 +51,8 @@ pub struct Plan {
     pub withdrawal: Option<Duration>,
     /// Whether a write by way of the clients' address is tried before anybody is released.
     pub canary: bool,
+    /// How the replica's channel was encrypted: the old primary's will be so too.
+    pub channel_tls: ChannelTls,
     /// What the operator should know and what is no reason not to swap.
     pub warnings: Vec<Refusal>,
 }
@@ -103,6 +109,38 @@ pub struct Request {
     pub withdrawal: Option<Duration>,
     /// As [`Plan::canary`].
     pub canary: bool,
+    pub allowed: Allowed,
+}
+
+/// What the operator has said is meant so.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Allowed {
+    /// Names of settings that may differ between the servers.
+    pub differences: Vec<String>,
+    /// Whether the new primary may be of a newer series than the old one, which then may not be able to follow.
+    pub upgrade: bool,
+}
+
+/// What was found against a swap, and what an operator should know.
+#[derive(Debug, Default)]
+struct Findings {
+    refusals: Vec<Refusal>,
+    warnings: Vec<Refusal>,
+}
+
+impl Findings {
+    fn refuse(&mut self, code: Code, sentence: impl Into<String>, mend: impl Into<String>) {
+        self.refusals.push(Refusal::new(code, sentence, mend));
+    }
+
+    fn warn(&mut self, code: Code, sentence: impl Into<String>, mend: impl Into<String>) {
+        self.warnings.push(Refusal::new(code, sentence, mend));
+    }
+
+    fn extend(&mut self, more: Self) {
+        self.refusals.extend(more.refusals);
+        self.warnings.extend(more.warnings);
+    }
 }
 
 /// The outcome of planning.
@@ -135,6 +173,9 @@ pub fn plan(observation: &Observation, request: &Request) -> Result<Planned, Vec
     };
     let pair = [Side { seen: first, view: first_view }, Side { seen: second, view: second_view }];
     refusals.extend(check_pair(&pair));
+    if pair.iter().any(|side| side.view.is_too_old()) {
+        return Err(refusals);
+    }
     let (old, new) = match roles(&pair) {
         Ok(roles) => roles,
         Err(more) => {
@@ -151,6 +192,8 @@ pub fn plan(observation: &Observation, request: &Request) -> Result<Planned, Vec
     refusals.extend(check_clients_way(old, observation));
     let floating_ip = observation.floating_ip.as_ref();
     refusals.extend(floating_ip.and_then(|view| floating_ip::check_place(old, view)));
+    let findings = examine(old, new, &request.allowed);
+    refusals.extend(findings.refusals);
     if !refusals.is_empty() {
         return Err(refusals);
     }
@@ -165,8 +208,21 @@ pub fn plan(observation: &Observation, request: &Request) -> Result<Planned, Vec
         endpoint: request.endpoint,
         withdrawal: request.withdrawal,
         canary: request.canary,
-        warnings: floating_ip.and_then(floating_ip::warn).into_iter().collect(),
+        channel_tls: new.view.condition.channel_tls(),
+        warnings: floating_ip
+            .and_then(floating_ip::warn)
+            .into_iter()
+            .chain(findings.warnings)
+            .collect(),
     })))
+}
+
+/// What the servers' versions, settings and surroundings have to say.
+fn examine(old: &Side<'_>, new: &Side<'_>, allowed: &Allowed) -> Findings {
+    let mut findings = succession::examine(old, new, allowed.upgrade);
+    findings.extend(parity::examine(old, new, &allowed.differences));
+    findings.extend(condition::examine(old, new));
+    findings
 }
 
 /// A server that answered.
@@ -283,6 +339,7 @@ pub(crate) fn example() -> Plan {
         endpoint: Duration::from_secs(1),
         withdrawal: Some(Duration::from_secs(1)),
         canary: true,
+        channel_tls: ChannelTls::default(),
         warnings: Vec::new(),
     }
 }

@@ -5,6 +5,7 @@ use std::{fmt, time::Duration};
 use async_trait::async_trait;
 
 use super::{
+    condition::ChannelTls,
     gtid::GtidSet,
     observation::{Access, Address, Blocker, Flavor, ReplicaView, ServerView},
 };
@@ -93,7 +94,7 @@ pub trait Server: Send + Sync + fmt::Debug {
     /// Stops replication and forgets its source. Without a source it does nothing.
     async fn detach(&self) -> Result<(), ServerError>;
     /// Makes it a replica of `source` by GTID, unless it is one already.
-    async fn follow(&self, source: &Address) -> Result<(), ServerError>;
+    async fn follow(&self, source: &Address, tls: &ChannelTls) -> Result<(), ServerError>;
     /// Sees to it that a restart leaves it read-only, or that it comes up as its option file says. False where the server
     /// cannot be told.
     async fn persist_read_only(&self, read_only: bool) -> Result<bool, ServerError>;

@@ -77,6 +77,7 @@ pub(crate) fn address(id: u32) -> Address {
 pub(crate) fn plan(flavor: Flavor) -> Plan {
     let party = |id, recorded| Party { name: format!("db{id}"), address: address(id), recorded };
     Plan {
+        channel_tls: intermission::swap::condition::ChannelTls::default(),
         id: ID.to_owned(),
         program: "intermission".to_owned(),
         flavor,

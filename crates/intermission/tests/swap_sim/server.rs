@@ -8,6 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use intermission::swap::{
+    condition::{ChannelTls, Condition},
     gtid::GtidSet,
     observation::{Access, Address, Blocker, Flavor, ReplicaView, ServerView, ThreadState},
     server::{Detail, Effect, Look, Server, ServerError},
@@ -164,6 +165,7 @@ impl SimServer {
             replication_login: None,
             blockers: Vec::new(),
             missing_database: None,
+            condition: Condition::default(),
         }
     }
 
@@ -326,7 +328,7 @@ impl Server for SimServer {
         .await
     }
 
-    async fn follow(&self, source: &Address) -> Result<(), ServerError> {
+    async fn follow(&self, source: &Address, _: &ChannelTls) -> Result<(), ServerError> {
         let (index, port) = (self.index, source.port);
         self.act("follow", move |world| {
             let source = world.servers.iter().position(|db| crate::harness::port(db.id) == port);

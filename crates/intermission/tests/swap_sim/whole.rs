@@ -29,6 +29,7 @@ fn request(id: &str, to: Option<&str>) -> intermission::swap::plan::Request {
         endpoint: Duration::from_secs(1),
         withdrawal: Some(Duration::from_secs(1)),
         canary: true,
+        allowed: intermission::swap::plan::Allowed::default(),
     }
 }
 

@@ -1,5 +1,6 @@
-use super::{Planned, Request, plan};
+use super::{Allowed, Planned, Request, plan};
 use crate::swap::{
+    condition::Condition,
     gtid::GtidSet,
     observation::{
         Access, Address, Blocker, Denied, Flavor, Observation, ReplicaView, Seen, ServerView,
@@ -23,7 +24,10 @@ fn view(flavor: Flavor, server_id: u32) -> ServerView {
     };
     ServerView {
         flavor,
-        version: "test".to_owned(),
+        version: match flavor {
+            Flavor::MariaDb => "10.11.19-MariaDB-log".to_owned(),
+            Flavor::MySql => "8.4.5".to_owned(),
+        },
         server_id,
         uuid: (flavor == Flavor::MySql)
             .then(|| UUIDS[usize::try_from(server_id).expect("small") - 1].to_owned()),
@@ -38,6 +42,7 @@ fn view(flavor: Flavor, server_id: u32) -> ServerView {
         replication_login: None,
         blockers: Vec::new(),
         missing_database: None,
+        condition: Condition::default(),
     }
 }
 
@@ -83,6 +88,7 @@ pub(super) fn request(to: Option<&str>) -> Request {
         endpoint: bounds.statement,
         withdrawal: None,
         canary: false,
+        allowed: Allowed::default(),
         bounds,
     }
 }

@@ -76,7 +76,7 @@ impl Steps {
                 self.new.name()
             )));
         }
-        self.old.follow(self.new.address()).await?;
+        self.old.follow(self.new.address(), &self.plan.channel_tls).await?;
         if self.old.persist_read_only(true).await? {
             return Ok(Facts::default());
         }
