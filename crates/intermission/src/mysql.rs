@@ -2,7 +2,9 @@
 
 mod acting;
 mod client_address;
+mod condition;
 mod dialect;
+mod disk;
 mod fence;
 pub mod grants;
 mod marker;

@@ -4,6 +4,7 @@
 //! neither SQL nor HTTP.
 
 pub mod client_address;
+pub mod condition;
 pub mod endpoint;
 pub mod executor;
 pub mod gates;
@@ -25,3 +26,4 @@ pub mod sibling;
 pub mod step;
 pub mod steps;
 pub mod summary;
+pub mod version;

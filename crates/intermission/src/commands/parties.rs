@@ -21,7 +21,7 @@ use crate::{
         hold_file::HoldFile,
         hook::{CommandHooks, Hook},
         observation::Address,
-        plan::Request,
+        plan::{Allowed, Request},
         run::{self, Parties},
         server::Server,
     },
@@ -73,6 +73,10 @@ impl Assembly {
             withdrawal: self.parties.endpoint.withdrawal(),
             canary: self.parties.client_address.is_some(),
             before_release: self.parties.hooks.bound(),
+            allowed: Allowed {
+                differences: self.swap.allow_differences.clone(),
+                upgrade: self.swap.allow_upgrade,
+            },
         }
     }
 }
@@ -158,6 +162,9 @@ fn access(
         Some(account) => of(Some(account), account, "account")?,
         None => cluster.account().resolve("cluster")?,
     };
+    // Without `exec` it is this machine only where a device of its own says so.
+    let may_ask_host =
+        !server.exec.is_empty() || (server.device.is_some() && swap.floating_ip.is_some());
     Ok(Access {
         name: server.name.clone(),
         address: server.address(),
@@ -165,6 +172,7 @@ fn access(
         replication: replication(server)?,
         source_replication: replication(other)?,
         database: server.database.clone(),
+        exec: may_ask_host.then(|| server.exec.clone()),
         marker_schema: cluster.marker_schema.clone(),
         connect: swap.bounds.connect,
         statement: swap.bounds.statement,

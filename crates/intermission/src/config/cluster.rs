@@ -18,6 +18,7 @@ use super::{
 use crate::swap::{
     endpoint::{IpPrefix, Start},
     observation::Address,
+    plan::parity,
     settings::Bounds,
 };
 
@@ -75,7 +76,7 @@ pub struct Server {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
     /// What is put before a command to run it on this server's host, such as `["ssh", "root@db1"]`; without it the
-    /// command runs on this machine.
+    /// command runs on this machine. Where neither this nor `device` is there the host is asked nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exec: Vec<String>,
     /// A database that has to be on this server: the application's.
@@ -124,6 +125,12 @@ pub struct Swap {
     /// Commands run in this order before anybody is released: restart the application, clear a cache.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub before_release: Vec<HookCommand>,
+    /// Settings that may differ between the servers, by their names in docs/CHECK.md.
+    #[serde(default)]
+    pub allow_differences: Vec<String>,
+    /// Whether a server of a newer series may take over from an older one, which may then not be able to follow.
+    #[serde(default)]
+    pub allow_upgrade: bool,
     /// How often a swap is tried whose fence or catch-up somebody's lock or transaction was in the way of.
     #[serde(default = "default_attempts")]
     pub attempts: u32,
@@ -300,6 +307,15 @@ impl Swap {
         if self.client_address.as_ref().is_some_and(|at| at.host.is_empty() || at.port == 0) {
             let mend = "write { host = \"db.internal\", port = 3306 }";
             return Err(Fault::new("swap.client_address", "has an empty host or port 0", mend));
+        }
+        if let Some(name) = self.allow_differences.iter().find(|name| !parity::is_compared(name)) {
+            let known: Vec<&str> = parity::names().collect();
+            let mend = format!("name some of: {}", known.join(", "));
+            return Err(Fault::new(
+                "swap.allow_differences",
+                format!("{name:?} is not compared"),
+                mend,
+            ));
         }
         if !(1..=ATTEMPTS_MAX).contains(&self.attempts) {
             let problem = format!("{} is not within 1 and {ATTEMPTS_MAX}", self.attempts);

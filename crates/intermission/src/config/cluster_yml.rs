@@ -166,6 +166,8 @@ impl ClusterYml {
                 endpoint: None,
                 client_address,
                 before_release: Vec::new(),
+                allow_differences: Vec::new(),
+                allow_upgrade: false,
                 attempts: cluster::DEFAULT_ATTEMPTS,
                 backoff: cluster::DEFAULT_BACKOFF,
                 bounds: Bounds::default(),

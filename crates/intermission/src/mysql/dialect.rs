@@ -1,10 +1,17 @@
 //! The words of each server (MYSQL.md §2), so that the rest reads the same for both.
 
 use super::row::StatusRow;
-use crate::swap::observation::{Access, Address, Flavor};
+use crate::swap::{
+    condition::ChannelTls,
+    observation::{Access, Address, Flavor},
+    version::Version,
+};
 
 /// The channel name of the privilege probes: no server has it, so only the privilege is tried.
 const PROBE: &str = "intermission_probe";
+
+/// The one option of a channel's encryption that is not called SSL.
+const TLS_VERSION: &str = "TLS_VERSION";
 
 /// The statements of one flavor.
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +89,15 @@ impl Dialect {
         }
     }
 
+    /// File and position of its own binary log, and what is left out of it.
+    pub(super) fn binlog_status(self, version: &str) -> &'static str {
+        let knows = Version::parse(version).is_none_or(Version::has_binary_log_status);
+        match self.0 {
+            Flavor::MySql if knows => "SHOW BINARY LOG STATUS",
+            Flavor::MySql | Flavor::MariaDb => "SHOW MASTER STATUS",
+        }
+    }
+
     pub(super) const fn fence(self) -> &'static str {
         match self.0 {
             Flavor::MariaDb => "SET GLOBAL read_only=1",
@@ -133,8 +149,37 @@ impl Dialect {
         }
     }
 
+    /// What is said of a channel's encryption, whatever the server's default is: MySQL 9.7 and MariaDB from 11.4 encrypt,
+    /// older ones do not (MYSQL.md §1, §6). Begins with a comma.
+    fn encryption(self, tls: &ChannelTls) -> String {
+        let side = match self.0 {
+            Flavor::MariaDb => "MASTER",
+            Flavor::MySql => "SOURCE",
+        };
+        let bit = u8::from;
+        let mut said = format!(
+            ", {side}_SSL={}, {side}_SSL_VERIFY_SERVER_CERT={}",
+            bit(tls.on),
+            bit(tls.on && tls.verify)
+        );
+        for option in ChannelTls::OPTIONS {
+            if let Some(value) = tls.options.get(option) {
+                let infix = if option == TLS_VERSION { "" } else { "SSL_" };
+                said.push_str(&format!(", {side}_{infix}{option}={}", literal(value)));
+            }
+        }
+        said
+    }
+
     /// The statements that make a server a replica. They hold the password: they must never be shown.
-    pub(super) fn follow(self, source: &Address, user: &str, password: &str) -> Vec<String> {
+    pub(super) fn follow(
+        self,
+        source: &Address,
+        user: &str,
+        password: &str,
+        tls: &ChannelTls,
+    ) -> Vec<String> {
+        let encryption = self.encryption(tls);
         let (host, port) = (literal(&source.host), source.port);
         let (user, password) = (literal(user), literal(password));
         match self.0 {
@@ -143,7 +188,7 @@ impl Dialect {
                 "SET GLOBAL gtid_slave_pos=@@global.gtid_binlog_pos".to_owned(),
                 format!(
                     "CHANGE MASTER TO MASTER_HOST={host}, MASTER_PORT={port}, MASTER_USER={user}, \
-                     MASTER_PASSWORD={password}, MASTER_USE_GTID=slave_pos"
+                     MASTER_PASSWORD={password}, MASTER_USE_GTID=slave_pos{encryption}"
                 ),
                 "START SLAVE".to_owned(),
             ],
@@ -151,7 +196,7 @@ impl Dialect {
             Flavor::MySql => vec![
                 format!(
                     "CHANGE REPLICATION SOURCE TO SOURCE_HOST={host}, SOURCE_PORT={port}, SOURCE_USER={user}, \
-                     SOURCE_PASSWORD={password}, SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1"
+                     SOURCE_PASSWORD={password}, SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1{encryption}"
                 ),
                 "START REPLICA".to_owned(),
             ],
@@ -292,53 +337,4 @@ pub(super) fn identifier(name: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Dialect, flavor_of, literal};
-    use crate::swap::observation::{Access, Address, Flavor};
-
-    #[test]
-    fn versions_are_told_apart() {
-        assert_eq!(flavor_of("10.11.19-MariaDB-0+deb12u1"), Flavor::MariaDb);
-        assert_eq!(flavor_of("9.7.4"), Flavor::MySql);
-    }
-
-    #[test]
-    fn a_literal_cannot_be_left() {
-        assert_eq!(literal(r"a'b\c"), r"'a\'b\\c'");
-        assert_eq!(literal("\\' OR 1 -- "), "'\\\\\\' OR 1 -- '");
-    }
-
-    #[test]
-    fn an_undo_restores_both_switches() {
-        let recorded = Access { read_only: true, super_read_only: false };
-        assert_eq!(
-            Dialect(Flavor::MySql).restore(recorded),
-            "SET GLOBAL super_read_only=0, GLOBAL read_only=1"
-        );
-        assert_eq!(Dialect(Flavor::MariaDb).restore(Access::WRITABLE), "SET GLOBAL read_only=0");
-    }
-
-    #[test]
-    fn mariadb_takes_its_position_from_its_own_binary_log_first() {
-        let source = Address { host: "db2".to_owned(), port: 3306 };
-        let statements = Dialect(Flavor::MariaDb).follow(&source, "repl", "p'w");
-        assert!(statements[0].contains("gtid_slave_pos=@@global.gtid_binlog_pos"));
-        assert!(statements[1].contains(r"MASTER_PASSWORD='p\'w'"));
-        let statements = Dialect(Flavor::MySql).follow(&source, "repl", "pw");
-        assert!(statements[0].contains("SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1"));
-    }
-
-    #[test]
-    fn no_probe_changes_anything() {
-        for flavor in [Flavor::MariaDb, Flavor::MySql] {
-            for probe in Dialect(flavor).probes() {
-                let harmless = probe.sql.contains("intermission_probe")
-                    || probe.sql.starts_with("SELECT")
-                    || probe.sql.starts_with("SHOW")
-                    || probe.sql == "XA RECOVER"
-                    || probe.sql.contains("=@@global.");
-                assert!(harmless, "{}", probe.sql);
-            }
-        }
-    }
-}
+mod tests;

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::{
+    condition::link_of,
     dialect::{Dialect, literal},
     privilege::DENIALS,
     row::StatusRow,
     server::MySqlServer,
 };
 use crate::swap::{
+    condition::Condition,
     gtid::GtidSet,
     observation::{Access, Address, Blocker, Denied, Flavor, ReplicaView, ServerView, ThreadState},
     role::EventsView,
@@ -36,11 +38,16 @@ impl MySqlServer {
         let dialect = self.dialect().await?;
         let doing = "read its state";
         let version = self.control.rows(doing, "SELECT @@version").await?;
+        let version = version.first().and_then(|row| row.at(0)).unwrap_or_default().to_owned();
+        let bare = ServerView::too_old(dialect.0, version.clone());
+        if bare.is_too_old() {
+            return Ok(bare);
+        }
         let rows = self.control.rows(doing, dialect.identity()).await?;
         let row = rows.first().ok_or_else(|| self.unreadable(doing, "an empty answer"))?;
         let mut view = ServerView {
             flavor: dialect.0,
-            version: version.first().and_then(|row| row.at(0)).unwrap_or_default().to_owned(),
+            version,
             server_id: row
                 .at(0)
                 .and_then(|id| id.parse().ok())
@@ -61,9 +68,13 @@ impl MySqlServer {
             missing_database: None,
             role: self.read_role().await?,
             events: EventsView::default(),
+            condition: Condition::default(),
         };
         match self.control.rows("read its replication status", dialect.channels()).await {
-            Ok(rows) => view.channels = rows.iter().map(channel_of).collect(),
+            Ok(rows) => {
+                view.channels = rows.iter().map(channel_of).collect();
+                view.condition.links = rows.iter().map(link_of).collect();
+            }
             // The probes name the missing privilege.
             Err(failure) if failure.code.is_some_and(|code| DENIALS.contains(&code)) => {}
             Err(failure) => return Err(failure.into()),
@@ -98,6 +109,7 @@ impl MySqlServer {
             blockers.retain(|blocker| blocker.age_s >= 1);
             view.blockers = blockers;
         }
+        self.add_condition(dialect, view).await;
         Ok(())
     }
 

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     config::secret::Account,
     swap::{
+        condition::ChannelTls,
         gtid::GtidSet,
         observation::{self, Address, Blocker, Flavor, ReplicaView, ServerView},
         role::{Event, SemiSync},
@@ -42,6 +43,8 @@ pub struct Access {
     pub source_replication: Account,
     /// A schema that has to be here.
     pub database: Option<String>,
+    /// What is put before a command to run it on the server's host; none where the host may not be asked anything.
+    pub exec: Option<Vec<String>>,
     /// The schema of the marker table: letters, digits and underscores.
     pub marker_schema: String,
     pub connect: Duration,
@@ -67,6 +70,7 @@ pub struct MySqlServer {
     pub(super) replication: Account,
     pub(super) source_replication: Account,
     pub(super) database: Option<String>,
+    pub(super) exec: Option<Vec<String>>,
     pub(super) marker: Marker,
     pub(super) flavor: OnceLock<Flavor>,
     pub(super) acting: Mutex<Acting>,
@@ -80,6 +84,7 @@ impl MySqlServer {
         let replication = access.replication.clone();
         let source_replication = access.source_replication.clone();
         let database = access.database.clone();
+        let exec = access.exec.clone();
         let marker = Marker::new(&access.marker_schema);
         let login = access.into_login();
         Self {
@@ -88,6 +93,7 @@ impl MySqlServer {
             replication,
             source_replication,
             database,
+            exec,
             marker,
             flavor: OnceLock::new(),
             acting: Mutex::new(Acting::Closed),
@@ -229,7 +235,7 @@ impl Server for MySqlServer {
         Ok(())
     }
 
-    async fn follow(&self, source: &Address) -> Result<(), ServerError> {
+    async fn follow(&self, source: &Address, tls: &ChannelTls) -> Result<(), ServerError> {
         let dialect = self.dialect().await?;
         let channels = self.read_channels().await?;
         if let Some(channel) = channels.first() {
@@ -239,7 +245,7 @@ impl Server for MySqlServer {
             self.act("stop replication", dialect.stop(), REPLICATION_BOUND).await?;
         }
         let Account { user, password } = &self.source_replication;
-        for sql in dialect.follow(source, user, password.reveal()) {
+        for sql in dialect.follow(source, user, password.reveal(), tls) {
             if let Err(failure) = self.act("make it a replica", &sql, REPLICATION_BOUND).await {
                 return Err(without_quotes(failure.into()));
             }

@@ -3,7 +3,10 @@
 //! A connection whose request was given up answers every later one with an earlier answer (MYSQL.md §7), so it is
 //! taken out before it is used and only put back after a whole answer: given up means closed.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use mysql_async::{Conn, DriverError, Error, OptsBuilder, Row, prelude::Queryable};
 use tokio::{sync::Mutex, time::timeout};
@@ -22,6 +25,9 @@ use crate::{
 const SESSION: &str = "SET SESSION wait_timeout=28800, SESSION time_zone='SYSTEM'";
 /// Errors with which the server closes the connection: shutdown, and a session that was ended.
 const CLOSING: [u16; 3] = [1053, 1927, 4031];
+
+/// How many times the bound of a statement several of them may take that are asked one by one.
+const EACH_BOUNDS: u32 = 3;
 
 /// Where and as whom to log in, and how long that and a request may take.
 #[derive(Debug, Clone)]
@@ -146,6 +152,65 @@ impl Session {
         let (conn, answer) = request(&self.login, conn, doing, sql, bound).await;
         *place = conn;
         answer
+    }
+
+    /// Runs reading statements in one round trip. Where one of them fails each is asked by itself, so that only the sick
+    /// one is missing; the answers are in the order of the statements.
+    pub(super) async fn each(
+        &self,
+        doing: &str,
+        statements: &[&str],
+    ) -> Vec<Result<Vec<StatusRow>, Failure>> {
+        let began = Instant::now();
+        if let Ok(sets) = self.sets(doing, statements).await {
+            return sets.into_iter().map(Ok).collect();
+        }
+        let mut answers = Vec::with_capacity(statements.len());
+        for sql in statements {
+            answers.push(if began.elapsed() > self.login.statement * EACH_BOUNDS {
+                let reason = "the statements before it took too long";
+                Err(self.login.error(doing, reason, Effect::NotSent).into())
+            } else {
+                self.rows(doing, sql).await
+            });
+        }
+        answers
+    }
+
+    /// All the answers to several statements sent as one.
+    async fn sets(
+        &self,
+        doing: &str,
+        statements: &[&str],
+    ) -> Result<Vec<Vec<StatusRow>>, ServerError> {
+        let mut place = self.conn.lock().await;
+        let mut conn = match place.take() {
+            Some(conn) => conn,
+            None => self.login.connect().await?,
+        };
+        let answer = timeout(self.login.statement, async {
+            let mut sets = Vec::with_capacity(statements.len());
+            let mut result = conn.query_iter(statements.join("; ")).await?;
+            while !result.is_empty() {
+                let rows: Vec<Row> = result.collect().await?;
+                sets.push(rows.into_iter().map(StatusRow::from).collect());
+            }
+            Ok::<_, Error>(sets)
+        });
+        match answer.await {
+            Ok(Ok(sets)) if sets.len() == statements.len() => {
+                *place = Some(conn);
+                Ok(sets)
+            }
+            // The client library keeps the error of a later statement for whoever asks next (measured), and a connection
+            // with an answer half read is of no more use: neither is put back.
+            Ok(Ok(_)) => Err(self.login.error(doing, "one of them failed", Effect::Unknown)),
+            Ok(Err(error)) => Err(self.login.error(doing, words(&error), Effect::Unknown)),
+            Err(_) => {
+                let reason = format!("no answer within {:?}", self.login.statement);
+                Err(self.login.error(doing, reason, Effect::Unknown))
+            }
+        }
     }
 
     /// Opens the connection, unless it is.

@@ -1,13 +1,17 @@
 //! What was seen on the servers, the gates and the hook before a swap. Data only.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
     client_address::Identity,
+    condition::Condition,
     gates::GateBounds,
     gtid::GtidSet,
     refusal::Refusal,
     role::{EventsView, RoleSettings},
+    version::Version,
 };
 
 /// Without its server's one of these nobody may see whether a server is a replica.
@@ -199,12 +203,51 @@ pub struct ServerView {
     /// What goes with its role.
     pub role: RoleSettings,
     pub events: EventsView,
+    /// Read for a preflight only.
+    pub condition: Condition,
 }
 
 impl ServerView {
     #[must_use]
     pub fn identity(&self) -> Identity {
         Identity { uuid: self.uuid.clone(), server_id: self.server_id }
+    }
+
+    /// Of a server too old to be asked anything else in the words used here.
+    #[must_use]
+    pub fn too_old(flavor: Flavor, version: String) -> Self {
+        let nothing = match flavor {
+            Flavor::MariaDb => GtidSet::MariaDb(BTreeMap::new()),
+            Flavor::MySql => GtidSet::MySql(BTreeMap::new()),
+        };
+        Self {
+            flavor,
+            version,
+            server_id: 0,
+            uuid: None,
+            access: Access::WRITABLE,
+            gtid_on: false,
+            binlog_on: false,
+            log_replica_updates: false,
+            executed: nothing.clone(),
+            applied: nothing.clone(),
+            purged: nothing,
+            channels: Vec::new(),
+            prepared_xa: Vec::new(),
+            denied: Vec::new(),
+            replication_login: None,
+            blockers: Vec::new(),
+            missing_database: None,
+            role: RoleSettings::default(),
+            events: EventsView::default(),
+            condition: Condition::default(),
+        }
+    }
+
+    /// Whether it is older than the words used here. A version that cannot be read is not.
+    #[must_use]
+    pub fn is_too_old(&self) -> bool {
+        Version::parse(&self.version).is_some_and(|version| version < Version::oldest(self.flavor))
     }
 
     /// Whether its replication could not be read, for want of the privilege.

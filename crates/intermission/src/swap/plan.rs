@@ -2,9 +2,12 @@
 
 mod check;
 mod choice;
+mod condition;
 mod floating_ip;
+pub mod parity;
 mod role;
 mod sibling;
+mod succession;
 
 use std::time::Duration;
 
@@ -19,6 +22,7 @@ use self::{
 };
 use super::{
     client_address::Identity,
+    condition::ChannelTls,
     gates::WarmUp,
     observation::{Access, Address, Flavor, Observation, Seen, ServerView},
     refusal::{Code, Refusal},
@@ -69,6 +73,8 @@ pub struct Plan {
     /// The warm-up of the apps' upstreams before the release, where an app has one.
     #[serde(default)]
     pub warm_up: Option<WarmUp>,
+    /// How the replica's channel was encrypted: the old primary's will be so too.
+    pub channel_tls: ChannelTls,
     /// What the operator should know and what is no reason not to swap.
     pub warnings: Vec<Refusal>,
 }
@@ -141,6 +147,38 @@ pub struct Request {
     pub canary: bool,
     /// As [`Plan::before_release`].
     pub before_release: Option<Duration>,
+    pub allowed: Allowed,
+}
+
+/// What the operator has said is meant so.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Allowed {
+    /// Names of settings that may differ between the servers.
+    pub differences: Vec<String>,
+    /// Whether the new primary may be of a newer series than the old one, which then may not be able to follow.
+    pub upgrade: bool,
+}
+
+/// What was found against a swap, and what an operator should know.
+#[derive(Debug, Default)]
+struct Findings {
+    refusals: Vec<Refusal>,
+    warnings: Vec<Refusal>,
+}
+
+impl Findings {
+    fn refuse(&mut self, code: Code, sentence: impl Into<String>, mend: impl Into<String>) {
+        self.refusals.push(Refusal::new(code, sentence, mend));
+    }
+
+    fn warn(&mut self, code: Code, sentence: impl Into<String>, mend: impl Into<String>) {
+        self.warnings.push(Refusal::new(code, sentence, mend));
+    }
+
+    fn extend(&mut self, more: Self) {
+        self.refusals.extend(more.refusals);
+        self.warnings.extend(more.warnings);
+    }
 }
 
 /// The outcome of planning.
@@ -186,6 +224,9 @@ pub fn plan(observation: &Observation, request: &Request) -> Result<Planned, Vec
     };
     let pair = [Side { seen: first, view: first_view }, Side { seen: second, view: second_view }];
     refusals.extend(check_pair(&pair));
+    if pair.iter().any(|side| side.view.is_too_old()) {
+        return Err(refusals);
+    }
     let (old, new) = match roles(&pair) {
         Ok(roles) => roles,
         Err(more) => {
@@ -198,19 +239,13 @@ pub fn plan(observation: &Observation, request: &Request) -> Result<Planned, Vec
         Ok(Target::Replica) => {}
         Err(refusal) => refusals.push(refusal),
     }
-    refusals.extend(check_replication(old, new, &request.bounds));
-    refusals.extend(role::check_role(old, new));
-    refusals.extend(check_clients_way(old, observation));
-    refusals.extend(floating_ip.iter().filter_map(|look| look.check_place(old)));
     let looked = sibling::look(&choice, (old, new), &request.bounds, &request.replication_user);
-    refusals.extend(looked.refusals);
-    if !refusals.is_empty() {
-        return Err(refusals);
+    let mut findings = Findings { refusals, warnings: Vec::new() };
+    findings.extend(examine((old, new), &choice, floating_ip.as_ref(), observation, request));
+    findings.extend(Findings { refusals: looked.refusals, warnings: looked.warnings });
+    if !findings.refusals.is_empty() {
+        return Err(findings.refusals);
     }
-    let mut warnings = role::warn(old, new);
-    warnings.extend(floating_ip.iter().flat_map(floating_ip::Look::warn));
-    warnings.extend(looked.warnings);
-    warnings.extend(warn_of_max_wait(observation, request));
     Ok(Planned::Swap(Box::new(Plan {
         id: request.id.clone(),
         program: request.program.clone(),
@@ -226,8 +261,34 @@ pub fn plan(observation: &Observation, request: &Request) -> Result<Planned, Vec
         before_release: request.before_release,
         warm_up: observation.gates.warm_up.clone(),
         handover: role::handover(old, new),
-        warnings,
+        channel_tls: new.view.condition.channel_tls(),
+        warnings: findings.warnings,
     })))
+}
+
+/// What both servers and what goes with them have to say.
+fn examine(
+    (old, new): (&Side<'_>, &Side<'_>),
+    choice: &Choice<'_>,
+    floating_ip: Option<&floating_ip::Look<'_>>,
+    observation: &Observation,
+    request: &Request,
+) -> Findings {
+    let mut findings = Findings {
+        refusals: check_replication(old, new, &request.bounds),
+        warnings: role::warn(old, new),
+    };
+    findings.refusals.extend(role::check_role(old, new));
+    findings.refusals.extend(check_clients_way(old, observation));
+    findings.refusals.extend(floating_ip.and_then(|look| look.check_place(old)));
+    findings.warnings.extend(floating_ip.into_iter().flat_map(floating_ip::Look::warn));
+    findings.warnings.extend(warn_of_max_wait(observation, request));
+    let siblings: Vec<Side<'_>> =
+        choice.siblings.iter().filter_map(|seen| Side::of(seen)).collect();
+    findings.extend(succession::examine(old, new, request.allowed.upgrade));
+    findings.extend(parity::examine(old, new, &request.allowed.differences));
+    findings.extend(condition::examine(old, new, &siblings));
+    findings
 }
 
 /// Who could be asked to take over, where that has to be said: all but the primary of a cluster of more than two.
@@ -241,6 +302,13 @@ pub fn candidates(observation: &Observation) -> Vec<String> {
 struct Side<'a> {
     seen: &'a Seen,
     view: &'a ServerView,
+}
+
+impl<'a> Side<'a> {
+    /// None where it did not answer.
+    fn of(seen: &'a Seen) -> Option<Self> {
+        seen.view.as_ref().ok().map(|view| Self { seen, view })
+    }
 }
 
 impl Side<'_> {
@@ -363,6 +431,7 @@ pub(crate) fn example() -> Plan {
         handover: Handover::example(),
         before_release: Some(Duration::from_secs(1)),
         warm_up: Some(WarmUp { bound: Duration::from_secs(1), said: Vec::new() }),
+        channel_tls: ChannelTls::default(),
         warnings: Vec::new(),
     }
 }

@@ -61,6 +61,25 @@ pub enum Code {
     TargetNeeded,
     BinlogsPurged,
     SiblingLogin,
+    UnsupportedVersion,
+    UnknownVersion,
+    OlderCandidate,
+    NewerCandidate,
+    IncompatibleSetting,
+    DifferentSetting,
+    ReplicationFilter,
+    BinlogFilter,
+    BinlogReaders,
+    BinlogRetention,
+    ColdBufferPool,
+    DiskFull,
+    DiskLow,
+    DiskUnknown,
+    ClusteredServer,
+    Automation,
+    ChannelTls,
+    ChannelTlsFiles,
+    NotSeen,
 }
 
 impl Code {
@@ -92,5 +111,39 @@ impl Refusal {
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "[{}] {}\n    mend: {}", self.code.word(), self.sentence, self.mend)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::Code;
+
+    /// Every code, by the word of serde's own complaint: a new one cannot be forgotten here.
+    fn all() -> BTreeSet<String> {
+        let complaint = serde_json::from_str::<Code>("\"?\"").expect_err("no code").to_string();
+        let (_, list) = complaint.split_once("expected one of ").expect("a list");
+        list.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_manual_has_every_code_once_and_no_other() {
+        let manual = include_str!("../../../../docs/CHECK.md");
+        let (_, rest) = manual.split_once("\n## Codes\n").expect("the section");
+        let (section, _) = rest.split_once("\n## ").expect("its end");
+        let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| `")).collect();
+        let mut told = BTreeSet::new();
+        for row in rows {
+            let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+            let [code, kind, when, mend] = cells.as_slice() else { panic!("{row}") };
+            let code = code.trim_matches('`');
+            assert!(kind.starts_with("refused") || kind.starts_with("warning"), "{row}");
+            assert!(!when.is_empty() && !mend.is_empty(), "{row}");
+            assert!(told.insert(code.to_owned()), "{code} is there twice");
+        }
+        assert_eq!(told, all());
+        assert!(told.len() > 50, "{}", told.len());
+        assert!(told.contains(&Code::IncompatibleSetting.word()));
     }
 }

@@ -5,6 +5,7 @@ use std::{fmt, time::Duration};
 use async_trait::async_trait;
 
 use super::{
+    condition::ChannelTls,
     gtid::GtidSet,
     observation::{Access, Address, Blocker, Flavor, ReplicaView, ServerView},
     role::{Event, SemiSync},
@@ -95,7 +96,7 @@ pub trait Server: Send + Sync + fmt::Debug {
     /// Stops replication and forgets its source. Without a source it does nothing.
     async fn detach(&self) -> Result<(), ServerError>;
     /// Makes it a replica of `source` by GTID, unless it is one already.
-    async fn follow(&self, source: &Address) -> Result<(), ServerError>;
+    async fn follow(&self, source: &Address, tls: &ChannelTls) -> Result<(), ServerError>;
     /// Leads a channel of its to another source and keeps everything else about it: login, filters, delay. Done already, it
     /// only starts what is to run.
     async fn repoint(&self, to: &Repoint) -> Result<(), ServerError>;

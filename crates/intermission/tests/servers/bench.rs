@@ -92,6 +92,7 @@ impl Bench {
             replication: account(REPLICATION),
             source_replication: account(REPLICATION),
             database: None,
+            exec: None,
             marker_schema: "intermission".to_owned(),
             connect: Bounds::CONNECT,
             statement: Bounds::STATEMENT,
@@ -136,6 +137,7 @@ impl Bench {
             withdrawal: None,
             canary: false,
             before_release: None,
+            allowed: intermission::swap::plan::Allowed::default(),
         }
     }
 
@@ -178,6 +180,36 @@ impl Bench {
             Ok(Planned::Swap(_)) => Vec::new(),
             Ok(Planned::AlreadyPrimary(name)) => panic!("{name} is the primary already"),
             Err(refusals) => refusals,
+        }
+    }
+
+    /// What an operator is warned of where nothing is refused.
+    pub(crate) async fn warnings(&self) -> Vec<Refusal> {
+        self.warnings_of(&self.parties(), &Self::request()).await
+    }
+
+    pub(crate) async fn warnings_of(&self, parties: &Parties, request: &Request) -> Vec<Refusal> {
+        match plan(&run::observe(parties).await, request) {
+            Ok(Planned::Swap(plan)) => plan.warnings,
+            Ok(Planned::AlreadyPrimary(name)) => panic!("{name} is the primary already"),
+            Err(refusals) => panic!("{}: refused: {refusals:#?}", self.flavor()),
+        }
+    }
+
+    /// Waits until exactly `wanted` is warned of.
+    pub(crate) async fn expect_warnings(&self, wanted: &[Code]) -> Vec<Refusal> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let warnings = self.warnings().await;
+            if codes(&warnings) == wanted {
+                return warnings;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{}: not {wanted:?} but {warnings:#?}",
+                self.flavor()
+            );
+            sleep(POLL).await;
         }
     }
 

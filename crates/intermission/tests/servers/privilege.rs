@@ -107,6 +107,7 @@ async fn the_printed_grants_are_enough_for_a_swap(flavor: Flavor) {
             database: Some("ledger".to_owned()),
             ..bench.access(index)
         }));
+        assert_eq!(bench.warnings_of(&parties, &Bench::request()).await, [], "all is seen");
         let report = bench.swap_by(&parties, &Bench::request()).await;
         let Report::Ended { ending, cause, .. } = report else { panic!("{report:?}") };
         assert_eq!((ending, cause), (Ending::Swapped, None));

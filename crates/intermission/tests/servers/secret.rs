@@ -10,6 +10,7 @@ use intermission::{
     config::secret::Secret,
     mysql::{Access, MySqlServer},
     swap::{
+        condition::ChannelTls,
         plan::plan,
         record::Ending,
         run::{self, Report},
@@ -163,7 +164,7 @@ async fn a_statement_with_a_password_is_never_quoted(flavor: Flavor) {
     access.replication.password = Secret::new(AWKWARD);
     let server = MySqlServer::new(Access { ..access });
     let source = bench.access(1).address;
-    match server.follow(&source).await {
+    match server.follow(&source, &ChannelTls::default()).await {
         Ok(()) => {
             let channels = server.channels().await.unwrap();
             assert_clean("a channel", &format!("{channels:?}"));

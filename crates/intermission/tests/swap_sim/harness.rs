@@ -104,6 +104,7 @@ pub(crate) fn plan_with(flavor: Flavor, siblings: u32) -> Plan {
         ran: Threads::BOTH,
     };
     Plan {
+        channel_tls: intermission::swap::condition::ChannelTls::default(),
         id: ID.to_owned(),
         program: "intermission".to_owned(),
         flavor,

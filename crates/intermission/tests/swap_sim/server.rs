@@ -8,6 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use intermission::swap::{
+    condition::ChannelTls,
     gtid::GtidSet,
     observation::{Access, Address, Blocker, Flavor, ReplicaView, ServerView},
     role::{Event, Scheduler, SemiSync},
@@ -289,7 +290,7 @@ impl Server for SimServer {
         .await
     }
 
-    async fn follow(&self, source: &Address) -> Result<(), ServerError> {
+    async fn follow(&self, source: &Address, _: &ChannelTls) -> Result<(), ServerError> {
         let (index, port) = (self.index, source.port);
         self.act("follow", move |world| {
             let source = world.servers.iter().position(|db| crate::harness::port(db.id) == port);

@@ -1,6 +1,7 @@
 //! What a simulated server tells of itself.
 
 use intermission::swap::{
+    condition::Condition,
     observation::{Flavor, ReplicaView, ServerView, ThreadState},
     role::EventsView,
 };
@@ -28,6 +29,7 @@ impl SimServer {
             replication_login: None,
             blockers: Vec::new(),
             missing_database: None,
+            condition: Condition::default(),
             role: db.role,
             events: EventsView { enabled: db.events.clone(), ..EventsView::default() },
         }

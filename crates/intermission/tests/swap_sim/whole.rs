@@ -31,6 +31,7 @@ fn request(id: &str, to: Option<&str>) -> intermission::swap::plan::Request {
         withdrawal: Some(Duration::from_secs(1)),
         canary: true,
         before_release: Some(Duration::from_secs(1)),
+        allowed: intermission::swap::plan::Allowed::default(),
     }
 }
 

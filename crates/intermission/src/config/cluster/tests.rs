@@ -23,6 +23,8 @@ fn the_example_shows_every_default() {
     assert_eq!(haproxy.timeout, super::DEFAULT_HAPROXY_TIMEOUT);
     assert_eq!(swap.client_address.expect("there").port, super::DEFAULT_PORT);
     assert_eq!((swap.attempts, swap.backoff), (super::DEFAULT_ATTEMPTS, super::DEFAULT_BACKOFF));
+    assert_eq!((swap.allow_differences, swap.allow_upgrade), (Vec::new(), false));
+    assert!(EXAMPLE.contains("\nallow_differences = ") && EXAMPLE.contains("\nallow_upgrade = "));
     assert!(EXAMPLE.contains("\nattempts = ") && EXAMPLE.contains("\nbackoff = "));
     assert_eq!(cluster.marker_schema, super::DEFAULT_MARKER_SCHEMA);
     assert_eq!(cluster.servers[0].port, super::DEFAULT_PORT);
@@ -84,6 +86,7 @@ fn what_cannot_be_meant_is_named() {
         ("timeout = \"1s\"", "timeout = \"0s\"", "swap.floating_ip.timeout"),
         ("backend = \"mysql\"", "backend = \"a; b\"", "swap.haproxy"),
         ("host = \"10.0.0.10\"", "host = \"\"", "swap.client_address"),
+        ("allow_differences = []", "allow_differences = [\"sqlmode\"]", "swap.allow_differences"),
         ("attempts = 3", "attempts = 0", "swap.attempts"),
         ("backoff = \"2s\"", "backoff = \"2h\"", "swap.backoff"),
         ("marker_schema = \"intermission\"", "marker_schema = \"a`b\"", "cluster.marker_schema"),

@@ -8,6 +8,7 @@ use crate::swap::{
     observation::{Flavor, Observation, ReplicaView, Seen, ThreadState},
     refusal::{Code, Refusal},
     settings::Bounds,
+    version::Version,
 };
 
 pub(super) fn unreachable(seen: &Seen) -> Option<Refusal> {
@@ -110,6 +111,10 @@ pub(super) fn check_clients_way(old: &Side<'_>, observation: &Observation) -> Op
 
 pub(super) fn check_pair(pair: &[Side<'_>; 2]) -> Vec<Refusal> {
     let [a, b] = pair;
+    if pair.iter().any(|side| side.view.is_too_old()) {
+        // Of such a server nothing else is known, so it can be compared with no other.
+        return pair.iter().flat_map(|side| check_server(*side)).collect();
+    }
     let mut refusals = Vec::new();
     if a.view.flavor != b.view.flavor {
         refusals.push(Refusal::new(
@@ -139,6 +144,9 @@ pub(super) fn check_pair(pair: &[Side<'_>; 2]) -> Vec<Refusal> {
 
 pub(super) fn check_server(side: Side<'_>) -> Vec<Refusal> {
     let (label, view) = (side.label(), side.view);
+    if view.is_too_old() {
+        return vec![too_old(side)];
+    }
     let mut refusals = Vec::new();
     let mut refuse =
         |code, sentence: String, mend: String| refusals.push(Refusal::new(code, sentence, mend));
@@ -172,7 +180,8 @@ pub(super) fn check_server(side: Side<'_>) -> Vec<Refusal> {
         refuse(
             Code::ReplicationLogin,
             format!("{label}: the replication account cannot be used: {answer}"),
-            "create that account there with REPLICATION SLAVE, or correct cluster.replication"
+            "create that account there with REPLICATION SLAVE, or correct cluster.replication; one that must use TLS \
+             cannot be tried from here"
                 .to_owned(),
         );
     }
@@ -230,7 +239,12 @@ pub(super) fn check_replication(old: &Side<'_>, new: &Side<'_>, bounds: &Bounds)
     } else {
         refusals.push(Refusal::new(
             Code::SeveralChannels,
-            format!("{} replicates from {} sources", new.label(), new.view.channels.len()),
+            format!(
+                "{} replicates from {} sources: {}",
+                new.label(),
+                new.view.channels.len(),
+                sources(&new.view.channels)
+            ),
             "a swap needs a replica with exactly one source",
         ));
     }
@@ -255,6 +269,23 @@ pub(super) fn check_replication(old: &Side<'_>, new: &Side<'_>, bounds: &Bounds)
         )
     }));
     refusals
+}
+
+fn too_old(side: Side<'_>) -> Refusal {
+    let (label, flavor, version) = (side.label(), side.view.flavor, &side.view.version);
+    Refusal::new(
+        Code::UnsupportedVersion,
+        format!("{label} is {flavor:?} {version}, older than {}", Version::oldest(flavor)),
+        "upgrade it first: this program does not know its words",
+    )
+}
+
+fn sources(channels: &[ReplicaView]) -> String {
+    let named: Vec<String> = channels
+        .iter()
+        .map(|channel| format!("{} (channel {:?})", channel.source, channel.channel))
+        .collect();
+    named.join(", ")
 }
 
 pub(super) fn check_channel(

@@ -1,7 +1,8 @@
 use std::time::Duration;
 
-use super::{Planned, Request, plan};
+use super::{Allowed, Planned, Request, plan};
 use crate::swap::{
+    condition::Condition,
     gates::{GateBounds, MaxWait, WarmUp},
     gtid::GtidSet,
     observation::{
@@ -33,7 +34,10 @@ fn view(flavor: Flavor, server_id: u32) -> ServerView {
     let executed = executed.expect("a set");
     ServerView {
         flavor,
-        version: "test".to_owned(),
+        version: match flavor {
+            Flavor::MariaDb => "10.11.19-MariaDB-log".to_owned(),
+            Flavor::MySql => "8.4.5".to_owned(),
+        },
         server_id,
         uuid: (flavor == Flavor::MySql)
             .then(|| UUIDS[usize::try_from(server_id).expect("small") - 1].to_owned()),
@@ -52,6 +56,7 @@ fn view(flavor: Flavor, server_id: u32) -> ServerView {
         missing_database: None,
         role: RoleSettings::default(),
         events: EventsView::default(),
+        condition: Condition::default(),
     }
 }
 
@@ -110,6 +115,7 @@ pub(super) fn request(to: Option<&str>) -> Request {
         withdrawal: None,
         canary: false,
         before_release: None,
+        allowed: Allowed::default(),
         bounds,
     }
 }

@@ -105,7 +105,7 @@ impl Steps {
         if self.plan.handover.old_semi_sync() != self.plan.handover.old.semi_sync {
             self.old.set_semi_sync(self.plan.handover.old_semi_sync()).await?;
         }
-        self.old.follow(self.new.address()).await?;
+        self.old.follow(self.new.address(), &self.plan.channel_tls).await?;
         if self.old.persist_read_only(true).await? {
             return Ok(Facts::default());
         }
