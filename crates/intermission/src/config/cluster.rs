@@ -1,14 +1,16 @@
 //! `[cluster]` and `[swap]`: the servers, who logs in, and what a swap may take.
 
 mod gate;
+mod haproxy;
 mod hook;
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
 use serde::{Deserialize, Serialize};
 
 pub use self::gate::{GateAddress, RemoteGate, SwapGate};
+pub use self::haproxy::{DEFAULT_HAPROXY_TIMEOUT, HaProxySettings};
 pub use self::hook::{DEFAULT_HOOK_TIMEOUT, HookCommand};
 use super::{
     Fault,
@@ -27,7 +29,6 @@ pub const DEFAULT_MARKER_SCHEMA: &str = "intermission";
 pub const DEFAULT_ATTEMPTS: u32 = 3;
 pub const DEFAULT_BACKOFF: Duration = Duration::from_secs(2);
 pub const DEFAULT_FLOATING_IP_TIMEOUT: Duration = Duration::from_secs(1);
-pub const DEFAULT_HAPROXY_TIMEOUT: Duration = Duration::from_secs(1);
 pub const DEFAULT_ENDPOINT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An attempt that is taken back is felt, if hardly; more of them than this need a person.
@@ -153,20 +154,6 @@ pub struct FloatingIpSettings {
     /// that is this machine.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub probe: Vec<String>,
-}
-
-/// A backend of HAProxy that clients find the primary by.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HaProxySettings {
-    /// The runtime API of every HAProxy: paths of unix sockets, or `host:port`; level admin.
-    pub sockets: Vec<String>,
-    pub backend: String,
-    /// A server's name in the backend, where that is not its name here.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub servers: BTreeMap<String, String>,
-    #[serde(with = "friendly", default = "default_haproxy_timeout")]
-    pub timeout: Duration,
 }
 
 /// Where clients reach the primary.
@@ -350,31 +337,6 @@ impl Swap {
     }
 }
 
-impl HaProxySettings {
-    /// What becomes part of a command is plain.
-    fn check(&self) -> Result<(), Fault> {
-        if self.sockets.is_empty() || self.sockets.iter().any(String::is_empty) {
-            let mend = "write [\"/run/haproxy/admin.sock\"]";
-            return Err(Fault::new("swap.haproxy.sockets", "is empty or has an empty name", mend));
-        }
-        if self.timeout.is_zero() {
-            return Err(Fault::new("swap.haproxy.timeout", "is zero", "write for example \"1s\""));
-        }
-        let plain = |name: &String| {
-            let known = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
-            !name.is_empty() && name.chars().all(known)
-        };
-        match self.servers.values().chain([&self.backend]).find(|name| !plain(name)) {
-            None => Ok(()),
-            Some(name) => Err(Fault::new(
-                "swap.haproxy",
-                format!("{name:?} is no name of a backend or server"),
-                "use letters, digits, dashes, dots, colons and underscores, as HAProxy does",
-            )),
-        }
-    }
-}
-
 impl EndpointCommand {
     fn check(&self) -> Result<(), Fault> {
         if self.command.first().is_none_or(String::is_empty) {
@@ -412,10 +374,6 @@ const fn default_attempts() -> u32 {
 
 const fn default_backoff() -> Duration {
     DEFAULT_BACKOFF
-}
-
-const fn default_haproxy_timeout() -> Duration {
-    DEFAULT_HAPROXY_TIMEOUT
 }
 
 const fn default_floating_ip_timeout() -> Duration {
