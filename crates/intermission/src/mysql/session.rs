@@ -23,6 +23,10 @@ use crate::{
 /// A swap may wait longer than the server lets others idle, in seconds; and `innodb_trx` tells times in the system's
 /// zone, whatever zone sessions have by default.
 const SESSION: &str = "SET SESSION wait_timeout=28800, SESSION time_zone='SYSTEM'";
+/// As in [`SESSION`].
+const WAIT_TIMEOUT_S: usize = 28_800;
+/// The most either server allows (both manuals, `max_allowed_packet`): a process list quotes statements of that size.
+const PACKET_MAX: usize = 1 << 30;
 /// Errors with which the server closes the connection: shutdown, and a session that was ended.
 const CLOSING: [u16; 3] = [1053, 1927, 4031];
 
@@ -62,6 +66,9 @@ impl Login {
             .prefer_socket(false)
             .stmt_cache_size(0)
             .init(vec![SESSION])
+            // Both would be asked for at every login, and users wait for the canary's.
+            .max_allowed_packet(Some(PACKET_MAX))
+            .wait_timeout(Some(WAIT_TIMEOUT_S))
             .tcp_nodelay(true);
         match timeout(self.connect, Conn::new(options)).await {
             Ok(Ok(conn)) => Ok(conn),
