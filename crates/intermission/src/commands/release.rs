@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 
-use crate::admin::api::{ReleaseReply, ReleaseRequest, Summary};
+use crate::admin::api::{AppStatus, ReleaseReply, ReleaseRequest, Summary};
 use crate::admin::client::Client;
 use crate::cli::{Exit, Printer};
 
@@ -13,12 +13,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: &Args, client: &Client, printer: &Printer) -> anyhow::Result<Exit> {
-    let apps = client.apps().await?.apps;
-    let known: Vec<_> = apps.iter().map(|app| app.name.as_str()).collect();
-    let app = apps
-        .iter()
-        .find(|app| app.name == args.app)
-        .with_context(|| format!("no app {:?}; there is: {}", args.app, known.join(", ")))?;
+    let app = app_called(client, &args.app).await?;
     if app.hold.is_none() {
         printer.talk(format_args!("`{}` is not held, nothing to release", app.name));
         return Ok(Exit::Refused);
@@ -27,6 +22,14 @@ pub(crate) async fn run(args: &Args, client: &Client, printer: &Printer) -> anyh
     let reply = client.release(&args.app, &request).await?;
     tell(&args.app, &reply, printer);
     Ok(Exit::Done)
+}
+
+/// The app of that name at the gate.
+pub(super) async fn app_called(client: &Client, name: &str) -> anyhow::Result<AppStatus> {
+    let apps = client.apps().await?.apps;
+    let known = apps.iter().map(|app| app.name.as_str()).collect::<Vec<_>>().join(", ");
+    let app = apps.into_iter().find(|app| app.name == name);
+    app.with_context(|| format!("no app {name:?}; there is: {known}"))
 }
 
 /// Says what the hold came to.

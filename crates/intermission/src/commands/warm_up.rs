@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
-
+use super::release::app_called;
 use crate::admin::client::Client;
 use crate::admin::gates::told;
 use crate::cli::{Exit, Printer};
@@ -15,12 +14,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: &Args, client: &Client, printer: &Printer) -> anyhow::Result<Exit> {
-    let apps = client.apps().await?.apps;
-    let known: Vec<_> = apps.iter().map(|app| app.name.as_str()).collect();
-    let app = apps
-        .iter()
-        .find(|app| app.name == args.app)
-        .with_context(|| format!("no app {:?}; there is: {}", args.app, known.join(", ")))?;
+    let app = app_called(client, &args.app).await?;
     let Some(settings) = &app.warm_up else {
         printer.talk(format_args!("`{}` has no warm_up in the gate's configuration", app.name));
         return Ok(Exit::Refused);
