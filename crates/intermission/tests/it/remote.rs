@@ -255,7 +255,7 @@ async fn the_commands_reach_a_gate_of_swap_gates_by_its_address() {
     assert_contains(&unknown.stderr, &gate);
     let elsewhere = run(&config, &["--gate", &gate, "check"]).await;
     assert_eq!(elsewhere.code, Some(2));
-    assert_contains(&elsewhere.stderr, "--gate is for status, hold and release");
+    assert_contains(&elsewhere.stderr, "--gate is for status, hold, release and warm-up");
     // What `config check` prints has neither the token nor what is in the key.
     let printed = run(&config, &["config", "check"]).await;
     assert_eq!(printed.code, Some(0), "{}", printed.stderr);
