@@ -289,7 +289,13 @@ fn examine(
         choice.siblings.iter().filter_map(|seen| Side::of(seen)).collect();
     findings.extend(succession::examine(old, new, request.allowed.upgrade));
     findings.extend(parity::examine(old, new, &request.allowed.differences));
-    findings.extend(condition::examine(old, new, &siblings));
+    let away: Vec<&str> = choice
+        .siblings
+        .iter()
+        .filter(|seen| seen.view.is_err())
+        .map(|seen| seen.address.host.as_str())
+        .collect();
+    findings.extend(condition::examine(old, new, &siblings, &away));
     findings
 }
 

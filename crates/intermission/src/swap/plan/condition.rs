@@ -21,14 +21,19 @@ const DISK_FREE_MIN: u64 = 1024 * 1024 * 1024;
 /// Less of the whole is free than one in this many: somebody should know.
 const DISK_LOW_PART: u64 = 10;
 
-pub(super) fn examine(old: &Side<'_>, new: &Side<'_>, siblings: &[Side<'_>]) -> Findings {
+pub(super) fn examine(
+    old: &Side<'_>,
+    new: &Side<'_>,
+    siblings: &[Side<'_>],
+    away: &[&str],
+) -> Findings {
     let mut findings = Findings::default();
     replication::check_filters(old, new, &mut findings);
     replication::check_tls(old, new, &mut findings);
     company::check_clustered(&[old, new], &mut findings);
     check_disk(new, &mut findings);
     let known: Vec<&Side<'_>> = siblings.iter().chain([new]).collect();
-    company::warn_readers(old, &known, new, &mut findings);
+    company::warn_readers(old, &known, away, new, &mut findings);
     company::warn_automation(&[old, new], &mut findings);
     warn_retention(new, &mut findings);
     warn_cold(old, new, &mut findings);

@@ -162,14 +162,15 @@ fn is_named(patterns: &[&str], name: &str) -> bool {
     })
 }
 
-/// F36: who reads the old primary's binary log and is none of `known` goes on reading it after the swap.
+/// F36: who reads the old primary's binary log and is none of `known`, nor on the host of one that is `away`, goes on reading it after the swap.
 pub(super) fn warn_readers(
     old: &Side<'_>,
     known: &[&Side<'_>],
+    away: &[&str],
     new: &Side<'_>,
     findings: &mut Findings,
 ) {
-    let strangers = strangers(old, known);
+    let strangers = strangers(old, known, away);
     if strangers.is_empty() {
         return;
     }
@@ -205,7 +206,7 @@ pub(super) fn warn_readers(
 
 /// The readers that are none of the known servers: those are told by their uuid, or, where they give none, by their
 /// account and host, one reader each.
-fn strangers<'a>(old: &Side<'a>, known: &[&Side<'_>]) -> Vec<&'a Reader> {
+fn strangers<'a>(old: &Side<'a>, known: &[&Side<'_>], away: &[&str]) -> Vec<&'a Reader> {
     let mut readers: Vec<&Reader> = old.view.condition.readers.iter().collect();
     for side in known {
         let uuid = side.view.uuid.as_deref();
@@ -223,6 +224,12 @@ fn strangers<'a>(old: &Side<'a>, known: &[&Side<'_>]) -> Vec<&'a Reader> {
         };
         let by_account = || readers.iter().position(|reader| may_be(reader));
         if let Some(index) = by_uuid.or_else(by_host).or_else(by_account) {
+            readers.remove(index);
+        }
+    }
+    // A server that is down is listed for a while: its reader is noticed when there is something to send.
+    for host in away {
+        if let Some(index) = readers.iter().position(|reader| reader.host == *host) {
             readers.remove(index);
         }
     }
