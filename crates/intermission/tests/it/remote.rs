@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use intermission::admin::api::{AppState, ReleaseRequest};
 use intermission::admin::client::Client;
 use intermission::admin::gates::AdminGates;
-use intermission::config::cluster::RemoteGate;
 use intermission::swap::gates::{AllGates, Gates};
 use intermission::swap::refusal::Code;
 use rustix::process::Signal;
@@ -17,6 +16,7 @@ use super::certificate::{Authority, write};
 use super::cut::Cut;
 use super::gate::{Gate, LEASE_MS, Setup, ask};
 use super::harness::{assert_contains, command, run};
+use super::remote_caller::{client as of, settings};
 use super::upstream::Upstream;
 use super::wire::get;
 
@@ -71,20 +71,6 @@ impl Three {
 
 fn gates(client: Client) -> Arc<dyn Gates> {
     Arc::new(AdminGates::new(client, vec!["shop".to_owned()], "intermission".to_owned()))
-}
-
-fn settings(authority: &Authority, address: SocketAddr) -> RemoteGate {
-    RemoteGate {
-        address: address.to_string().parse().unwrap(),
-        ca_file: authority.ca_file(),
-        token_env: None,
-        token_file: Some(authority.token_file()),
-        name: None,
-    }
-}
-
-fn of(gate: &RemoteGate) -> Client {
-    Client::remote(gate, "swap.gates[0]").unwrap()
 }
 
 #[tokio::test]

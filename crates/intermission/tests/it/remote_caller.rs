@@ -44,7 +44,8 @@ async fn gate() -> (Authority, Gate, SocketAddr) {
     gate_for("127.0.0.1", false).await
 }
 
-fn settings(authority: &Authority, address: SocketAddr) -> RemoteGate {
+/// As `swap.gates` has it.
+pub(super) fn settings(authority: &Authority, address: SocketAddr) -> RemoteGate {
     RemoteGate {
         address: address.to_string().parse().unwrap(),
         ca_file: authority.ca_file(),
@@ -54,7 +55,7 @@ fn settings(authority: &Authority, address: SocketAddr) -> RemoteGate {
     }
 }
 
-fn client(gate: &RemoteGate) -> Client {
+pub(super) fn client(gate: &RemoteGate) -> Client {
     Client::remote(gate, "swap.gates[0]").unwrap()
 }
 

@@ -162,7 +162,13 @@ impl Steps {
             self.wait_for_events_to_leave().await?;
             self.old.set_scheduler(handover.new.scheduler == Scheduler::On).await?;
         }
-        Ok(Facts::default())
+        if handover.old_semi_sync().source == handover.new.semi_sync.source {
+            return Ok(Facts::default());
+        }
+        Ok(Facts::note(format!(
+            "the semi-sync source half of {} is off: as a replica it would wait for replicas it has not",
+            self.old.name()
+        )))
     }
 
     async fn wait_for_semi_sync_replicas(&self) -> Result<(), StepError> {

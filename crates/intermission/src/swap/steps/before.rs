@@ -31,7 +31,7 @@ impl Steps {
             sleep(TRANSACTIONS_FRESH_AFTER).await;
             let noise = if blockers.is_empty() {
                 self.gates.prepare().await?;
-                // Timed last: the hold follows at once.
+                // Timed last: the hold follows, with nothing between but what `ready` has to stop.
                 match self.time_catch_up().await? {
                     Ok(longest) => {
                         let took = longest.as_secs_f64() * 1e3;
