@@ -26,6 +26,7 @@ use config::Config;
 use supervisor::{Process, Supervisor};
 
 const SOCKET: &str = "sock";
+const TEMPORARY: &str = "tmp";
 const ERROR_LOG: &str = "error.log";
 const OPTION_FILE: &str = "my.cnf";
 /// Longest path of a unix socket, less its final zero byte (`sockaddr_un`).
@@ -174,6 +175,7 @@ impl Server {
         let mut supervisor = Supervisor::new(folder.path(), &command, &[])
             .map_err(|source| ServerError::io("cannot start setsid and /bin/sh", source))?;
         template::copy_template(&template, &folder.path().join("data"))?;
+        std::fs::create_dir(folder.path().join(TEMPORARY)).map_err(making)?;
         let (ip, port) = match &options.place {
             Some(place) => (place.ip, PLACED_PORT),
             None => (Ipv4Addr::LOCALHOST, port::free_port().ok_or(ServerError::NoPort)?),

@@ -27,6 +27,8 @@ impl Config<'_> {
         let inside = |name: &str| self.folder.join(name).display().to_string();
         let port = self.port.to_string();
         add("datadir", &inside("data"));
+        // MariaDB clears the folder of temporary tables when it starts, other servers' too (measured).
+        add("tmpdir", &inside(super::TEMPORARY));
         add("socket", &inside(super::SOCKET));
         add("pid-file", &inside("server.pid"));
         add("log-error", &inside(super::ERROR_LOG));

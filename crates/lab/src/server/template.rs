@@ -47,6 +47,8 @@ fn make_template(
         Flavor::MySql => mysql_initialize(program, lab),
     };
     command.arg(format!("--datadir={}", data.display()));
+    // It clears the folder of temporary tables as a server does.
+    command.env("TMPDIR", folder.path());
     if rustix::process::geteuid().is_root() {
         command.arg("--user=root");
     }

@@ -36,6 +36,26 @@ async fn stays_usable(flavor: Flavor) {
     assert!(!folder.exists(), "{} is left over", folder.display());
 }
 
+/// MariaDB removes what looks like a temporary table from its folder for them when it starts: that folder is no other's.
+async fn leaves_the_temporary_tables_of_others(flavor: Flavor) {
+    let others = tempfile::Builder::new().prefix("#sql-temptable-").suffix(".MAI").tempfile();
+    let others = others.expect("a file where servers put theirs by default");
+    let server = start(flavor).await;
+    assert!(others.path().exists(), "{flavor} removed {}", others.path().display());
+    let own = ask(&server, "SELECT @@tmpdir").await;
+    assert!(std::path::Path::new(&own).starts_with(server.folder()), "{own}");
+}
+
+#[tokio::test]
+async fn a_mariadb_leaves_the_temporary_tables_of_others() {
+    leaves_the_temporary_tables_of_others(Flavor::MariaDb).await;
+}
+
+#[tokio::test]
+async fn a_mysql_leaves_the_temporary_tables_of_others() {
+    leaves_the_temporary_tables_of_others(Flavor::MySql).await;
+}
+
 #[tokio::test]
 async fn a_mariadb_survives_its_crash_and_is_gone_when_dropped() {
     stays_usable(Flavor::MariaDb).await;
