@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Row};
+use mysql_async::{Conn, Row, Value};
 use tokio::time::Instant;
 
 use super::bench::Bench;
@@ -208,7 +208,10 @@ impl Bench {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                bail!("the replica of the server on port {port} is not healthy: {seen:?}");
+                let witness = self.witness().await;
+                bail!(
+                    "the replica of the server on port {port} is not healthy: {seen:?}\n{witness}"
+                );
             }
             tokio::time::sleep(POLL).await;
         }
@@ -219,11 +222,43 @@ impl Bench {
         let deadline = Instant::now() + HEALTHY_DEADLINE;
         while self.replication(index).await?.error != error {
             if Instant::now() > deadline {
-                bail!("the applier never stopped with {error}");
+                bail!("the applier never stopped with {error}\n{}", self.witness().await);
             }
             tokio::time::sleep(POLL).await;
         }
         Ok(())
+    }
+
+    /// What both servers do, for an error that does not explain itself: their sessions, and replication as each tells it.
+    pub(super) async fn witness(&self) -> String {
+        let mut told = Vec::new();
+        for index in [0, 1] {
+            for sql in ["SHOW FULL PROCESSLIST", self.words().status] {
+                let rows = self.columns(index, sql).await;
+                told.push(format!(
+                    "db{}: {sql}: {}",
+                    index + 1,
+                    rows.unwrap_or_else(|error| error.to_string())
+                ));
+            }
+        }
+        told.join("\n")
+    }
+
+    async fn columns(&self, index: usize, sql: &str) -> anyhow::Result<String> {
+        let mut conn = self.stage.pair.connect(index).await?;
+        let rows: Vec<Row> = conn.query(sql).await?;
+        drop(conn.disconnect().await);
+        let line = |row: Row| {
+            let names: Vec<String> =
+                row.columns_ref().iter().map(|column| column.name_str().into_owned()).collect();
+            let values = names.iter().zip(row.unwrap()).filter(|(_, value)| *value != Value::NULL);
+            values
+                .map(|(name, value)| format!("{name}={}", value.as_sql(true)))
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        Ok(rows.into_iter().map(line).collect::<Vec<_>>().join("\n  "))
     }
 
     /// Runs a statement on a replica that its binary log never sees.

@@ -1,6 +1,6 @@
 //! The swapping process dies while a third server is led to the new primary.
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use futures_util::future::BoxFuture;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
@@ -86,7 +86,9 @@ async fn wait_ready(
         if answer.candidates.len() == 2 && answer.candidates.iter().any(|one| is_it(&one)) {
             return Ok(());
         }
-        ensure!(Instant::now() < deadline, "{name} never gets ready: {}", check.out);
+        if Instant::now() >= deadline {
+            bail!("{name} never gets ready: {}\n{}", check.out, bench.witness().await);
+        }
         tokio::time::sleep(POLL).await;
     }
 }
