@@ -1,6 +1,7 @@
 //! The database servers: the only place with SQL.
 
 mod acting;
+mod channel;
 mod client_address;
 mod condition;
 mod dialect;
@@ -9,6 +10,7 @@ mod fence;
 pub mod grants;
 mod marker;
 mod observe;
+mod position;
 mod privilege;
 mod repoint;
 mod role;

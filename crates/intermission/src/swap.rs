@@ -15,6 +15,7 @@ pub mod journal;
 pub mod machine;
 pub mod observation;
 pub mod plan;
+pub mod position;
 mod program;
 pub mod record;
 pub mod refusal;

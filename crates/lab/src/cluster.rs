@@ -53,6 +53,46 @@ impl PairOptions {
         Self { servers: [primary.with(line), replica.with(line)], ..self }
     }
 
+    /// Adds a line to the option file of every server.
+    #[must_use]
+    pub fn with_all(self, line: &str) -> Self {
+        let options = self.with_both(line);
+        let siblings = options.siblings.into_iter().map(|sibling| sibling.with(line)).collect();
+        Self { siblings, ..options }
+    }
+
+    /// By file and position, on `MySQL` without GTIDs.
+    #[must_use]
+    pub fn by_coordinates(self, flavor: Flavor) -> Self {
+        let options = Self { gtid: false, ..self };
+        match flavor {
+            // It has GTIDs always.
+            Flavor::MariaDb => options,
+            Flavor::MySql => options.with_all("gtid-mode=OFF"),
+        }
+    }
+
+    /// Commits on the primary wait for a replica.
+    #[must_use]
+    pub fn with_semi_sync(self, flavor: Flavor) -> Self {
+        let (source, replica, options) = match flavor {
+            Flavor::MariaDb => {
+                ("rpl_semi_sync_master_enabled", "rpl_semi_sync_slave_enabled", self)
+            }
+            Flavor::MySql => (
+                "rpl_semi_sync_source_enabled",
+                "rpl_semi_sync_replica_enabled",
+                self.with_all("plugin-load-add=semisync_source.so")
+                    .with_all("plugin-load-add=semisync_replica.so"),
+            ),
+        };
+        let (source, replica) = (format!("{source}=ON"), format!("{replica}=ON"));
+        let [primary, first] = options.servers;
+        let servers = [primary.with(&source), first.with(&replica)];
+        let siblings = options.siblings.into_iter().map(|sibling| sibling.with(&replica)).collect();
+        Self { servers, siblings, ..options }
+    }
+
     /// Adds a line to the option file of the replica only.
     #[must_use]
     pub fn with_replica(self, line: &str) -> Self {

@@ -1,6 +1,7 @@
 //! The lab: throwaway clusters, a ledger application, load and an oracle. Not shipped.
 
 pub mod app;
+pub mod burden;
 pub mod cluster;
 pub mod demo;
 pub mod display;

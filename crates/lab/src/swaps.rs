@@ -9,6 +9,7 @@ use anyhow::Context;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::burden::Burden;
 use crate::cluster::PairOptions;
 use crate::display::Display;
 use crate::load::percentile;
@@ -35,6 +36,21 @@ pub struct SwapsArgs {
     /// Put the servers on hosts of their own, in network namespaces, with a floating IP between them.
     #[arg(long, conflicts_with = "replicas")]
     pub floating_ip: bool,
+    /// Replicate by file and position, on MySQL without GTIDs.
+    #[arg(long)]
+    pub coordinates: bool,
+    /// Let commits on the primary wait for a replica.
+    #[arg(long)]
+    pub semi_sync: bool,
+    /// Idle connections of the application's on the primary when a swap begins.
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "floating_ip", value_parser = clap::value_parser!(u16).range(0..=8000))]
+    pub connections: u16,
+    /// Tables beside the ledger.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    pub tables: u32,
+    /// Rows written and not committed when a swap begins.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub transaction_rows: u32,
     /// Load without a swap before each swap, ms.
     #[arg(long, value_name = "MS", default_value_t = 400)]
     pub quiet: u64,
@@ -66,6 +82,8 @@ pub struct SwapsResult {
     out_of_order: usize,
     /// Rows the servers did not agree on in the end.
     differing_rows: usize,
+    /// Large transactions under way when a swap began that could not be committed.
+    transactions_lost: usize,
     write_pause_ms: Spread,
     /// Over the swaps, of the longest added latency in each.
     added_latency_ms: Spread,
@@ -106,14 +124,26 @@ pub async fn run(args: &SwapsArgs) -> anyhow::Result<bool> {
     display.now("building");
     let programs = Programs::find_or_build().await?;
     display.now(&format!("starting {}", args.server));
-    let pair = PairOptions::default().with_siblings(args.replicas - 1);
+    let burden = Burden {
+        connections: args.connections,
+        tables: args.tables,
+        transaction_rows: args.transaction_rows,
+    };
+    let mut pair = burden.options(PairOptions::default().with_siblings(args.replicas - 1));
+    if args.coordinates {
+        pair = pair.by_coordinates(args.server);
+    }
+    if args.semi_sync {
+        pair = pair.with_semi_sync(args.server);
+    }
     let options =
         StageOptions { pair, floating_ip: args.floating_ip, ..StageOptions::new(args.server) };
     let stage = Stage::start_with(&options, programs).await?;
     let mut load = stage.load_options();
     load.rate = args.rate;
     let quiet = Duration::from_millis(args.quiet);
-    let options = TrialOptions { load, swaps: args.count, quiet };
+    burden.set_up(&stage.pair).await?;
+    let options = TrialOptions { load, swaps: args.count, quiet, burden };
     let trial = trial::run(&stage, options, |event| follow(&mut display, event)).await?;
     drop(display);
 
@@ -176,6 +206,7 @@ impl SwapsResult {
             duplicated_writes: trial.verdict.duplicated.len(),
             out_of_order: trial.verdict.out_of_order.len(),
             differing_rows: trial.verdict.differing.len(),
+            transactions_lost: trial.transactions_lost,
             write_pause_ms: spread(&|swapped| trial.write_pause(swapped)),
             added_latency_ms: spread(&|swapped| trial.added_latency(swapped)),
             swap_ms: spread(&|swapped| Some(swapped.run.took)),

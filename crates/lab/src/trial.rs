@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::burden::Burden;
 use crate::load::{
     Load, LoadError, LoadOptions, Recording, Sample, Window, added_latency, write_pause,
 };
@@ -25,6 +26,8 @@ pub struct TrialOptions {
     pub swaps: u32,
     /// Load without a swap between two swaps.
     pub quiet: Duration,
+    /// What makes each swap harder.
+    pub burden: Burden,
 }
 
 /// A swap of a trial and when it was, in the load's time.
@@ -55,6 +58,8 @@ pub struct Trial {
     pub swaps: Vec<Swapped>,
     /// What became of the writes.
     pub verdict: Verdict,
+    /// Large transactions under way when a swap began that could not be committed.
+    pub transactions_lost: usize,
 }
 
 /// Why a trial has no result.
@@ -96,6 +101,7 @@ pub async fn run(
     tell(Event::Loaded(&load));
     tokio::time::sleep(WARM_UP).await;
     let mut swaps: Vec<Swapped> = Vec::new();
+    let mut transactions_lost = 0;
     for number in 1..=options.swaps {
         let quiet_from = match swaps.last() {
             Some(before) => {
@@ -104,11 +110,14 @@ pub async fn run(
             }
             None => WARM_UP_STEADY,
         };
+        let bearing = options.burden.bear(&stage.pair).await.map_err(StageError::from)?;
         tell(Event::Swapping(number));
         let from = load.now();
         let run = stage.swap().await?;
+        let to = load.now();
+        transactions_lost += usize::from(!bearing.end().await);
         let swapped = Swapped {
-            window: Window { from, to: from + run.took },
+            window: Window { from, to },
             quiet: Window { from: quiet_from, to: from },
             run,
             record: None,
@@ -131,7 +140,7 @@ pub async fn run(
     }
     let acknowledged: Vec<Write> = recording.acknowledged().map(to_write).collect();
     let verdict = oracle::examine(&stage.pair, &acknowledged).await.map_err(TrialError::Examine)?;
-    Ok(Trial { flavor, version, options, recording, swaps, verdict })
+    Ok(Trial { flavor, version, options, recording, swaps, verdict, transactions_lost })
 }
 
 async fn stop(load: Load) -> Result<Recording, LoadError> {
@@ -165,6 +174,7 @@ impl Trial {
             && self.recording.failed() == 0
             && !self.recording.truncated
             && self.verdict.is_clean()
+            && self.transactions_lost == 0
     }
 
     /// Swaps that were done.

@@ -19,6 +19,7 @@ use crate::{
     swap::{
         executor::Listener,
         journal,
+        machine::State,
         plan::Planned,
         record::Ending,
         run::{self, Report, RunError},
@@ -145,7 +146,9 @@ fn announce(steps: &Steps) -> String {
     }
     lines.extend(warned(&plan.warnings));
     lines.push("should this process or this machine die:".to_owned());
-    lines.extend(steps.emergency().into_iter().map(|line| format!("  {line}")));
+    let nothing_done = State::new(plan.as_ref().clone());
+    let emergency = steps.emergency(&nothing_done);
+    lines.extend(emergency.into_iter().map(|line| format!("  {line}")));
     lines.join("\n")
 }
 

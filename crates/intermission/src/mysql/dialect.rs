@@ -4,6 +4,7 @@ use super::row::StatusRow;
 use crate::swap::{
     condition::ChannelTls,
     observation::{Access, Address, Flavor},
+    position::{Coordinates, Position},
     version::Version,
 };
 
@@ -33,17 +34,17 @@ pub(super) fn flavor_of(version: &str) -> Flavor {
 
 impl Dialect {
     /// One row: server id, uuid, read_only, super_read_only, GTIDs on, binary log on, replica updates logged,
-    /// executed set, applied set, purged set.
+    /// executed set, applied set, purged set, the applier's checkpoint period in milliseconds.
     pub(super) const fn identity(self) -> &'static str {
         match self.0 {
             Flavor::MariaDb => {
                 "SELECT @@server_id, NULL, @@global.read_only, 0, 1, @@global.log_bin, \
-                 @@global.log_slave_updates, @@global.gtid_binlog_state, @@global.gtid_current_pos, NULL"
+                 @@global.log_slave_updates, @@global.gtid_binlog_state, @@global.gtid_current_pos, NULL, NULL"
             }
             Flavor::MySql => {
                 "SELECT @@server_id, @@server_uuid, @@global.read_only, @@global.super_read_only, \
                  @@global.gtid_mode = 'ON', @@global.log_bin, @@global.log_replica_updates, @@global.gtid_executed, \
-                 @@global.gtid_executed, @@global.gtid_purged"
+                 @@global.gtid_executed, @@global.gtid_purged, @@global.replica_checkpoint_period"
             }
         }
     }
@@ -80,6 +81,16 @@ impl Dialect {
                 format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{barrier}', {seconds:.3})")
             }
         }
+    }
+
+    /// NULL where the applier does not run, negative when the time is over. MariaDB is never asked: it has GTIDs always.
+    pub(super) fn wait_at(self, place: &Coordinates, channel: &str, seconds: f64) -> String {
+        let function = match self.0 {
+            Flavor::MariaDb => "MASTER_POS_WAIT",
+            Flavor::MySql => "SOURCE_POS_WAIT",
+        };
+        let (file, channel) = (literal(&place.file), literal(channel));
+        format!("SELECT {function}({file}, {}, {seconds:.3}, {channel})", place.offset)
     }
 
     pub(super) const fn channels(self) -> &'static str {
@@ -171,6 +182,29 @@ impl Dialect {
         said
     }
 
+    /// Where a channel goes on, in the words of CHANGE.
+    pub(super) fn go_on(self, from: &Position) -> String {
+        match (self.0, from) {
+            (Flavor::MariaDb, Position::Gtid) => "MASTER_USE_GTID=slave_pos".to_owned(),
+            (Flavor::MySql, Position::Gtid) => "SOURCE_AUTO_POSITION=1".to_owned(),
+            (Flavor::MariaDb, Position::At(Coordinates { file, offset })) => format!(
+                "MASTER_LOG_FILE={}, MASTER_LOG_POS={offset}, MASTER_USE_GTID=no",
+                literal(file)
+            ),
+            (Flavor::MySql, Position::At(Coordinates { file, offset })) => format!(
+                "SOURCE_LOG_FILE={}, SOURCE_LOG_POS={offset}, SOURCE_AUTO_POSITION=0",
+                literal(file)
+            ),
+        }
+    }
+
+    pub(super) const fn start(self) -> &'static str {
+        match self.0 {
+            Flavor::MariaDb => "START SLAVE",
+            Flavor::MySql => "START REPLICA",
+        }
+    }
+
     /// The statements that make a server a replica. They hold the password: they must never be shown.
     pub(super) fn follow(
         self,
@@ -178,6 +212,7 @@ impl Dialect {
         user: &str,
         password: &str,
         tls: &ChannelTls,
+        from: &Position,
     ) -> Vec<String> {
         let encryption = self.encryption(tls);
         let (host, port) = (literal(&source.host), source.port);
@@ -188,17 +223,19 @@ impl Dialect {
                 "SET GLOBAL gtid_slave_pos=@@global.gtid_binlog_pos".to_owned(),
                 format!(
                     "CHANGE MASTER TO MASTER_HOST={host}, MASTER_PORT={port}, MASTER_USER={user}, \
-                     MASTER_PASSWORD={password}, MASTER_USE_GTID=slave_pos{encryption}"
+                     MASTER_PASSWORD={password}, {}{encryption}",
+                    self.go_on(from)
                 ),
-                "START SLAVE".to_owned(),
+                self.start().to_owned(),
             ],
             // Without the public key a login fails again after FLUSH PRIVILEGES on the source (MYSQL.md §6).
             Flavor::MySql => vec![
                 format!(
                     "CHANGE REPLICATION SOURCE TO SOURCE_HOST={host}, SOURCE_PORT={port}, SOURCE_USER={user}, \
-                     SOURCE_PASSWORD={password}, SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1{encryption}"
+                     SOURCE_PASSWORD={password}, {}, GET_SOURCE_PUBLIC_KEY=1{encryption}",
+                    self.go_on(from)
                 ),
-                "START REPLICA".to_owned(),
+                self.start().to_owned(),
             ],
         }
     }

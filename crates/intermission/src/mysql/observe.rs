@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
+    channel::channel_of,
     condition::link_of,
     dialect::{Dialect, literal},
     privilege::DENIALS,
@@ -12,9 +13,9 @@ use super::{
 use crate::swap::{
     condition::Condition,
     gtid::GtidSet,
-    observation::{Access, Address, Blocker, Denied, Flavor, ReplicaView, ServerView, ThreadState},
+    observation::{Access, Blocker, Denied, Flavor, ServerView},
     role::EventsView,
-    server::{Detail, Effect, Look, ServerError},
+    server::{Detail, Effect, ServerError},
 };
 
 /// How much of a statement an error shows, in characters.
@@ -55,6 +56,7 @@ impl MySqlServer {
             uuid: row.at(1).map(str::to_owned),
             access: Access { read_only: is_on(row.at(2)), super_read_only: is_on(row.at(3)) },
             gtid_on: is_on(row.at(4)),
+            checkpoint_ms: row.at(10).and_then(|ms| ms.parse().ok()),
             binlog_on: is_on(row.at(5)),
             log_replica_updates: is_on(row.at(6)),
             executed: self.parse_set(dialect, doing, row.at(7).unwrap_or_default())?,
@@ -137,21 +139,6 @@ impl MySqlServer {
         Ok(access_of(row))
     }
 
-    pub(super) async fn read_look(&self) -> Result<Look, ServerError> {
-        let dialect = self.dialect().await?;
-        let doing = "read its last transaction";
-        let rows = self.control.rows(doing, dialect.look()).await?;
-        let row = rows.first().ok_or_else(|| self.unreadable(doing, "an empty answer"))?;
-        let barrier = self.parse_set(dialect, doing, row.at(2).unwrap_or_default())?;
-        Ok(Look { access: access_of(row), barrier })
-    }
-
-    pub(super) async fn read_channels(&self) -> Result<Vec<ReplicaView>, ServerError> {
-        let dialect = self.dialect().await?;
-        let rows = self.control.rows("read its replication status", dialect.channels()).await?;
-        Ok(rows.iter().map(channel_of).collect())
-    }
-
     pub(super) async fn read_set(&self, doing: &str, sql: &str) -> Result<GtidSet, ServerError> {
         let dialect = self.dialect().await?;
         let rows = self.control.rows(doing, sql).await?;
@@ -159,7 +146,12 @@ impl MySqlServer {
         self.parse_set(dialect, doing, text)
     }
 
-    fn parse_set(&self, dialect: Dialect, doing: &str, text: &str) -> Result<GtidSet, ServerError> {
+    pub(super) fn parse_set(
+        &self,
+        dialect: Dialect,
+        doing: &str,
+        text: &str,
+    ) -> Result<GtidSet, ServerError> {
         let set = match dialect.0 {
             Flavor::MariaDb => GtidSet::parse_mariadb(text),
             Flavor::MySql => GtidSet::parse_mysql(text),
@@ -167,7 +159,7 @@ impl MySqlServer {
         set.map_err(|error| self.unreadable(doing, &error.to_string()))
     }
 
-    fn unreadable(&self, doing: &str, what: &str) -> ServerError {
+    pub(super) fn unreadable(&self, doing: &str, what: &str) -> ServerError {
         self.login.error(doing, format!("it answered with {what}"), Effect::Unknown)
     }
 
@@ -350,49 +342,11 @@ fn without_literals(statement: &str) -> String {
     kept
 }
 
-/// An applier's error without the statement it quotes: a CREATE USER holds a password.
-fn without_statement(error: &str) -> String {
-    match error.split_once(" Query: ") {
-        Some((error, _)) => error.to_owned(),
-        None => error.to_owned(),
-    }
-}
-
 /// The switches, of a row that begins with them.
-fn access_of(row: &StatusRow) -> Access {
+pub(super) fn access_of(row: &StatusRow) -> Access {
     Access { read_only: is_on(row.at(0)), super_read_only: is_on(row.at(1)) }
 }
 
 fn is_on(value: Option<&str>) -> bool {
     value.is_some_and(|text| text == "1" || text.eq_ignore_ascii_case("ON"))
-}
-
-fn channel_of(row: &StatusRow) -> ReplicaView {
-    let state = |names: &[&str]| ThreadState::parse(row.get(names).unwrap_or("No"));
-    let port =
-        row.number(&["Source_Port", "Master_Port"]).and_then(|port| u16::try_from(port).ok());
-    let uses_gtid = match row.get(&["Using_Gtid"]) {
-        Some(word) => word != "No",
-        None => row.get(&["Auto_Position"]) == Some("1"),
-    };
-    ReplicaView {
-        channel: row.text(&["Channel_Name", "Connection_name"]).unwrap_or_default(),
-        source: Address {
-            host: row.text(&["Source_Host", "Master_Host"]).unwrap_or_default(),
-            port: port.unwrap_or_default(),
-        },
-        source_uuid: row.text(&["Source_UUID"]),
-        source_server_id: row
-            .number(&["Source_Server_Id", "Master_Server_Id"])
-            .and_then(|id| u32::try_from(id).ok())
-            .unwrap_or_default(),
-        io: state(&["Replica_IO_Running", "Slave_IO_Running"]),
-        sql: state(&["Replica_SQL_Running", "Slave_SQL_Running"]),
-        io_error: row.text(&["Last_IO_Error"]),
-        sql_error: row.text(&["Last_SQL_Error"]).map(|error| without_statement(&error)),
-        lag_s: row.number(&["Seconds_Behind_Source", "Seconds_Behind_Master"]),
-        uses_gtid,
-        user: row.text(&["Source_User", "Master_User"]).unwrap_or_default(),
-        delay_s: row.number(&["SQL_Delay"]).unwrap_or(0),
-    }
 }

@@ -5,13 +5,14 @@
 //! given too.
 
 use super::{
-    dialect::literal,
+    dialect::{Dialect, literal},
     server::{MySqlServer, REPLICATION_BOUND},
 };
 use crate::swap::{
     observation::{Flavor, ReplicaView, ThreadState},
+    position::Position,
     server::ServerError,
-    sibling::{Position, Repoint, Threads},
+    sibling::{Repoint, Threads},
 };
 
 impl MySqlServer {
@@ -26,6 +27,13 @@ impl MySqlServer {
             return Ok(());
         }
         let dialect = self.dialect().await?;
+        // Led already: coordinates are of the first time, and what came since would come again.
+        if now.source == to.source && to.position != Position::Gtid {
+            for sql in restart(dialect.0, to) {
+                self.act(DOING, &sql, REPLICATION_BOUND).await?;
+            }
+            return Ok(());
+        }
         let heartbeat = self.heartbeat(&to.channel).await;
         for sql in statements(dialect.0, to, heartbeat.as_deref()) {
             self.act(DOING, &sql, REPLICATION_BOUND).await?;
@@ -61,6 +69,13 @@ fn runs(channel: &ReplicaView, wanted: Threads) -> bool {
     (receives || !wanted.receiver) && (applies || !wanted.applier)
 }
 
+/// Stops a channel and starts of it what is to run.
+fn restart(flavor: Flavor, to: &Repoint) -> Vec<String> {
+    let all = statements(flavor, to, None);
+    let changes = |sql: &&String| sql.starts_with("CHANGE ");
+    all.iter().filter(|sql| !changes(sql)).cloned().collect()
+}
+
 /// A channel is always named: without a name MySQL would stop all of them.
 pub(super) fn statements(flavor: Flavor, to: &Repoint, heartbeat: Option<&str>) -> Vec<String> {
     let Repoint { channel, source, position, run } = to;
@@ -72,20 +87,26 @@ pub(super) fn statements(flavor: Flavor, to: &Repoint, heartbeat: Option<&str>) 
         Threads { receiver: false, applier: false } => None,
     };
     let beat = |key: &str| heartbeat.map_or_else(String::new, |period| format!(", {key}={period}"));
-    let [stop, change] = match (flavor, position) {
-        // What it uses of `slave_pos` and `current_pos` stays as it is.
-        (Flavor::MariaDb, Position::Gtid) => [
-            format!("STOP SLAVE {channel}"),
-            format!(
-                "CHANGE MASTER {channel} TO MASTER_HOST={host}, MASTER_PORT={port}{}",
-                beat("MASTER_HEARTBEAT_PERIOD")
-            ),
-        ],
-        (Flavor::MySql, Position::Gtid) => [
+    let [stop, change] = match flavor {
+        Flavor::MariaDb => {
+            let go_on = match position {
+                // What it uses of `slave_pos` and `current_pos` stays as it is.
+                Position::Gtid => String::new(),
+                Position::At(_) => format!(", {}", Dialect(flavor).go_on(position)),
+            };
+            [
+                format!("STOP SLAVE {channel}"),
+                format!(
+                    "CHANGE MASTER {channel} TO MASTER_HOST={host}, MASTER_PORT={port}{go_on}{}",
+                    beat("MASTER_HEARTBEAT_PERIOD")
+                ),
+            ]
+        }
+        Flavor::MySql => [
             format!("STOP REPLICA FOR CHANNEL {channel}"),
             format!(
-                "CHANGE REPLICATION SOURCE TO SOURCE_HOST={host}, SOURCE_PORT={port}, \
-                 SOURCE_AUTO_POSITION=1{} FOR CHANNEL {channel}",
+                "CHANGE REPLICATION SOURCE TO SOURCE_HOST={host}, SOURCE_PORT={port}, {}{} FOR CHANNEL {channel}",
+                Dialect(flavor).go_on(position),
                 beat("SOURCE_HEARTBEAT_PERIOD")
             ),
         ],
@@ -102,12 +123,34 @@ mod tests {
     use super::statements;
     use crate::swap::{
         observation::{Address, Flavor},
-        sibling::{Position, Repoint, Threads},
+        position::{Coordinates, Position},
+        sibling::{Repoint, Threads},
     };
 
     fn to(channel: &str, run: Threads) -> Repoint {
         let source = Address { host: "db2".to_owned(), port: 3307 };
         Repoint { channel: channel.to_owned(), source, position: Position::Gtid, run }
+    }
+
+    #[test]
+    fn coordinates_are_given_once() {
+        for (flavor, place) in [
+            (
+                Flavor::MySql,
+                "SOURCE_LOG_FILE='bin.000007', SOURCE_LOG_POS=42, SOURCE_AUTO_POSITION=0",
+            ),
+            (
+                Flavor::MariaDb,
+                "MASTER_LOG_FILE='bin.000007', MASTER_LOG_POS=42, MASTER_USE_GTID=no",
+            ),
+        ] {
+            let end = Coordinates { file: "bin.000007".to_owned(), offset: 42 };
+            let to = Repoint { position: Position::At(end), ..to("", Threads::BOTH) };
+            let said = statements(flavor, &to, None);
+            assert!(said[1].starts_with("CHANGE") && said[1].contains(place), "{said:?}");
+            let again = super::restart(flavor, &to);
+            assert_eq!(again, [said[0].clone(), said[2].clone()]);
+        }
     }
 
     #[test]

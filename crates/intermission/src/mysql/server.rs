@@ -1,9 +1,6 @@
 //! A real server, as a swap uses it.
 
-use std::{
-    sync::OnceLock,
-    time::{Duration, Instant},
-};
+use std::{sync::OnceLock, time::Duration};
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
@@ -20,14 +17,13 @@ use crate::{
         condition::ChannelTls,
         gtid::GtidSet,
         observation::{self, Address, Blocker, Flavor, ReplicaView, ServerView},
+        position::{Barrier, Coordinates, Position, Tracking},
         role::{Event, SemiSync},
         server::{Detail, Look, Server, ServerError},
         sibling::Repoint,
     },
 };
 
-/// What an answer may take beyond the bound the server itself was told.
-const ANSWER_SLACK: Duration = Duration::from_millis(500);
 /// How long STOP, RESET and CHANGE of replication may take: on MySQL up to 212 ms were measured idle (MYSQL.md §5).
 pub(super) const REPLICATION_BOUND: Duration = Duration::from_secs(20);
 
@@ -73,6 +69,8 @@ pub struct MySqlServer {
     pub(super) exec: Option<Vec<String>>,
     pub(super) marker: Marker,
     pub(super) flavor: OnceLock<Flavor>,
+    /// `@@version`, read with the flavor.
+    pub(super) version: OnceLock<String>,
     pub(super) acting: Mutex<Acting>,
     /// A second session, kept open: for reading, and for killing what the first waits for.
     pub(super) control: Session,
@@ -96,6 +94,7 @@ impl MySqlServer {
             exec,
             marker,
             flavor: OnceLock::new(),
+            version: OnceLock::new(),
             acting: Mutex::new(Acting::Closed),
         }
     }
@@ -106,6 +105,7 @@ impl MySqlServer {
         }
         let rows = self.control.rows("read its version", "SELECT @@version").await?;
         let version = rows.first().and_then(|row| row.at(0)).unwrap_or_default();
+        self.version.get_or_init(|| version.to_owned());
         Ok(Dialect(*self.flavor.get_or_init(|| super::dialect::flavor_of(version))))
     }
 
@@ -193,25 +193,26 @@ impl Server for MySqlServer {
         self.set("restore its read-only switches", &dialect.restore(access)).await
     }
 
-    async fn look(&self) -> Result<Look, ServerError> {
-        self.read_look().await
+    async fn look(&self, by: Tracking) -> Result<Look, ServerError> {
+        self.read_look(by).await
     }
 
-    async fn wait_applied(&self, barrier: &GtidSet, bound: Duration) -> Result<bool, ServerError> {
-        let dialect = self.dialect().await?;
-        let doing = "wait for the last transaction";
-        let began = Instant::now();
-        let sql = dialect.wait(&barrier.to_string(), bound.as_secs_f64());
-        let rows = self.act(doing, &sql, bound + ANSWER_SLACK).await?;
-        if rows.first().and_then(|row| row.at(0)) != Some("0") {
-            return Ok(false);
-        }
-        tracing::debug!(took = ?began.elapsed(), "the barrier is applied");
-        match dialect.0 {
-            Flavor::MySql => Ok(true),
-            // Its function compares sequence numbers only: the set decides, server id included.
-            Flavor::MariaDb => Ok(self.executed().await?.contains(barrier)),
-        }
+    async fn coordinates(&self) -> Result<Coordinates, ServerError> {
+        self.read_coordinates().await
+    }
+
+    async fn wait_applied(
+        &self,
+        barrier: &Barrier,
+        channel: &str,
+        bound: Duration,
+    ) -> Result<bool, ServerError> {
+        self.wait_for(barrier, channel, bound).await
+    }
+
+    async fn set_checkpoint_period(&self, ms: u32) -> Result<(), ServerError> {
+        let sql = format!("SET GLOBAL replica_checkpoint_period={ms}");
+        self.set("set how often its applier tells how far it has come", &sql).await
     }
 
     async fn promote(&self) -> Result<(), ServerError> {
@@ -235,7 +236,12 @@ impl Server for MySqlServer {
         Ok(())
     }
 
-    async fn follow(&self, source: &Address, tls: &ChannelTls) -> Result<(), ServerError> {
+    async fn follow(
+        &self,
+        source: &Address,
+        tls: &ChannelTls,
+        from: &Position,
+    ) -> Result<(), ServerError> {
         let dialect = self.dialect().await?;
         let channels = self.read_channels().await?;
         if let Some(channel) = channels.first() {
@@ -243,9 +249,14 @@ impl Server for MySqlServer {
                 return Ok(());
             }
             self.act("stop replication", dialect.stop(), REPLICATION_BOUND).await?;
+            // Coordinates are of the first time: what came since would come again.
+            if channel.source == *source && *from != Position::Gtid {
+                self.act("start replication", dialect.start(), REPLICATION_BOUND).await?;
+                return Ok(());
+            }
         }
         let Account { user, password } = &self.source_replication;
-        for sql in dialect.follow(source, user, password.reveal(), tls) {
+        for sql in dialect.follow(source, user, password.reveal(), tls, from) {
             if let Err(failure) = self.act("make it a replica", &sql, REPLICATION_BOUND).await {
                 return Err(without_quotes(failure.into()));
             }

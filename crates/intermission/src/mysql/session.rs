@@ -185,7 +185,7 @@ impl Session {
     }
 
     /// All the answers to several statements sent as one.
-    async fn sets(
+    pub(super) async fn sets(
         &self,
         doing: &str,
         statements: &[&str],

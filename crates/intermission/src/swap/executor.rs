@@ -170,7 +170,7 @@ impl<L: Log> Executor<L> {
         }
         let performs = action == Action::Perform;
         let dangerous = performs && step == Step::COMMIT;
-        let emergency = if dangerous { self.steps.emergency() } else { Vec::new() };
+        let emergency = if dangerous { self.steps.emergency(&self.state) } else { Vec::new() };
         let announces = if performs { step.announces().to_vec() } else { Vec::new() };
         let announced = performs && tries == 0 && self.state.is_announced(step);
         let durable = (step.acts() || action == Action::Undo) && !announced;

@@ -3,11 +3,15 @@
 //! Before the commit point anything that goes wrong leads back; after it only forward. At the commit point itself a
 //! verification decides.
 
+mod error;
+
 use std::collections::BTreeMap;
 
+pub use error::MachineError;
+
 use super::{
-    gtid::GtidSet,
     plan::Plan,
+    position::{Barrier, Coordinates},
     record::{Action, Ending, Outcome, Record, VERSION, Verdict},
     step::Step,
 };
@@ -48,7 +52,8 @@ pub struct State {
     plan: Plan,
     steps: BTreeMap<Step, Progress>,
     interrupted: bool,
-    barrier: Option<GtidSet>,
+    barrier: Option<Barrier>,
+    resume_at: Option<Coordinates>,
     /// The first thing that went wrong: the reason for what follows.
     cause: Option<String>,
     /// The step that failed first, if it was one.
@@ -63,21 +68,6 @@ pub enum Decision {
     Close(Ending),
     /// The journal is closed: nothing is left to do.
     Stop(Ending),
-}
-
-/// A record that cannot follow the ones before it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum MachineError {
-    #[error("the journal is empty")]
-    Empty,
-    #[error("the journal does not begin with an opened record")]
-    NotOpened,
-    #[error(
-        "the journal has version {found}, this program reads version {VERSION}: finish that swap with the program that began it"
-    )]
-    Version { found: u32 },
-    #[error("record {seq} ({what}) cannot follow the records before it")]
-    Illegal { seq: u64, what: String },
 }
 
 impl State {
@@ -110,6 +100,7 @@ impl State {
             steps,
             interrupted: false,
             barrier: None,
+            resume_at: None,
             cause: None,
             stumbled_at: None,
             closed: None,
@@ -122,8 +113,14 @@ impl State {
     }
 
     #[must_use]
-    pub const fn barrier(&self) -> Option<&GtidSet> {
+    pub const fn barrier(&self) -> Option<&Barrier> {
         self.barrier.as_ref()
+    }
+
+    /// Where the new primary's binary log ended before it was promoted, if that had to be known.
+    #[must_use]
+    pub const fn resume_at(&self) -> Option<&Coordinates> {
+        self.resume_at.as_ref()
     }
 
     /// Why the swap did not go through, if it did not.
@@ -355,6 +352,9 @@ impl State {
                 progress.status = Status::Done;
                 if facts.barrier.is_some() {
                     self.barrier.clone_from(&facts.barrier);
+                }
+                if facts.resume_at.is_some() {
+                    self.resume_at.clone_from(&facts.resume_at);
                 }
                 // Until the address is led away, ended sessions come back to the old primary.
                 if step == Step::Endpoint

@@ -9,6 +9,7 @@ use super::{
     condition::Condition,
     gates::GateBounds,
     gtid::GtidSet,
+    position::{Coordinates, Tracking},
     refusal::Refusal,
     role::{EventsView, RoleSettings},
     version::Version,
@@ -106,7 +107,9 @@ pub struct ReplicaView {
     pub sql_error: Option<String>,
     /// Seconds; `None` is the server's NULL, which is not zero.
     pub lag_s: Option<u64>,
-    pub uses_gtid: bool,
+    pub tracking: Tracking,
+    /// How far it has applied its source's binary log, where that is known.
+    pub applied_to: Option<Coordinates>,
     /// The account it logs in to its source with.
     pub user: String,
     /// Seconds it is told to stay behind.
@@ -181,6 +184,8 @@ pub struct ServerView {
     pub uuid: Option<String>,
     pub access: Access,
     pub gtid_on: bool,
+    /// How often its applier tells how far it has come, in milliseconds; of MySQL.
+    pub checkpoint_ms: Option<u32>,
     pub binlog_on: bool,
     pub log_replica_updates: bool,
     /// MySQL: `gtid_executed`; MariaDB: `gtid_binlog_state`.
@@ -227,6 +232,7 @@ impl ServerView {
             uuid: None,
             access: Access::WRITABLE,
             gtid_on: false,
+            checkpoint_ms: None,
             binlog_on: false,
             log_replica_updates: false,
             executed: nothing.clone(),

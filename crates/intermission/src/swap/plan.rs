@@ -9,6 +9,7 @@ mod role;
 mod sibling;
 mod side;
 mod succession;
+mod tracking;
 
 use std::time::Duration;
 
@@ -24,9 +25,9 @@ use self::{
 };
 use super::{
     client_address::Identity,
-    condition::ChannelTls,
     gates::WarmUp,
     observation::{Access, Address, Flavor, Observation},
+    position::{Channel, Tracking},
     refusal::{Code, Refusal},
     role::Handover,
     settings::Bounds,
@@ -75,8 +76,10 @@ pub struct Plan {
     /// The warm-up of the apps' upstreams before the release, where an app has one.
     #[serde(default)]
     pub warm_up: Option<WarmUp>,
-    /// How the replica's channel was encrypted: the old primary's will be so too.
-    pub channel_tls: ChannelTls,
+    /// How the old primary's last transaction is told.
+    pub barrier: Tracking,
+    /// The replica's channel: the old primary's will be like it.
+    pub channel: Channel,
     /// What the operator should know and what is no reason not to swap.
     pub warnings: Vec<Refusal>,
 }
@@ -124,9 +127,27 @@ impl Plan {
         check::longest_readying(self.before_release, self.warm_up.as_ref())
     }
 
-    /// The steps of this swap, in order.
+    /// Whether the place has to be known where the new primary's binary log ends before it is promoted.
+    #[must_use]
+    pub fn needs_resume_at(&self) -> bool {
+        self.channel.tracking == Tracking::Coordinates || self.leads_by_coordinates()
+    }
+
+    fn leads_by_coordinates(&self) -> bool {
+        self.siblings.iter().any(|sibling| sibling.tracking == Tracking::Coordinates)
+    }
+
+    /// The steps of this swap, in order. A sibling that is led by coordinates has to stand exactly at the barrier: so
+    /// siblings are led before the old primary, which they follow still, goes on.
     pub fn steps(&self) -> impl DoubleEndedIterator<Item = Step> {
-        Step::ALL.into_iter().filter(|step| self.has(*step))
+        let mut steps = Step::ALL;
+        let place = |wanted| steps.iter().position(|step| *step == wanted);
+        if self.leads_by_coordinates()
+            && let (Some(rejoin), Some(follow)) = (place(Step::Rejoin), place(Step::Follow))
+        {
+            steps.swap(rejoin, follow);
+        }
+        steps.into_iter().filter(|step| self.has(*step))
     }
 }
 
@@ -263,7 +284,8 @@ pub fn plan(observation: &Observation, request: &Request) -> Result<Planned, Vec
         before_release: request.before_release,
         warm_up: observation.gates.warm_up.clone(),
         handover: role::handover(old, new),
-        channel_tls: new.view.condition.channel_tls(),
+        barrier: tracking::of_barrier(old, new),
+        channel: tracking::channel(new),
         warnings: findings.warnings,
     })))
 }
@@ -287,6 +309,7 @@ fn examine(
     findings.warnings.extend(warn_of_max_wait(observation, request));
     let siblings: Vec<Side<'_>> =
         choice.siblings.iter().filter_map(|seen| Side::of(seen)).collect();
+    findings.extend(tracking::examine(old, new));
     findings.extend(succession::examine(old, new, request.allowed.upgrade));
     findings.extend(parity::examine(old, new, &request.allowed.differences));
     let away: Vec<&str> = choice
@@ -319,6 +342,7 @@ pub(crate) fn example() -> Plan {
         address: Address { host: "127.0.0.1".to_owned(), port: 3 },
         identity: None,
         channel: String::new(),
+        tracking: Tracking::Gtid,
         ran: super::sibling::Threads::BOTH,
     };
     Plan {
@@ -336,7 +360,8 @@ pub(crate) fn example() -> Plan {
         handover: Handover::example(),
         before_release: Some(Duration::from_secs(1)),
         warm_up: Some(WarmUp { bound: Duration::from_secs(1), said: Vec::new() }),
-        channel_tls: ChannelTls::default(),
+        barrier: Tracking::Gtid,
+        channel: Channel::default(),
         warnings: Vec::new(),
     }
 }

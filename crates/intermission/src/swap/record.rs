@@ -3,10 +3,17 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{gates::Users, gtid::GtidSet, plan::Plan, server::Effect, sibling::Report, step::Step};
+use super::{
+    gates::Users,
+    plan::Plan,
+    position::{Barrier, Coordinates},
+    server::Effect,
+    sibling::Report,
+    step::Step,
+};
 
 /// The version of the journal's format. A journal of another version is refused.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// One line of a journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,7 +84,10 @@ pub enum Outcome {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub barrier: Option<GtidSet>,
+    pub barrier: Option<Barrier>,
+    /// Where the new primary's binary log ended before it was promoted: from there others go on who do so by coordinates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume_at: Option<Coordinates>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
     /// What became of each sibling.
@@ -88,7 +98,10 @@ pub struct Facts {
 impl Facts {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.barrier.is_none() && self.note.is_none() && self.siblings.is_empty()
+        self.barrier.is_none()
+            && self.resume_at.is_none()
+            && self.note.is_none()
+            && self.siblings.is_empty()
     }
 
     /// A note, unless there is nothing to say.

@@ -59,6 +59,9 @@ pub struct EventsView {
     pub scheduler_denied: Option<String>,
 }
 
+/// How often an applier tells how far it has come while users wait for it, in milliseconds: the least there is.
+pub const CHECKPOINT_MS: u32 = 1;
+
 /// The settings of both servers before a swap, and what has to be done about them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Handover {
@@ -68,6 +71,9 @@ pub struct Handover {
     pub events: Vec<Event>,
     /// `read_only` does not stop the old primary's events (MYSQL.md §3): its scheduler has to.
     pub stops_scheduler: bool,
+    /// Milliseconds, where the new primary's applier has to tell more often than that how far it has come, as long as users
+    /// wait for it.
+    pub checkpoint_ms: Option<u32>,
 }
 
 impl Handover {
@@ -80,7 +86,7 @@ impl Handover {
     /// Something has to be stopped before anybody waits.
     #[must_use]
     pub fn needs_ready(&self) -> bool {
-        self.stops_scheduler || self.stops_semi_sync()
+        self.stops_scheduler || self.stops_semi_sync() || self.checkpoint_ms.is_some()
     }
 
     #[must_use]
@@ -125,7 +131,13 @@ impl Handover {
             name: "tick".to_owned(),
             definer: "root@localhost".to_owned(),
         };
-        Self { old: settings, new: settings, events: vec![event], stops_scheduler: true }
+        Self {
+            old: settings,
+            new: settings,
+            events: vec![event],
+            stops_scheduler: true,
+            checkpoint_ms: None,
+        }
     }
 }
 

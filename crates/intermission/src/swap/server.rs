@@ -8,6 +8,7 @@ use super::{
     condition::ChannelTls,
     gtid::GtidSet,
     observation::{Access, Address, Blocker, Flavor, ReplicaView, ServerView},
+    position::{Barrier, Coordinates, Position, Tracking},
     role::{Event, SemiSync},
     sibling::Repoint,
 };
@@ -29,7 +30,7 @@ pub enum Effect {
 pub struct Look {
     pub access: Access,
     /// The exact last transaction, in the form the wait function takes.
-    pub barrier: GtidSet,
+    pub barrier: Barrier,
 }
 
 /// A request to a server that did not succeed.
@@ -86,17 +87,31 @@ pub trait Server: Send + Sync + fmt::Debug {
     /// Sets the switches back to what was recorded.
     async fn restore(&self, access: Access) -> Result<(), ServerError>;
     /// The switches and the exact last transaction, in one answer: users wait for it.
-    async fn look(&self) -> Result<Look, ServerError>;
-    /// Waits until `barrier` is applied; false when it is not within `bound`.
-    async fn wait_applied(&self, barrier: &GtidSet, bound: Duration) -> Result<bool, ServerError>;
+    async fn look(&self, by: Tracking) -> Result<Look, ServerError>;
+    /// Where its own binary log ends now.
+    async fn coordinates(&self) -> Result<Coordinates, ServerError>;
+    /// Waits until `barrier` is applied, by its channel of that name; false when it is not within `bound`.
+    async fn wait_applied(
+        &self,
+        barrier: &Barrier,
+        channel: &str,
+        bound: Duration,
+    ) -> Result<bool, ServerError>;
+    /// How often its applier tells how far it has come, in milliseconds; of MySQL.
+    async fn set_checkpoint_period(&self, ms: u32) -> Result<(), ServerError>;
     /// Makes it writable. Never reconnects: without the lock's session it is refused.
     async fn promote(&self) -> Result<(), ServerError>;
     /// Ends every session but replication's, the server's own and ours; returns how many.
     async fn end_sessions(&self) -> Result<usize, ServerError>;
     /// Stops replication and forgets its source. Without a source it does nothing.
     async fn detach(&self) -> Result<(), ServerError>;
-    /// Makes it a replica of `source` by GTID, unless it is one already.
-    async fn follow(&self, source: &Address, tls: &ChannelTls) -> Result<(), ServerError>;
+    /// Makes it a replica of `source` that goes on from there, unless it is one already: then it only starts.
+    async fn follow(
+        &self,
+        source: &Address,
+        tls: &ChannelTls,
+        from: &Position,
+    ) -> Result<(), ServerError>;
     /// Leads a channel of its to another source and keeps everything else about it: login, filters, delay. Done already, it
     /// only starts what is to run.
     async fn repoint(&self, to: &Repoint) -> Result<(), ServerError>;

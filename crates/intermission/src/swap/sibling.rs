@@ -9,6 +9,7 @@ use super::{
     gtid::GtidSet,
     observation::{Address, Flavor, ReplicaView, ServerView, ThreadState},
     plan::Party,
+    position::{Position, Tracking},
     refusal::{Code, Refusal},
 };
 
@@ -28,6 +29,8 @@ pub struct Sibling {
     pub identity: Option<Identity>,
     /// The channel that is led; the one without a name where that was not seen.
     pub channel: String,
+    /// How that channel is led.
+    pub tracking: Tracking,
     /// What ran before the swap and is to run after it; both where that was not seen.
     pub ran: Threads,
 }
@@ -42,18 +45,11 @@ pub struct Repoint {
     pub run: Threads,
 }
 
-/// How a replica finds at another source where to go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Position {
-    /// By what it has applied itself.
-    Gtid,
-}
-
 /// What is to be done with a sibling.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
     /// Its channel of this name is led from the old primary to the new one.
-    Led(String),
+    Led(String, Tracking),
     /// Its channel of this name comes from the new primary already.
     There(String),
     /// It follows another sibling, of this name.
@@ -140,14 +136,7 @@ impl Family<'_> {
             if source != self.old.name {
                 return Fate::Chained(source.to_owned());
             }
-            if channel.uses_gtid && view.gtid_on {
-                return Fate::Led(channel.channel.clone());
-            }
-            return Fate::Left(Refusal::new(
-                Code::ReplicationWithoutGtid,
-                format!("{label} replicates by file and position"),
-                format!("let it replicate by GTID, then {}", self.point(label)),
-            ));
+            return Fate::Led(channel.channel.clone(), channel.tracking);
         }
         Fate::Left(self.stranger(label, view))
     }
@@ -192,7 +181,7 @@ impl Family<'_> {
         )
     }
 
-    fn point(&self, label: &str) -> String {
+    pub(crate) fn point(&self, label: &str) -> String {
         format!("point {label} at {} ({})", self.new.name, self.new.address)
     }
 

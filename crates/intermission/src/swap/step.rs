@@ -213,7 +213,8 @@ impl Step {
             Self::Lock => "take the advisory lock on both servers, so that nobody else swaps",
             Self::Quiet => "wait until nothing would block the fence, and time the catch-up",
             Self::Ready => {
-                "stop the old primary's event scheduler, and semi-sync on the new one, which has no replica yet"
+                "stop the old primary's event scheduler, and semi-sync on the new one, which has no replica yet; without GTIDs let its \
+                 applier tell at once how far it has come"
             }
             Self::Hold => "hold the apps at the gate and let requests in flight finish",
             Self::Settle => "wait until no session on the old primary has an open transaction",
@@ -260,10 +261,12 @@ impl Step {
                 "the server answered the statement within `fence`, or the statement was killed and is gone"
             }
             Self::Barrier => {
-                "two looks, here and right before promote, name one transaction set on a read-only server"
+                "two looks, here and right before promote, name one transaction set, or one end of the binary log, on a read-only \
+                 server"
             }
             Self::CatchUp => {
-                "the new primary waited for the barrier itself, and its executed set contains it"
+                "the new primary waited for the barrier itself, and its executed set contains it; by file and position, where its \
+                 binary log ends is noted, and read again right before promote"
             }
             Self::Promote => {
                 "`read_only` is read back under the lock, so that no late promote can follow"
@@ -281,7 +284,8 @@ impl Step {
             }
             Self::Detach => "the server has no source any more",
             Self::Rejoin => {
-                "its transactions are all known to the new primary; it follows that one by GTID"
+                "its transactions are all known to the new primary; it follows that one as that one followed: by GTID, or from \
+                 the end noted"
             }
             Self::Follow => {
                 "a row written on the new primary is read on each; one it does not arrive on is listed with its mend"

@@ -13,10 +13,10 @@ use super::{
     client_address::ClientAddress,
     endpoint::{Endpoint, EndpointError},
     gates::{GateError, Gates},
-    gtid::GtidSet,
     hook::{Hooks, HooksError},
     machine::State,
     plan::Plan,
+    position::Barrier,
     record::{Facts, Verdict},
     server::{Effect, Server, ServerError},
     step::Step,
@@ -106,7 +106,7 @@ impl Steps {
             Step::Fence => self.fence().await,
             Step::Barrier => self.barrier().await,
             Step::CatchUp => self.catch_up(self.barrier_of(state)?).await,
-            Step::Promote => self.promote(self.barrier_of(state)?).await,
+            Step::Promote => self.promote(self.barrier_of(state)?, state.resume_at()).await,
             Step::Endpoint => self.lead_clients().await,
             Step::EndSessions => self.end_sessions().await,
             Step::Canary => self.canary().await,
@@ -115,8 +115,8 @@ impl Steps {
             Step::Release => self.release().await,
             Step::Events => self.events().await,
             Step::Detach => self.detach().await,
-            Step::Rejoin => self.rejoin().await,
-            Step::Follow => self.follow(state.is_interrupted()).await,
+            Step::Rejoin => self.rejoin(state).await,
+            Step::Follow => self.follow(state).await,
             Step::Prove => self.prove_again(state).await,
             Step::Settings => self.settings().await,
             Step::Unlock => self.unlock().await,
@@ -186,7 +186,7 @@ impl Steps {
 
     /// The commands that finish or undo the swap by hand, for the worst moment to be without them.
     #[must_use]
-    pub fn emergency(&self) -> Vec<String> {
+    pub fn emergency(&self, state: &State) -> Vec<String> {
         let release = self.gates.commands_to_release().join(" && ");
         let give_back = self.endpoint.command_to_give_back(self.old.address(), self.new.address());
         let give_back = give_back.map(|command| format!("{command} && ")).unwrap_or_default();
@@ -210,7 +210,13 @@ impl Steps {
                 self.old.command_to_open(),
             ),
         ];
-        lines.extend(self.commands_to_lead());
+        if let Some(end) = state.resume_at() {
+            let (old, new) = (self.old.name(), self.new.name());
+            lines.push(format!(
+                "if finished by hand, then who goes by file and position, {old} too, follows {new} from {end}"
+            ));
+        }
+        lines.extend(self.commands_to_lead(state));
         lines
     }
 
@@ -222,7 +228,7 @@ impl Steps {
         if commands.is_empty() { commands } else { format!("{{ {commands}true ; }} && ") }
     }
 
-    fn barrier_of<'a>(&self, state: &'a State) -> Result<&'a GtidSet, StepError> {
+    fn barrier_of<'a>(&self, state: &'a State) -> Result<&'a Barrier, StepError> {
         state.barrier().ok_or_else(|| {
             StepError::refused(format!("swap {} has no barrier in its journal", self.plan.id))
         })

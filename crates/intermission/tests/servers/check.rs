@@ -300,21 +300,4 @@ async fn servers_that_cannot_be_swapped(flavor: Flavor) {
     let bench = start(usual().with_replica(option)).await;
     let refusals = bench.expect_codes(&[Code::ReplicaUpdatesNotLogged]).await;
     assert_says(&refusals[0], "db2", mend);
-
-    let without = PairOptions { gtid: false, ..usual() };
-    if flavor == Flavor::MariaDb {
-        let bench = start(without).await;
-        let refusals = bench.expect_codes(&[Code::ReplicationWithoutGtid]).await;
-        assert_says(&refusals[0], "db2", "MASTER_USE_GTID=slave_pos");
-        // The mend, as it is told.
-        let mend: Vec<&str> = refusals[0].mend.split("; ").collect();
-        bench.sql(1, mend).await;
-        bench.expect_codes(&[]).await;
-    } else {
-        let bench = start(without.with_both("gtid-mode=OFF")).await;
-        let off = [Code::GtidOff, Code::GtidOff, Code::ReplicationWithoutGtid];
-        let refusals = bench.expect_codes(&off).await;
-        assert_says(&refusals[0], "db1 (127.0.0.1:", "gtid_mode=ON");
-        assert_says(&refusals[2], "db2", "SOURCE_AUTO_POSITION=1");
-    }
 }

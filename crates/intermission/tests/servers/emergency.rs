@@ -4,8 +4,9 @@ use std::process::{Command, Output};
 
 use intermission::swap::{
     observation,
+    position::Position,
     server::{Detail, Server},
-    sibling::{Position, Repoint, Threads},
+    sibling::{Repoint, Threads},
 };
 use lab::{
     cluster::{OPERATOR, PairOptions},

@@ -15,6 +15,7 @@ mod bench;
 #[path = "../it/certificate.rs"]
 mod certificate;
 mod check;
+mod coordinates;
 mod emergency;
 mod encryption;
 mod fence;

@@ -12,6 +12,7 @@ use intermission::{
     swap::{
         condition::ChannelTls,
         plan::plan,
+        position::Position,
         record::Ending,
         run::{self, Report},
         server::Server,
@@ -164,7 +165,7 @@ async fn a_statement_with_a_password_is_never_quoted(flavor: Flavor) {
     access.replication.password = Secret::new(AWKWARD);
     let server = MySqlServer::new(Access { ..access });
     let source = bench.access(1).address;
-    match server.follow(&source, &ChannelTls::default()).await {
+    match server.follow(&source, &ChannelTls::default(), &Position::Gtid).await {
         Ok(()) => {
             let channels = server.channels().await.unwrap();
             assert_clean("a channel", &format!("{channels:?}"));

@@ -48,14 +48,14 @@ async fn four(flavor: Flavor) -> Bench {
     Bench::with(flavor, &PairOptions::default().with_siblings(2)).await
 }
 
-fn to(name: &str) -> Request {
+pub(crate) fn to(name: &str) -> Request {
     let mut request = Bench::request();
     // What does not arrive soon does not at all.
     request.bounds.prove = Duration::from_secs(4);
     Request { to: Some(name.to_owned()), ..request }
 }
 
-async fn swap(bench: &Bench, name: &str) -> Vec<Report> {
+pub(crate) async fn swap(bench: &Bench, name: &str) -> Vec<Report> {
     let report = bench.swap_with(&to(name), Arc::new(|_: &_| {})).await;
     let Ended::Ended { ending, .. } = &report else { panic!("{}: {report:#?}", bench.flavor()) };
     assert_eq!(*ending, intermission::swap::record::Ending::Swapped, "{report:?}");
@@ -67,7 +67,7 @@ async fn swap(bench: &Bench, name: &str) -> Vec<Report> {
 }
 
 /// Waits until a swap to `name` would be planned with exactly these warnings.
-async fn warned(bench: &Bench, name: &str, wanted: &[Code]) -> Vec<Refusal> {
+pub(crate) async fn warned(bench: &Bench, name: &str, wanted: &[Code]) -> Vec<Refusal> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let planned = plan(&run::observe(&bench.parties()).await, &to(name));
@@ -95,7 +95,7 @@ async fn mend(bench: &Bench, index: usize, told: &str) {
 }
 
 /// Columns of the replication status, in the words of the server at hand.
-async fn status(bench: &Bench, index: usize, columns: [&str; 2]) -> String {
+pub(crate) async fn status(bench: &Bench, index: usize, columns: [&str; 2]) -> String {
     let mut root = bench.root(index).await;
     let sql = bench.either("SHOW ALL SLAVES STATUS", "SHOW REPLICA STATUS");
     let row: mysql_async::Row = root.query_first(sql).await.unwrap().expect("a replica");
@@ -104,19 +104,19 @@ async fn status(bench: &Bench, index: usize, columns: [&str; 2]) -> String {
     value.unwrap_or_default()
 }
 
-async fn source_of(bench: &Bench, index: usize) -> String {
+pub(crate) async fn source_of(bench: &Bench, index: usize) -> String {
     status(bench, index, ["Master_Port", "Source_Port"]).await
 }
 
-fn port(bench: &Bench, index: usize) -> String {
+pub(crate) fn port(bench: &Bench, index: usize) -> String {
     bench.pair.server(index).address().port().to_string()
 }
 
-fn find<'a>(reports: &'a [Report], name: &str) -> &'a Report {
+pub(crate) fn find<'a>(reports: &'a [Report], name: &str) -> &'a Report {
     reports.iter().find(|report| report.name == name).expect(name)
 }
 
-fn stop_start(bench: &Bench) -> [&'static str; 2] {
+pub(crate) fn stop_start(bench: &Bench) -> [&'static str; 2] {
     bench.either(["STOP SLAVE", "START SLAVE"], ["STOP REPLICA", "START REPLICA"])
 }
 
@@ -194,7 +194,7 @@ async fn f30_f42_three_replicas_swap_there_and_back_under_load(flavor: Flavor) {
 }
 
 /// Writes on whichever of the two accepts it, passing the gate; returns how many were acknowledged.
-async fn write_until(
+pub(crate) async fn write_until(
     addresses: [std::net::SocketAddr; 2],
     gate: Arc<tokio::sync::RwLock<()>>,
     stopped: Arc<AtomicBool>,

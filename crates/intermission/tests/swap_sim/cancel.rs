@@ -4,15 +4,15 @@ use intermission::swap::{record::Ending, step::Step};
 
 use crate::{
     fault::{Blow, Point, Reached, Strike},
-    harness::{End, FLAVORS, on_paused_clock, stage, swap},
+    harness::{End, KINDS, on_paused_clock, stage, swap},
     oracle::check_end,
 };
 
 #[test]
 fn f16_a_signal_goes_back_before_the_commit_point_and_on_after_it() {
-    for flavor in FLAVORS {
+    for kind in KINDS {
         let calls = on_paused_clock(async {
-            let stage = stage(flavor, []);
+            let stage = stage(kind, []);
             drop(swap(&stage).await);
             stage.with(|world| world.trace.clone())
         });
@@ -21,9 +21,9 @@ fn f16_a_signal_goes_back_before_the_commit_point_and_on_after_it() {
             let is_behind = called.current.is_none_or(|(_, step)| step >= Step::COMMIT);
             let expected = if is_behind { Ending::Swapped } else { Ending::RolledBack };
             for reached in [Reached::NotLanded, Reached::Landed] {
-                let case = format!("{flavor:?} call {call} {called:?} {reached:?}");
+                let case = format!("{kind:?} call {call} {called:?} {reached:?}");
                 on_paused_clock(async {
-                    let stage = stage(flavor, []);
+                    let stage = stage(kind, []);
                     let strike = Strike::new(Blow::Cancel, Point::Call(call), reached);
                     stage.with(|world| world.strike = Some(strike));
                     let End::Closed(ending, state) = swap(&stage).await else { panic!("{case}") };
@@ -41,16 +41,16 @@ fn f16_a_signal_goes_back_before_the_commit_point_and_on_after_it() {
 
 #[test]
 fn a_signal_between_two_steps_is_noticed_at_the_next_one() {
-    for flavor in FLAVORS {
+    for kind in KINDS {
         let appends = on_paused_clock(async {
-            let stage = stage(flavor, []);
+            let stage = stage(kind, []);
             drop(swap(&stage).await);
             stage.with(|world| world.appends)
         });
         for append in 0..appends {
-            let case = format!("{flavor:?} append {append}");
+            let case = format!("{kind:?} append {append}");
             on_paused_clock(async {
-                let stage = stage(flavor, []);
+                let stage = stage(kind, []);
                 let strike = Strike::new(Blow::Cancel, Point::Append(append), Reached::NotLanded);
                 stage.with(|world| world.strike = Some(strike));
                 let End::Closed(ending, state) = swap(&stage).await else { panic!("{case}") };

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use crate::{
     fault::{Blow, Point, Reached, Strike},
-    harness::{End, FLAVORS, lose_what_is_not_durable, on_paused_clock, recover, stage, swap},
+    harness::{End, KINDS, Kind, lose_what_is_not_durable, on_paused_clock, recover, stage, swap},
     oracle::check_end,
     stage::Stage,
     world::World,
@@ -20,7 +20,7 @@ use crate::{
 /// What surrounds a kill.
 #[derive(Debug, Clone, Copy)]
 struct Circumstance {
-    flavor: Flavor,
+    kind: Kind,
     /// The servers do not notice that the process is gone: its sessions keep their locks.
     half_open: bool,
     /// The machine died too: only what was synced is left of the journal.
@@ -31,11 +31,11 @@ struct Circumstance {
 
 fn circumstances() -> Vec<Circumstance> {
     let mut all = Vec::new();
-    for flavor in FLAVORS {
+    for kind in KINDS {
         for half_open in [false, true] {
             for durable_only in [false, true] {
                 for gap in [Duration::ZERO, Duration::from_secs(60)] {
-                    all.push(Circumstance { flavor, half_open, durable_only, gap });
+                    all.push(Circumstance { kind, half_open, durable_only, gap });
                 }
             }
         }
@@ -95,9 +95,9 @@ fn ending_in_sight(stage: &Stage) -> Option<Ending> {
 }
 
 /// How many calls and appends a whole run makes.
-fn lengths(flavor: Flavor) -> (usize, usize) {
+fn lengths(kind: Kind) -> (usize, usize) {
     on_paused_clock(async {
-        let stage = stage(flavor, []);
+        let stage = stage(kind, []);
         drop(swap(&stage).await);
         stage.with(|world| (world.trace.len(), world.appends))
     })
@@ -114,7 +114,7 @@ fn kills(calls: std::ops::Range<usize>, appends: std::ops::Range<usize>) -> Vec<
 }
 
 async fn killed_at(circumstance: Circumstance, strike: Strike) -> Arc<Stage> {
-    let stage = stage(circumstance.flavor, []);
+    let stage = stage(circumstance.kind, []);
     stage.with(|world| world.strike = Some(strike));
     let end = swap(&stage).await;
     assert!(matches!(end, End::Killed), "{strike:?} never struck: {end:?}");
@@ -125,7 +125,7 @@ async fn killed_at(circumstance: Circumstance, strike: Strike) -> Arc<Stage> {
 #[test]
 fn f16_killed_anywhere_a_swap_is_finished_or_taken_back() {
     for circumstance in circumstances() {
-        let (calls, appends) = lengths(circumstance.flavor);
+        let (calls, appends) = lengths(circumstance.kind);
         for strike in kills(0..calls, 0..appends) {
             on_paused_clock(async {
                 let stage = killed_at(circumstance, strike).await;
@@ -138,12 +138,12 @@ fn f16_killed_anywhere_a_swap_is_finished_or_taken_back() {
 #[test]
 fn f16_a_recovery_killed_anywhere_is_recovered_again() {
     let circumstance = Circumstance {
-        flavor: Flavor::MariaDb,
+        kind: Flavor::MariaDb.into(),
         half_open: true,
         durable_only: true,
         gap: Duration::ZERO,
     };
-    let (calls, appends) = lengths(circumstance.flavor);
+    let (calls, appends) = lengths(circumstance.kind);
     let mut second_kills = 0_u32;
     for first in kills(0..calls, 0..appends) {
         for ahead in 0.. {
@@ -178,16 +178,16 @@ fn f16_a_recovery_killed_anywhere_is_recovered_again() {
 #[test]
 fn a_swap_does_not_take_the_lock_of_another_and_leaves_its_hold_alone() {
     let circumstance = Circumstance {
-        flavor: Flavor::MySql,
+        kind: Flavor::MySql.into(),
         half_open: true,
         durable_only: false,
         gap: Duration::ZERO,
     };
     on_paused_clock(async {
-        let stage = stage(circumstance.flavor, []);
+        let stage = stage(circumstance.kind, []);
         let is_fence = |call: &crate::world::Called| call.what == "fence";
         let fence = {
-            let rehearsal = crate::harness::stage(circumstance.flavor, []);
+            let rehearsal = crate::harness::stage(circumstance.kind, []);
             drop(swap(&rehearsal).await);
             rehearsal.with(|world| world.trace.iter().position(is_fence)).unwrap()
         };
@@ -197,7 +197,7 @@ fn a_swap_does_not_take_the_lock_of_another_and_leaves_its_hold_alone() {
         bury(&stage, circumstance).await;
         let before = stage.with(|world| locks(world));
         let other = stage.with(|world| std::mem::take(&mut world.journal));
-        let mut plan = crate::harness::plan(circumstance.flavor);
+        let mut plan = crate::harness::plan(circumstance.kind);
         plan.id = "20261124T010204Z-0002".to_owned();
         let log = crate::stage::SimLog(Arc::clone(&stage));
         let end = crate::harness::begin(&stage, plan, log).await;

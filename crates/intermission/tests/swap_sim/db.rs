@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use intermission::swap::{
     gtid::GtidSet,
     observation::{Access, Flavor},
+    position::Coordinates,
     role::{Event, RoleSettings, Scheduler, SemiSync},
 };
 
@@ -13,6 +14,9 @@ pub(crate) const ROLE: RoleSettings = RoleSettings {
     semi_sync: SemiSync { source: Some(true), replica: Some(true), waits_alone: false },
     scheduler: Scheduler::On,
 };
+
+/// The usual one of `MySQL`.
+pub(crate) const CHECKPOINT_MS: u32 = 300;
 
 pub(crate) fn event() -> Event {
     let text = str::to_owned;
@@ -66,6 +70,7 @@ pub(crate) struct Db {
     pub(crate) lock: Option<u64>,
     pub(crate) sessions: BTreeSet<u64>,
     pub(crate) role: RoleSettings,
+    pub(crate) checkpoint_ms: u32,
     /// Those that are enabled here.
     pub(crate) events: Vec<Event>,
 }
@@ -88,6 +93,7 @@ impl Db {
             lock: None,
             sessions: BTreeSet::new(),
             role: ROLE,
+            checkpoint_ms: CHECKPOINT_MS,
             events: if access.is_writable() { vec![event()] } else { Vec::new() },
         }
     }
@@ -120,6 +126,11 @@ impl Db {
         }
     }
 
+    /// How much of its log there is.
+    pub(crate) fn end(&self) -> Coordinates {
+        place(self.log.len())
+    }
+
     /// MariaDB names only the last transaction of the domain.
     pub(crate) fn position(&self, flavor: Flavor) -> GtidSet {
         match (flavor, self.log.last()) {
@@ -130,6 +141,10 @@ impl Db {
             }
         }
     }
+}
+
+pub(crate) fn place(offset: usize) -> Coordinates {
+    Coordinates { file: "bin".to_owned(), offset: u64::try_from(offset).unwrap() }
 }
 
 pub(crate) fn uuid(id: u32) -> String {

@@ -3,22 +3,22 @@
 use intermission::swap::record::Ending;
 
 use crate::{
-    harness::{End, FLAVORS, on_paused_clock, recover, stage, swap},
+    harness::{End, KINDS, on_paused_clock, recover, stage, swap},
     oracle::{assert_safe, check_end},
 };
 
 #[test]
 fn a_full_disk_at_any_record_leaves_one_writable_primary_and_nobody_held() {
-    for flavor in FLAVORS {
+    for kind in KINDS {
         let appends = on_paused_clock(async {
-            let stage = stage(flavor, []);
+            let stage = stage(kind, []);
             drop(swap(&stage).await);
             stage.with(|world| world.appends)
         });
         for full in 0..appends {
-            let case = format!("{flavor:?} full at append {full} of {appends}");
+            let case = format!("{kind:?} full at append {full} of {appends}");
             on_paused_clock(async {
-                let stage = stage(flavor, []);
+                let stage = stage(kind, []);
                 stage.with(|world| world.full_at = Some(full));
                 let end = swap(&stage).await;
                 let is_last = full + 1 == appends;

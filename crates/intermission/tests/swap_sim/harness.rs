@@ -9,6 +9,7 @@ use intermission::swap::{
     machine::State,
     observation::{Access, Address, Flavor},
     plan::{Party, Plan},
+    position::{Channel, Tracking},
     record::{Ending, Record},
     role::Handover,
     run::Parties,
@@ -22,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     client_address::SimClientAddress,
-    db::{ROLE, event, fenced, uuid},
+    db::{CHECKPOINT_MS, ROLE, event, fenced, uuid},
     fault::Fault,
     hooks::SimHooks,
     server::SimServer,
@@ -37,6 +38,32 @@ pub(crate) const SIBLINGS: u32 = 1;
 /// No run may take longer, in virtual time: it would never end.
 const RUN_MAX: Duration = Duration::from_secs(3600);
 pub(crate) const FLAVORS: [Flavor; 2] = [Flavor::MySql, Flavor::MariaDb];
+/// By coordinates MariaDB differs in nothing that these do not have.
+pub(crate) const KINDS: [Kind; 3] = [
+    Kind { flavor: Flavor::MySql, tracking: Tracking::Gtid },
+    Kind { flavor: Flavor::MariaDb, tracking: Tracking::Gtid },
+    Kind { flavor: Flavor::MySql, tracking: Tracking::Coordinates },
+];
+
+/// What kind of cluster it is: whose servers, and how they replicate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kind {
+    pub(crate) flavor: Flavor,
+    /// On `MySQL` by coordinates is without GTIDs at all; MariaDB always has them.
+    pub(crate) tracking: Tracking,
+}
+
+impl From<Flavor> for Kind {
+    fn from(flavor: Flavor) -> Self {
+        Self { flavor, tracking: Tracking::Gtid }
+    }
+}
+
+impl Kind {
+    pub(crate) fn has_gtids(self) -> bool {
+        self.flavor == Flavor::MariaDb || self.tracking == Tracking::Gtid
+    }
+}
 
 /// How one process ended.
 #[derive(Debug)]
@@ -83,11 +110,13 @@ pub(crate) fn address(id: u32) -> Address {
 }
 
 /// Of the usual case: with one sibling.
-pub(crate) fn plan(flavor: Flavor) -> Plan {
+pub(crate) fn plan(flavor: impl Into<Kind>) -> Plan {
     plan_with(flavor, SIBLINGS)
 }
 
-pub(crate) fn plan_with(flavor: Flavor, siblings: u32) -> Plan {
+pub(crate) fn plan_with(kind: impl Into<Kind>, siblings: u32) -> Plan {
+    let kind = kind.into();
+    let Kind { flavor, tracking } = kind;
     let identity =
         |id| Identity { uuid: (flavor == Flavor::MySql).then(|| uuid(id)), server_id: id };
     let party = |id, recorded| Party {
@@ -101,10 +130,12 @@ pub(crate) fn plan_with(flavor: Flavor, siblings: u32) -> Plan {
         address: address(id),
         identity: Some(identity(id)),
         channel: String::new(),
+        tracking,
         ran: Threads::BOTH,
     };
     Plan {
-        channel_tls: intermission::swap::condition::ChannelTls::default(),
+        barrier: if kind.has_gtids() { Tracking::Gtid } else { Tracking::Coordinates },
+        channel: Channel { tracking, ..Channel::default() },
         id: ID.to_owned(),
         program: "intermission".to_owned(),
         flavor,
@@ -121,6 +152,7 @@ pub(crate) fn plan_with(flavor: Flavor, siblings: u32) -> Plan {
             new: ROLE,
             events: vec![event()],
             stops_scheduler: flavor == Flavor::MariaDb,
+            checkpoint_ms: (!kind.has_gtids()).then_some(CHECKPOINT_MS),
         },
         before_release: Some(Duration::from_secs(1)),
         warm_up: Some(warm_up()),
@@ -133,16 +165,16 @@ pub(crate) fn warm_up() -> WarmUp {
 }
 
 /// A stage on which these faults will strike.
-pub(crate) fn stage(flavor: Flavor, faults: impl IntoIterator<Item = Fault>) -> Arc<Stage> {
-    stage_with(flavor, SIBLINGS, faults)
+pub(crate) fn stage(kind: impl Into<Kind>, faults: impl IntoIterator<Item = Fault>) -> Arc<Stage> {
+    stage_with(kind, SIBLINGS, faults)
 }
 
 pub(crate) fn stage_with(
-    flavor: Flavor,
+    kind: impl Into<Kind>,
     siblings: u32,
     faults: impl IntoIterator<Item = Fault>,
 ) -> Arc<Stage> {
-    let mut world = World::new(flavor, siblings);
+    let mut world = World::new(kind.into(), siblings);
     world.faults.extend(faults);
     Stage::new(world)
 }
@@ -189,9 +221,9 @@ pub(crate) fn fresh_token(stage: &Stage) -> CancellationToken {
 
 /// Swaps with a journal in memory, until the end or until the process is killed.
 pub(crate) async fn swap(stage: &Arc<Stage>) -> End {
-    let (flavor, servers) = stage.with(|world| (world.flavor, world.servers.len()));
+    let (kind, servers) = stage.with(|world| (world.kind, world.servers.len()));
     let siblings = u32::try_from(servers - 2).unwrap();
-    begin(stage, plan_with(flavor, siblings), SimLog(Arc::clone(stage))).await
+    begin(stage, plan_with(kind, siblings), SimLog(Arc::clone(stage))).await
 }
 
 pub(crate) async fn begin<L: Log>(stage: &Arc<Stage>, plan: Plan, log: L) -> End {

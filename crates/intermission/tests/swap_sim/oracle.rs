@@ -10,7 +10,7 @@ use intermission::swap::{
 use tokio::time::sleep;
 
 use crate::{
-    db::{ROLE, What, fenced},
+    db::{CHECKPOINT_MS, ROLE, What, fenced},
     stage::Stage,
     world::World,
 };
@@ -102,6 +102,7 @@ fn assert_roles(world: &mut World, primary: usize, replica: usize, case: &str) {
     assert_eq!(p.link, None, "{case}: the primary db{} replicates", p.id);
     for db in [p, r] {
         assert_eq!(db.role, ROLE, "{case}: the settings of db{}", db.id);
+        assert_eq!(db.checkpoint_ms, CHECKPOINT_MS, "{case}: the applier of db{}", db.id);
     }
     let source = r.link.map(|link| link.source);
     assert_eq!(source, Some(primary), "{case}: the source of db{}", r.id);

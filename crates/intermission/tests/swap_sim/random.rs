@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use intermission::swap::{
+    position::Tracking,
     record::{Action, Ending},
     step::Step,
 };
@@ -10,7 +11,9 @@ use tokio::time::sleep;
 
 use crate::{
     fault::{Blow, Fault, Moment, Point, Reached, Strike},
-    harness::{End, FLAVORS, lose_what_is_not_durable, on_paused_clock, recover, stage_with, swap},
+    harness::{
+        End, FLAVORS, Kind, lose_what_is_not_durable, on_paused_clock, recover, stage_with, swap,
+    },
     oracle::{aftermath, assert_safe, check_end},
     world::{Traffic, World},
 };
@@ -60,7 +63,9 @@ fn prepare(random: &mut fastrand::Rng, world: &mut World) {
 async fn play(seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
     let case = format!("SEED={seed}");
-    let stage = stage_with(pick(&mut random, &FLAVORS), random.u32(..3), []);
+    let tracking = pick(&mut random, &[Tracking::Gtid, Tracking::Coordinates]);
+    let kind = Kind { flavor: pick(&mut random, &FLAVORS), tracking };
+    let stage = stage_with(kind, random.u32(..3), []);
     stage.with(|world| prepare(&mut random, world));
     let mut end = swap(&stage).await;
     for process in 0.. {

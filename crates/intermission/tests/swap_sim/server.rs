@@ -11,6 +11,7 @@ use intermission::swap::{
     condition::ChannelTls,
     gtid::GtidSet,
     observation::{Access, Address, Blocker, Flavor, ReplicaView, ServerView},
+    position::{Barrier, Coordinates, Position, Tracking},
     role::{Event, Scheduler, SemiSync},
     server::{Detail, Effect, Look, Server, ServerError},
     sibling::{Repoint, Threads},
@@ -201,8 +202,8 @@ impl Server for SimServer {
     }
 
     async fn executed(&self) -> Result<GtidSet, ServerError> {
-        let flavor = self.flavor;
-        self.read("executed", move |db| db.executed(flavor)).await
+        self.read("executed", |_| ()).await?;
+        Ok(self.stage.with(|world| self.known(world)))
     }
 
     async fn channels(&self) -> Result<Vec<ReplicaView>, ServerError> {
@@ -249,16 +250,46 @@ impl Server for SimServer {
         .await
     }
 
-    async fn look(&self) -> Result<Look, ServerError> {
+    async fn look(&self, by: Tracking) -> Result<Look, ServerError> {
         let flavor = self.flavor;
-        let look = move |db: &mut Db| Look { access: db.access, barrier: db.position(flavor) };
+        let look = move |db: &mut Db| {
+            let barrier = match by {
+                Tracking::Gtid => Barrier::Gtid(db.position(flavor)),
+                Tracking::Coordinates => Barrier::At(db.end()),
+            };
+            Look { access: db.access, barrier }
+        };
         self.read("look", look).await
     }
 
-    async fn wait_applied(&self, barrier: &GtidSet, bound: Duration) -> Result<bool, ServerError> {
+    async fn coordinates(&self) -> Result<Coordinates, ServerError> {
+        self.read("coordinates", |db| db.end()).await
+    }
+
+    async fn set_checkpoint_period(&self, ms: u32) -> Result<(), ServerError> {
+        let index = self.index;
+        self.act("set_checkpoint_period", move |world| {
+            world.servers[index].checkpoint_ms = ms;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn wait_applied(
+        &self,
+        barrier: &Barrier,
+        _: &str,
+        bound: Duration,
+    ) -> Result<bool, ServerError> {
         let (index, flavor, deadline) = (self.index, self.flavor, Instant::now() + bound);
         self.act("wait_applied", |_| Ok(())).await?;
-        while !self.stage.with(|world| world.servers[index].executed(flavor).contains(barrier)) {
+        let is_applied = |db: &Db| match barrier {
+            Barrier::Gtid(set) => db.executed(flavor).contains(set),
+            Barrier::At(end) => {
+                db.link.is_some_and(|link| u64::try_from(link.read).unwrap() >= end.offset)
+            }
+        };
+        while !self.stage.with(|world| is_applied(&world.servers[index])) {
             if Instant::now() >= deadline {
                 return Ok(false);
             }
@@ -290,11 +321,16 @@ impl Server for SimServer {
         .await
     }
 
-    async fn follow(&self, source: &Address, _: &ChannelTls) -> Result<(), ServerError> {
-        let (index, port) = (self.index, source.port);
+    async fn follow(
+        &self,
+        source: &Address,
+        _: &ChannelTls,
+        from: &Position,
+    ) -> Result<(), ServerError> {
+        let (index, port, from) = (self.index, source.port, from.clone());
         self.act("follow", move |world| {
             let source = world.servers.iter().position(|db| crate::harness::port(db.id) == port);
-            world.follow(index, source.ok_or("no such server")?);
+            world.follow_from(index, source.ok_or("no such server")?, &from);
             Ok(())
         })
         .await
@@ -302,9 +338,10 @@ impl Server for SimServer {
 
     async fn repoint(&self, to: &Repoint) -> Result<(), ServerError> {
         let (index, port, run) = (self.index, to.source.port, to.run);
+        let from = to.position.clone();
         self.act("repoint", move |world| {
             let source = world.servers.iter().position(|db| crate::harness::port(db.id) == port);
-            world.follow(index, source.ok_or("no such server")?);
+            world.follow_from(index, source.ok_or("no such server")?, &from);
             world.servers[index].is_stopped = run != Threads::BOTH;
             Ok(())
         })

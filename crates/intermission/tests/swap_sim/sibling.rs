@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use intermission::swap::{
+    position::Tracking,
     record::{Action, Ending},
     sibling::{Report, Standing},
     step::Step,
@@ -11,8 +12,8 @@ use tokio::time::Instant;
 
 use crate::{
     fault::{Fault, Moment},
-    harness::{End, FLAVORS, on_paused_clock, stage_with, swap},
-    oracle::{check_end, report_of},
+    harness::{End, FLAVORS, Kind, on_paused_clock, stage_with, swap},
+    oracle::{aftermath, assert_safe, check_end, report_of},
     stage::Stage,
     world::World,
 };
@@ -67,6 +68,34 @@ fn f31_one_that_hangs_keeps_no_other_waiting_and_leaves_no_lock() {
                 check_end(&stage, Ending::Swapped, &format!("call {nth}")).await;
             });
         }
+    }
+}
+
+#[test]
+fn f31_by_coordinates_one_that_is_not_at_the_barrier_stays_where_it_is() {
+    for flavor in FLAVORS {
+        on_paused_clock(async {
+            let kind = Kind { flavor, tracking: Tracking::Coordinates };
+            let stage = stage_with(kind, 2, []);
+            stage.with(|world| world.servers[2].is_stuck = true);
+            swapped(&stage).await;
+            let behind = report(&stage, "db3");
+            assert_eq!(behind.standing, Standing::Failed, "{behind:?}");
+            assert!(behind.said.contains("does not stand at"), "{behind:?}");
+            assert_eq!(report(&stage, "db4").standing, Standing::Follows);
+            stage.with(|world| {
+                let sources = [2, 3].map(|index| world.servers[index].link.map(|link| link.source));
+                assert_eq!(sources, [Some(0), Some(1)]);
+                // By way of the old primary it comes to have everything all the same.
+                world.servers[2].is_stuck = false;
+            });
+            aftermath(&stage).await;
+            stage.with(|world| {
+                let [behind, primary] = [2, 1].map(|index| world.servers[index].writes);
+                assert_eq!(behind, primary);
+                assert_safe(world, "by coordinates");
+            });
+        });
     }
 }
 

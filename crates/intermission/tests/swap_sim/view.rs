@@ -1,14 +1,30 @@
 //! What a simulated server tells of itself.
 
+use std::collections::BTreeMap;
+
 use intermission::swap::{
     condition::Condition,
+    gtid::GtidSet,
     observation::{Flavor, ReplicaView, ServerView, ThreadState},
     role::EventsView,
 };
 
-use crate::{db::uuid, server::SimServer, world::World};
+use crate::{
+    db::{place, uuid},
+    server::SimServer,
+    world::World,
+};
 
 impl SimServer {
+    /// The transactions it can tell of: without GTIDs none.
+    pub(crate) fn known(&self, world: &World) -> GtidSet {
+        if world.kind.has_gtids() {
+            world.servers[self.index].executed(self.flavor)
+        } else {
+            GtidSet::MySql(BTreeMap::new())
+        }
+    }
+
     pub(crate) fn view(&self, world: &World) -> ServerView {
         let db = &world.servers[self.index];
         ServerView {
@@ -17,12 +33,18 @@ impl SimServer {
             server_id: db.id,
             uuid: (self.flavor == Flavor::MySql).then(|| uuid(db.id)),
             access: db.access,
-            gtid_on: true,
+            gtid_on: world.kind.has_gtids(),
+            checkpoint_ms: (self.flavor == Flavor::MySql).then_some(db.checkpoint_ms),
             binlog_on: true,
             log_replica_updates: true,
-            executed: db.executed(self.flavor),
-            applied: db.executed(self.flavor),
-            purged: db.executed(self.flavor).minus(&db.executed(self.flavor)),
+            executed: self.known(world),
+            // Of a replica that is one position: the last of its source's.
+            applied: if world.kind.has_gtids() {
+                db.position(self.flavor)
+            } else {
+                self.known(world)
+            },
+            purged: self.known(world).minus(&self.known(world)),
             channels: self.replica_view(world).into_iter().collect(),
             prepared_xa: Vec::new(),
             denied: Vec::new(),
@@ -49,7 +71,8 @@ impl SimServer {
             io_error: None,
             sql_error: None,
             lag_s: db.lag_s,
-            uses_gtid: true,
+            tracking: world.kind.tracking,
+            applied_to: db.link.map(|link| place(link.read)),
             user: "repl".to_owned(),
             delay_s: 0,
         })

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, fmt, time::Duration};
 
 use intermission::swap::{
     observation::{Access, Flavor},
+    position::{Position, Tracking},
     record::{Action, Entry, Record},
     role::Scheduler,
     step::Step,
@@ -13,6 +14,7 @@ use tokio::time::Instant;
 use crate::{
     db::{Db, Link, Transaction, What, fenced},
     fault::{Fault, Moment, Point, Strike},
+    harness::Kind,
 };
 
 /// When an effect that comes late happens: before any lease ends, after the executor went on.
@@ -67,6 +69,7 @@ pub(crate) struct Called {
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) flavor: Flavor,
+    pub(crate) kind: Kind,
     /// The old primary, then the new one, then the siblings.
     pub(crate) servers: Vec<Db>,
     pub(crate) gate: Gate,
@@ -99,7 +102,8 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(flavor: Flavor, siblings: u32) -> Self {
+    pub(crate) fn new(kind: Kind, siblings: u32) -> Self {
+        let flavor = kind.flavor;
         let fenced = fenced(flavor);
         let replica = |id| Db::new(id, fenced, Some(Link { source: 0, read: 0 }));
         let replicas = (2..=2 + siblings).map(replica);
@@ -111,6 +115,7 @@ impl World {
         }
         Self {
             flavor,
+            kind,
             servers,
             gate: Gate::default(),
             endpoint: Some(0),
@@ -281,6 +286,15 @@ impl World {
         self.servers[replica].link = Some(Link { source, read });
     }
 
+    /// Makes it read on from there, whatever it has. Led to that source before, it goes on where it was.
+    pub(crate) fn follow_from(&mut self, replica: usize, source: usize, from: &Position) {
+        let Position::At(place) = from else { return self.follow(replica, source) };
+        if self.servers[replica].link.is_none_or(|link| link.source != source) {
+            let read = usize::try_from(place.offset).unwrap();
+            self.servers[replica].link = Some(Link { source, read });
+        }
+    }
+
     /// False when there was nothing to apply.
     pub(crate) fn apply_one(&mut self, replica: usize) -> bool {
         let db = &self.servers[replica];
@@ -290,7 +304,12 @@ impl World {
         };
         let db = &mut self.servers[replica];
         db.link = Some(Link { read: link.read + 1, ..link });
-        if db.last.get(&next.origin).is_none_or(|last| *last < next.sequence) {
+        let is_new = match self.kind.tracking {
+            Tracking::Gtid => db.last.get(&next.origin).is_none_or(|last| *last < next.sequence),
+            // By coordinates only its own are told apart.
+            Tracking::Coordinates => next.origin != db.id,
+        };
+        if is_new {
             db.push(next);
         }
         true

@@ -45,10 +45,12 @@ pub(crate) fn made_up_trial(flavor: Flavor) -> Trial {
             load: LoadOptions::new("127.0.0.1:80".parse().expect("an address"), "shop"),
             swaps: 2,
             quiet: Duration::from_secs(1),
+            burden: crate::burden::Burden::default(),
         },
         recording: Recording { started, samples, notes: Vec::new(), truncated: false },
         swaps,
         verdict: Verdict { acknowledged: 900, rows: vec![900, 900], ..Verdict::default() },
+        transactions_lost: 0,
     }
 }
 

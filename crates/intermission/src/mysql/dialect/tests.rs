@@ -2,6 +2,7 @@ use super::{Dialect, flavor_of, literal};
 use crate::swap::{
     condition::ChannelTls,
     observation::{Access, Address, Flavor},
+    position::Position,
 };
 
 #[test]
@@ -29,11 +30,22 @@ fn an_undo_restores_both_switches() {
 #[test]
 fn mariadb_takes_its_position_from_its_own_binary_log_first() {
     let source = Address { host: "db2".to_owned(), port: 3306 };
-    let statements =
-        Dialect(Flavor::MariaDb).follow(&source, "repl", "p'w", &ChannelTls::default());
+    let statements = Dialect(Flavor::MariaDb).follow(
+        &source,
+        "repl",
+        "p'w",
+        &ChannelTls::default(),
+        &Position::Gtid,
+    );
     assert!(statements[0].contains("gtid_slave_pos=@@global.gtid_binlog_pos"));
     assert!(statements[1].contains(r"MASTER_PASSWORD='p\'w'"));
-    let statements = Dialect(Flavor::MySql).follow(&source, "repl", "pw", &ChannelTls::default());
+    let statements = Dialect(Flavor::MySql).follow(
+        &source,
+        "repl",
+        "pw",
+        &ChannelTls::default(),
+        &Position::Gtid,
+    );
     assert!(statements[0].contains("SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1"));
 }
 
@@ -44,7 +56,7 @@ fn a_channel_is_encrypted_as_the_one_before_it() {
     let options = options.map(|(option, value)| (option.to_owned(), value.to_owned())).into();
     let tls = ChannelTls { on: true, verify: true, options };
     let said = |flavor, tls: &ChannelTls| {
-        let mut statements = Dialect(flavor).follow(&source, "repl", "pw", tls);
+        let mut statements = Dialect(flavor).follow(&source, "repl", "pw", tls, &Position::Gtid);
         statements.retain(|sql| sql.starts_with("CHANGE"));
         statements.pop().expect("a statement")
     };
@@ -92,7 +104,7 @@ fn mysql_is_asked_in_the_words_of_8_0_26_that_8_4_kept() {
     ]
     .map(str::to_owned)
     .into();
-    said.extend(mysql.follow(&source, "repl", "pw", &ChannelTls::default()));
+    said.extend(mysql.follow(&source, "repl", "pw", &ChannelTls::default(), &Position::Gtid));
     said.extend(mysql.probes().into_iter().map(|probe| probe.sql));
     for sql in said {
         let words = sql.to_ascii_uppercase();

@@ -150,13 +150,6 @@ pub(super) fn check_server(side: Side<'_>) -> Vec<Refusal> {
     let mut refusals = Vec::new();
     let mut refuse =
         |code, sentence: String, mend: String| refusals.push(Refusal::new(code, sentence, mend));
-    if !view.gtid_on {
-        refuse(
-            Code::GtidOff,
-            format!("{label} does not use GTIDs"),
-            "set gtid_mode=ON and enforce_gtid_consistency=ON and restart it".to_owned(),
-        );
-    }
     if !view.binlog_on {
         refuse(
             Code::BinlogOff,
@@ -320,18 +313,6 @@ pub(super) fn check_channel(
             Code::WrongSource,
             format!("{label}: {sentence}"),
             format!("{show} there; point it at {}", old.label()),
-        );
-    }
-    if !channel.uses_gtid {
-        refuse(
-            Code::ReplicationWithoutGtid,
-            format!("{label} replicates by file and position"),
-            match new.view.flavor {
-                Flavor::MariaDb => "STOP SLAVE; CHANGE MASTER TO MASTER_USE_GTID=slave_pos; START SLAVE".to_owned(),
-                Flavor::MySql => {
-                    "STOP REPLICA; CHANGE REPLICATION SOURCE TO SOURCE_AUTO_POSITION=1; START REPLICA".to_owned()
-                }
-            },
         );
     }
     if channel.delay_s > 0 {

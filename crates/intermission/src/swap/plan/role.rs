@@ -1,10 +1,11 @@
 //! What has to change hands besides the role: can it?
 
-use super::Side;
+use super::{Side, tracking::of_barrier};
 use crate::swap::{
     observation::Flavor,
+    position::Tracking,
     refusal::{Code, Refusal},
-    role::{Handover, Scheduler},
+    role::{CHECKPOINT_MS, Handover, Scheduler},
 };
 
 /// More events than this are not moved: each is a statement of its own, and between the first and the last of them two
@@ -21,8 +22,15 @@ pub(super) fn handover(old: &Side<'_>, new: &Side<'_>) -> Handover {
         new: new.view.role,
         // MySQL's events stop behind super_read_only by themselves.
         stops_scheduler: !events.is_empty() && old.view.flavor == Flavor::MariaDb,
+        checkpoint_ms: tells_seldom(old, new),
         events,
     }
+}
+
+/// Without GTIDs the wait for the barrier ends at the applier's next checkpoint: up to 300 ms later (measured).
+fn tells_seldom(old: &Side<'_>, new: &Side<'_>) -> Option<u32> {
+    let waits = of_barrier(old, new) == Tracking::Coordinates;
+    new.view.checkpoint_ms.filter(|period| waits && *period > CHECKPOINT_MS)
 }
 
 pub(super) fn check_role(old: &Side<'_>, new: &Side<'_>) -> Vec<Refusal> {

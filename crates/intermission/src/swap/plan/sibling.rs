@@ -1,8 +1,9 @@
 //! What is said of the siblings before a swap: what refuses it, and what becomes of each that is not well.
 
-use super::{Party, Side, check::check_channel, choice::Choice};
+use super::{Party, Side, check::check_channel, choice::Choice, tracking};
 use crate::swap::{
     observation::{ReplicaView, Seen, ServerView},
+    position::Tracking,
     refusal::{Code, Refusal},
     settings::Bounds,
     sibling::{Family, Fate, Sibling, Threads, check_history},
@@ -28,7 +29,8 @@ pub(super) fn look(
     replication_user: &str,
 ) -> Looked {
     let mut looked = Looked { refusals: check_ids(choice), ..Looked::default() };
-    looked.siblings = choice.siblings.iter().map(|seen| sibling(seen)).collect();
+    let usual = tracking::channel(new).tracking;
+    looked.siblings = choice.siblings.iter().map(|seen| sibling(seen, usual)).collect();
     let (old_party, new_party) = (old.party(), new.party());
     let known = looked.siblings.clone();
     let family = Family { old: &old_party, new: &new_party, siblings: &known };
@@ -56,7 +58,7 @@ pub(super) fn look(
                 continue;
             }
             Fate::Chained(_) => continue,
-            Fate::Led(channel) | Fate::There(channel) => {
+            Fate::Led(channel, _) | Fate::There(channel) => {
                 view.channels.iter().find(|known| known.channel == channel)
             }
         };
@@ -69,7 +71,9 @@ pub(super) fn look(
         if let Some(channel) = channel {
             planned.channel.clone_from(&channel.channel);
             planned.ran = Threads::meant(channel);
+            planned.tracking = channel.tracking;
             looked.warnings.extend(sick(old, side, channel, (bounds, &new_party, planned.ran)));
+            looked.warnings.extend(by_coordinates(&label, channel, &new_party, usual));
             looked.warnings.extend(other_login(&label, channel, &new_party, replication_user));
         }
         looked.warnings.extend(denied(&label, view));
@@ -77,12 +81,14 @@ pub(super) fn look(
     looked
 }
 
-fn sibling(seen: &Seen) -> Sibling {
+/// `usual` is how the pair replicates: of one that did not answer nothing else is known.
+fn sibling(seen: &Seen, usual: Tracking) -> Sibling {
     Sibling {
         name: seen.name.clone(),
         address: seen.address.clone(),
         identity: seen.view.as_ref().ok().map(ServerView::identity),
         channel: String::new(),
+        tracking: usual,
         ran: Threads::BOTH,
     }
 }
@@ -158,6 +164,26 @@ fn sick(
         new.name
     );
     Some(Refusal::new(first.code, sentence, first.mend.clone()))
+}
+
+/// Where the pair does so too it is said of the pair.
+fn by_coordinates(
+    label: &str,
+    channel: &ReplicaView,
+    new: &Party,
+    usual: Tracking,
+) -> Option<Refusal> {
+    (channel.tracking == Tracking::Coordinates && usual == Tracking::Gtid).then(|| {
+        Refusal::new(
+            Code::ReplicationWithoutGtid,
+            format!(
+                "{label} replicates by file and position: it is led to {} where it stands exactly at the barrier, and \
+                 before the old primary goes on",
+                new.name
+            ),
+            "let it replicate by GTID, which finds its place by itself",
+        )
+    })
 }
 
 /// Only the account that is configured can be tried on the new primary.

@@ -9,6 +9,7 @@ use crate::swap::{
         Access, Address, Blocker, Denied, Flavor, Observation, ReplicaView, Seen, ServerView,
         ThreadState,
     },
+    position::Tracking,
     refusal::{Code, Refusal},
     role::{EventsView, RoleSettings},
     settings::Bounds,
@@ -43,6 +44,7 @@ fn view(flavor: Flavor, server_id: u32) -> ServerView {
             .then(|| UUIDS[usize::try_from(server_id).expect("small") - 1].to_owned()),
         access: Access::WRITABLE,
         gtid_on: true,
+        checkpoint_ms: (flavor == Flavor::MySql).then_some(300),
         binlog_on: true,
         log_replica_updates: true,
         applied: executed.clone(),
@@ -80,7 +82,8 @@ pub(super) fn replica(flavor: Flavor, server_id: u32) -> ServerView {
         io_error: None,
         sql_error: None,
         lag_s: Some(0),
-        uses_gtid: true,
+        tracking: Tracking::Gtid,
+        applied_to: None,
         user: "repl".to_owned(),
         delay_s: 0,
     });
@@ -169,7 +172,6 @@ fn f02_f03_f04_a_replica_that_does_not_replicate_is_refused() {
         assert_eq!(channel(|c| c.lag_s = Some(3)), [Code::Lag]);
         assert_eq!(channel(|c| c.io = ThreadState::Connecting), [Code::IoThread]);
         assert_eq!(channel(|c| c.sql = ThreadState::No), [Code::SqlThread]);
-        assert_eq!(channel(|c| c.uses_gtid = false), [Code::ReplicationWithoutGtid]);
         assert_eq!(channel(|c| c.delay_s = 60), [Code::DelayedReplica]);
         let wrong = channel(|c| {
             c.source_uuid = c.source_uuid.as_ref().map(|_| UUIDS[1].to_owned());
@@ -227,7 +229,7 @@ fn f40_every_refusal_is_told_at_once_with_code_and_mend() {
     observation.surroundings.push(Refusal::new(Code::GateUnreachable, "gate", "start it"));
     let refusals = plan(&observation, &request(None)).expect_err("refused");
     let codes: Vec<Code> = refusals.iter().map(|refusal| refusal.code).collect();
-    assert_eq!(codes, [Code::GateUnreachable, Code::GtidOff, Code::PreparedXa, Code::LagUnknown]);
+    assert_eq!(codes, [Code::GateUnreachable, Code::PreparedXa, Code::LagUnknown, Code::GtidOff]);
     for refusal in refusals {
         assert!(!refusal.mend.is_empty() && !refusal.sentence.is_empty());
         assert!(refusal.to_string().contains(&refusal.code.word()));

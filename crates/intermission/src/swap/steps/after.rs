@@ -5,7 +5,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{StepError, Steps};
-use crate::swap::{machine::State, record::Facts, role::Scheduler, step::Step};
+use crate::swap::{
+    machine::State,
+    position::{Position, Tracking},
+    record::Facts,
+    role::Scheduler,
+    step::Step,
+};
 
 /// How long the released requests may take before the swap goes on beside them: all that time the new primary has no
 /// replica.
@@ -83,7 +89,7 @@ impl Steps {
         }
     }
 
-    pub(super) async fn rejoin(&self) -> Result<Facts, StepError> {
+    pub(super) async fn rejoin(&self, state: &State) -> Result<Facts, StepError> {
         if self.old.access().await?.is_writable() {
             return Err(StepError::refused(format!(
                 "{} is writable: it would diverge; {}",
@@ -101,11 +107,16 @@ impl Steps {
                 self.new.name()
             )));
         }
+        // Without GTIDs that says nothing. What it had applied of the new primary's would move its own log, too.
+        if self.plan.barrier == Tracking::Coordinates && self.old.channels().await?.is_empty() {
+            self.check_fenced_at(self.barrier_of(state)?).await?;
+        }
+        let from = self.resume_from(self.plan.channel.tracking, state)?;
         // A receiver asks for acknowledgements only when it starts.
         if self.plan.handover.old_semi_sync() != self.plan.handover.old.semi_sync {
             self.old.set_semi_sync(self.plan.handover.old_semi_sync()).await?;
         }
-        self.old.follow(self.new.address(), &self.plan.channel_tls).await?;
+        self.old.follow(self.new.address(), &self.plan.channel.tls, &from).await?;
         if self.old.persist_read_only(true).await? {
             return Ok(Facts::default());
         }
@@ -115,10 +126,26 @@ impl Steps {
         )))
     }
 
+    /// Where a channel that is led like this goes on at the new primary.
+    pub(super) fn resume_from(
+        &self,
+        tracking: Tracking,
+        state: &State,
+    ) -> Result<Position, StepError> {
+        match (tracking, state.resume_at()) {
+            (Tracking::Gtid, _) => Ok(Position::Gtid),
+            (Tracking::Coordinates, Some(end)) => Ok(Position::At(end.clone())),
+            (Tracking::Coordinates, None) => Err(StepError::refused(format!(
+                "where the binary log of {} ended before it was promoted is not in the journal",
+                self.new.name()
+            ))),
+        }
+    }
+
     /// A receiver that failed to connect sleeps for a minute: it is told to try now.
     pub(super) async fn prove_again(&self, state: &State) -> Result<Facts, StepError> {
         if state.performs(Step::Prove) > 1 {
-            self.rejoin().await?;
+            self.rejoin(state).await?;
         }
         self.prove().await
     }
@@ -157,6 +184,9 @@ impl Steps {
             self.wait_for_semi_sync_replicas().await?;
         }
         self.new.set_semi_sync(wanted).await?;
+        if let Some(recorded) = handover.checkpoint_ms {
+            self.new.set_checkpoint_period(recorded).await?;
+        }
         let differs = handover.needs_events() && handover.old.scheduler != handover.new.scheduler;
         if differs || handover.stops_scheduler {
             self.wait_for_events_to_leave().await?;

@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::{
+    join,
+    time::{Instant, sleep},
+};
 
 use super::{StepError, Steps};
 use crate::swap::{
-    gtid::GtidSet,
     machine::State,
     observation::Blocker,
+    position::{Barrier, Coordinates},
     record::Facts,
-    role::SemiSync,
+    role::{CHECKPOINT_MS, SemiSync},
     server::{Effect, Look, TRANSACTIONS_FRESH_AFTER},
 };
 
@@ -55,15 +58,18 @@ impl Steps {
     /// The longest of some samples, or what was too slow.
     pub(super) async fn time_catch_up(&self) -> Result<Result<Duration, String>, StepError> {
         let bound = self.plan.bounds.catch_up_sample;
+        // It tells as seldom still as somebody has set; when users wait it will not.
+        let checkpoint = self.plan.handover.checkpoint_ms.unwrap_or_default();
+        let untold = Duration::from_millis(checkpoint.into());
         let mut longest = Duration::ZERO;
         for _ in 0..CATCH_UP_SAMPLES {
-            let barrier = self.old.look().await?.barrier;
+            let barrier = self.old.look(self.plan.barrier).await?.barrier;
             let began = Instant::now();
-            if !self.new.wait_applied(&barrier, bound).await? {
+            if !self.new.wait_applied(&barrier, &self.plan.channel.name, bound + untold).await? {
                 let name = self.new.name();
                 return Ok(Err(format!("{name} takes longer than {bound:?} to catch up")));
             }
-            longest = longest.max(began.elapsed());
+            longest = longest.max(began.elapsed().saturating_sub(untold));
         }
         Ok(Ok(longest))
     }
@@ -83,6 +89,9 @@ impl Steps {
         if handover.stops_semi_sync() {
             self.new.set_semi_sync(SemiSync { source: Some(false), ..SemiSync::default() }).await?;
         }
+        if handover.checkpoint_ms.is_some() {
+            self.new.set_checkpoint_period(CHECKPOINT_MS).await?;
+        }
         Ok(Facts::default())
     }
 
@@ -101,6 +110,9 @@ impl Steps {
         }
         if handover.stops_semi_sync() {
             self.new.set_semi_sync(SemiSync { source: Some(true), ..SemiSync::default() }).await?;
+        }
+        if let Some(recorded) = handover.checkpoint_ms {
+            self.new.set_checkpoint_period(recorded).await?;
         }
         Ok(Facts::default())
     }
@@ -144,14 +156,14 @@ impl Steps {
 
     /// Read after the fence is seen to stand, never from what was known before.
     pub(super) async fn barrier(&self) -> Result<Facts, StepError> {
-        let barrier = self.old.look().await?.barrier;
+        let barrier = self.old.look(self.plan.barrier).await?.barrier;
         self.check_fenced_at(&barrier).await?;
         Ok(Facts { barrier: Some(barrier.clone()), ..Facts::note(barrier.to_string()) })
     }
 
     /// The fence stands and nothing was written behind it since `barrier` was read.
-    pub(super) async fn check_fenced_at(&self, barrier: &GtidSet) -> Result<(), StepError> {
-        let Look { access, barrier: now } = self.old.look().await?;
+    pub(super) async fn check_fenced_at(&self, barrier: &Barrier) -> Result<(), StepError> {
+        let Look { access, barrier: now } = self.old.look(self.plan.barrier).await?;
         if access.is_writable() {
             return Err(StepError::refused(format!(
                 "{} is writable behind its fence",
@@ -167,13 +179,30 @@ impl Steps {
         Ok(())
     }
 
-    pub(super) async fn catch_up(&self, barrier: &GtidSet) -> Result<Facts, StepError> {
+    pub(super) async fn catch_up(&self, barrier: &Barrier) -> Result<Facts, StepError> {
         let bound = self.plan.bounds.catch_up;
-        if self.new.wait_applied(barrier, bound).await? {
+        if !self.new.wait_applied(barrier, &self.plan.channel.name, bound).await? {
+            return Err(StepError::refused(format!(
+                "{} has not applied {barrier} within {bound:?}",
+                self.new.name()
+            )));
+        }
+        if !self.plan.needs_resume_at() {
             return Ok(Facts::default());
         }
+        let end = self.new.coordinates().await?;
+        let note = format!("the binary log of {} ends at {end}", self.new.name());
+        Ok(Facts { resume_at: Some(end), ..Facts::note(note) })
+    }
+
+    /// Nothing was written on the new primary since its log was seen to end at `end`.
+    async fn check_unwritten_since(&self, end: &Coordinates) -> Result<(), StepError> {
+        let now = self.new.coordinates().await?;
+        if now == *end {
+            return Ok(());
+        }
         Err(StepError::refused(format!(
-            "{} has not applied {barrier} within {bound:?}",
+            "something writes on {}: the end of its binary log went from {end} to {now}",
             self.new.name()
         )))
     }
@@ -181,11 +210,23 @@ impl Steps {
     /// Looks at the fence a last time: an administrator writes through MariaDB's `read_only`, and anybody may have lifted
     /// it since the barrier; then a promote would make two writers or lose a write. An old primary that does not answer
     /// was fenced when it last did.
-    pub(super) async fn promote(&self, barrier: &GtidSet) -> Result<Facts, StepError> {
-        match self.check_fenced_at(barrier).await {
+    pub(super) async fn promote(
+        &self,
+        barrier: &Barrier,
+        end: Option<&Coordinates>,
+    ) -> Result<Facts, StepError> {
+        let unwritten = async {
+            match end {
+                Some(end) => self.check_unwritten_since(end).await,
+                None => Ok(()),
+            }
+        };
+        let (fenced, unwritten) = join!(self.check_fenced_at(barrier), unwritten);
+        match fenced {
             Err(error) if error.effect == Effect::Refused => return Err(error),
             Ok(()) | Err(_) => {}
         }
+        unwritten?;
         self.new.promote().await?;
         Ok(Facts::default())
     }

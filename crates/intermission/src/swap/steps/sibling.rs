@@ -7,15 +7,19 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{StepError, Steps};
 use crate::swap::{
-    observation::{ReplicaView, ThreadState},
+    machine::State,
+    observation::{ReplicaView, ServerView, ThreadState},
+    position::{Barrier, Position, Tracking},
     record::Facts,
-    refusal::Refusal,
+    refusal::{Code, Refusal},
     server::{Detail, Effect, Server, ServerError},
-    sibling::{Family, Fate, Position, Repoint, Report, Sibling, Standing, Threads, check_history},
+    sibling::{Family, Fate, Repoint, Report, Sibling, Standing, Threads, check_history},
 };
 
 /// How long leading one sibling may take, all tries together: to stop, an applier finishes the transaction it is in.
 pub(crate) const LED_WITHIN: Duration = Duration::from_secs(30);
+/// How long one that goes by coordinates may take to come to the barrier; it is as far behind as it was before the swap.
+const STANDS_WITHIN: Duration = Duration::from_secs(10);
 /// How often that is tried; what was refused is not tried again.
 const LEAD_TRIES: u32 = 2;
 const LEAD_PAUSE: Duration = Duration::from_millis(200);
@@ -38,14 +42,15 @@ enum Led {
 
 impl Steps {
     /// Leads every sibling, each in its own time, and sees what is written on the new primary arrive on each. Fails only
-    /// where the new primary itself does. `resumed`: a dead process of ours may have left a session with the lock there.
-    pub(super) async fn follow(&self, resumed: bool) -> Result<Facts, StepError> {
+    /// where the new primary itself does.
+    pub(super) async fn follow(&self, state: &State) -> Result<Facts, StepError> {
         let siblings = &self.plan.siblings;
-        let led = join_all(siblings.iter().map(|sibling| self.see_to(sibling, resumed))).await;
+        let led = join_all(siblings.iter().map(|sibling| self.see_to(sibling, state))).await;
         // Only now: what was written earlier may have come by way of the old primary.
         self.new.write_marker(&self.marker_of_siblings()).await?;
         let all = siblings.iter().zip(led);
-        let siblings = join_all(all.map(|(sibling, led)| self.report_on(sibling, led))).await;
+        let siblings =
+            join_all(all.map(|(sibling, led)| self.report_on(sibling, led, state))).await;
         let told = |report: &Report| match report.standing {
             Standing::Follows | Standing::Unwatched => format!("{} {}", report.name, report.said),
             Standing::Failed => format!("{} FAILED: {}", report.name, report.said),
@@ -55,9 +60,10 @@ impl Steps {
     }
 
     /// What leads each sibling by hand, once the new primary is writable.
-    pub(super) fn commands_to_lead(&self) -> impl Iterator<Item = String> {
+    pub(super) fn commands_to_lead(&self, state: &State) -> impl Iterator<Item = String> {
         self.plan.siblings.iter().filter_map(|sibling| {
-            let to = self.repoint(sibling.channel.clone(), sibling.ran);
+            let from = self.resume_from(sibling.tracking, state).ok()?;
+            let to = self.repoint(sibling.channel.clone(), from, sibling.ran);
             let command = self.server_of(sibling)?.command_to_repoint(self.plan.flavor, &to);
             Some(format!("if finished by hand, then for {}: {command}", sibling.name))
         })
@@ -74,14 +80,19 @@ impl Steps {
         })
     }
 
-    async fn see_to(&self, sibling: &Sibling, resumed: bool) -> Result<Led, String> {
+    async fn see_to(&self, sibling: &Sibling, state: &State) -> Result<Led, String> {
         let server = self.server_of(sibling).ok_or("it is not configured any more")?;
-        let led = self.lead_in_time(server, sibling, resumed).await;
+        let led = self.lead_in_time(server, sibling, state).await;
         self.let_go(server).await;
         led
     }
 
-    async fn report_on(&self, sibling: &Sibling, led: Result<Led, String>) -> Report {
+    async fn report_on(
+        &self,
+        sibling: &Sibling,
+        led: Result<Led, String>,
+        state: &State,
+    ) -> Report {
         let report = |standing, said: String, mend: Vec<String>| {
             let (name, address) = (sibling.name.clone(), sibling.address.clone());
             Report { name, address, standing, said, mend }
@@ -90,8 +101,13 @@ impl Steps {
             let mend = format!("lead it to {} by hand", self.new.address());
             return report(Standing::Failed, led.err().unwrap_or_default(), vec![mend]);
         };
-        let to = self.repoint(sibling.channel.clone(), sibling.ran);
-        let by_hand = server.command_to_repoint(self.plan.flavor, &to);
+        let by_hand = match self.resume_from(sibling.tracking, state) {
+            Ok(from) => {
+                let to = self.repoint(sibling.channel.clone(), from, sibling.ran);
+                server.command_to_repoint(self.plan.flavor, &to)
+            }
+            Err(_) => format!("build it anew from {}", self.new.name()),
+        };
         let then = || format!("when that is mended: {by_hand}");
         match led {
             Err(reason) => report(Standing::Failed, reason, vec![by_hand]),
@@ -119,12 +135,12 @@ impl Steps {
         &self,
         server: &dyn Server,
         sibling: &Sibling,
-        resumed: bool,
+        state: &State,
     ) -> Result<Led, String> {
         let leading = async {
             let mut tries = 1;
             loop {
-                match self.lead(server, sibling, resumed).await {
+                match self.lead(server, sibling, state).await {
                     Err(error) if error.effect != Effect::Refused && tries < LEAD_TRIES => {
                         tries += 1;
                         sleep(LEAD_PAUSE).await;
@@ -144,29 +160,37 @@ impl Steps {
         &self,
         server: &dyn Server,
         sibling: &Sibling,
-        resumed: bool,
+        state: &State,
     ) -> Result<Led, ServerError> {
         let view = server.observe(Detail::Roles).await?;
         let plan = &self.plan;
         let family = Family { old: &plan.old, new: &plan.new, siblings: &plan.siblings };
+        let mut position = Position::Gtid;
         let (channel, said) = match family.fate(&sibling.name, &view, plan.flavor) {
             Fate::Left(refusal) => return Ok(Led::Left(refusal)),
             Fate::Chained(source) => {
                 return Ok(Led::Watched { channel: None, said: format!("follows {source}") });
             }
             Fate::There(channel) => (channel, format!("follows {}", self.new.name())),
-            Fate::Led(channel) => {
+            Fate::Led(channel, tracking) => {
                 let new = self.new.observe(Detail::Roles).await?;
                 let from = (self.new.name(), &new.purged);
                 let history = check_history(&sibling.name, &view, &[&new.executed], from);
                 if let Some(refusal) = history {
                     return Ok(Led::Left(refusal));
                 }
+                if tracking == Tracking::Coordinates {
+                    position = match self.place_of(server, &channel, state).await? {
+                        Ok(found) => found,
+                        Err(refusal) => return Ok(Led::Left(refusal)),
+                    };
+                }
                 (channel, format!("was led to {}", self.new.name()))
             }
         };
-        server.lock(resumed).await?;
-        server.repoint(&self.repoint(channel.clone(), sibling.ran)).await?;
+        // A dead process of ours may have left a session with the lock there.
+        server.lock(state.is_interrupted()).await?;
+        server.repoint(&self.repoint(channel.clone(), position, sibling.ran)).await?;
         let seen = view.channels.iter().find(|known| known.channel == channel);
         Ok(match seen.and_then(|seen| why_unwatched(seen, sibling.ran, plan.bounds.prove)) {
             Some(why) => Led::Unwatched(format!("{said}; {why}")),
@@ -174,9 +198,44 @@ impl Steps {
         })
     }
 
-    fn repoint(&self, channel: String, run: Threads) -> Repoint {
-        let source = self.new.address().clone();
-        Repoint { channel, source, position: Position::Gtid, run }
+    fn repoint(&self, channel: String, position: Position, run: Threads) -> Repoint {
+        Repoint { channel, source: self.new.address().clone(), position, run }
+    }
+
+    /// Where a sibling that goes by coordinates goes on: it has to have applied the barrier and nothing after it, as the
+    /// place in the new primary's log was read at the barrier.
+    async fn place_of(
+        &self,
+        server: &dyn Server,
+        channel: &str,
+        state: &State,
+    ) -> Result<Result<Position, Refusal>, ServerError> {
+        let (Ok(barrier), Ok(from)) =
+            (self.barrier_of(state), self.resume_from(Tracking::Coordinates, state))
+        else {
+            return Ok(Err(self.not_at(server, "the barrier", "where that was is not known")));
+        };
+        // Without the lock's session it would not be waited on.
+        server.lock(state.is_interrupted()).await?;
+        server.wait_applied(barrier, channel, self.plan.bounds.prove.min(STANDS_WITHIN)).await?;
+        let view = server.observe(Detail::Roles).await?;
+        Ok(match stands(&view, channel, barrier) {
+            Ok(()) => Ok(from),
+            Err(elsewhere) => Err(self.not_at(server, &barrier.to_string(), &elsewhere)),
+        })
+    }
+
+    fn not_at(&self, server: &dyn Server, barrier: &str, stands: &str) -> Refusal {
+        let (name, old, new) = (server.name(), self.old.name(), self.new.name());
+        Refusal::new(
+            Code::ReplicationWithoutGtid,
+            format!(
+                "{name} replicates by file and position and does not stand at {barrier}: {stands}; it still follows {old}"
+            ),
+            format!(
+                "while {old} is there nothing is lost; before it goes, build {name} anew from {new}"
+            ),
+        )
     }
 
     /// Nothing that was asked of it may happen later, and whoever comes next finds no lock.
@@ -243,6 +302,22 @@ impl Steps {
     async fn in_time<T>(&self, asked: impl Future<Output = Result<T, ServerError>>) -> Option<T> {
         let bound = self.plan.bounds.statement + self.plan.bounds.connect;
         timeout(bound, asked).await.ok()?.ok()
+    }
+}
+
+/// Whether exactly the barrier is applied; else what is.
+fn stands(view: &ServerView, channel: &str, barrier: &Barrier) -> Result<(), String> {
+    let applied = match barrier {
+        Barrier::Gtid(_) => Some(Barrier::Gtid(view.applied.clone())),
+        Barrier::At(_) => {
+            let seen = view.channels.iter().find(|seen| seen.channel == channel);
+            seen.and_then(|seen| seen.applied_to.clone()).map(Barrier::At)
+        }
+    };
+    match applied {
+        Some(applied) if applied == *barrier => Ok(()),
+        Some(applied) => Err(format!("it has applied {applied}")),
+        None => Err("what it has applied cannot be read".to_owned()),
     }
 }
 

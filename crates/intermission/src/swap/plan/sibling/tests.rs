@@ -5,6 +5,7 @@ use crate::swap::{
         Plan, Planned, candidates, plan,
         tests::{UUIDS, address, healthy, observe, replica, request},
     },
+    position::Tracking,
     refusal::{Code, Refusal},
     sibling::Threads,
 };
@@ -77,7 +78,11 @@ fn f31_whatever_is_wrong_with_a_sibling_is_a_warning_that_says_what_happens_and_
             (Code::LagUnknown, led, of(|c| c.lag_s = None)),
             (Code::Lag, led, of(|c| c.lag_s = Some(900))),
             (Code::DelayedReplica, led, of(|c| c.delay_s = 60)),
-            (Code::ReplicationWithoutGtid, left, of(|c| c.uses_gtid = false)),
+            (
+                Code::ReplicationWithoutGtid,
+                "stands exactly",
+                of(|c| c.tracking = Tracking::Coordinates),
+            ),
             (Code::SiblingLogin, "\"other\"", of(|c| c.user = "other".to_owned())),
             (Code::NotAReplica, left, warnings(flavor, |v| v.channels.clear())),
         ] {
