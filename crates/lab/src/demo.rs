@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::Context;
 use jiff::Timestamp;
 
-use crate::burden::Burden;
 use crate::display::Display;
 use crate::load::Kind;
 use crate::report::{self, show_count, show_ms};
@@ -49,7 +48,7 @@ pub async fn run(args: &DemoArgs) -> anyhow::Result<bool> {
         display.advance();
         let mut load = stage.load_options();
         load.rate = args.rate;
-        let options = TrialOptions { load, swaps: SWAPS, quiet: QUIET, burden: Burden::default() };
+        let options = TrialOptions::new(load, SWAPS, QUIET);
         trials.push(trial::run(&stage, options, |event| follow(&mut display, event)).await?);
         display.unfollow();
         display.advance();

@@ -30,6 +30,14 @@ pub struct TrialOptions {
     pub burden: Burden,
 }
 
+impl TrialOptions {
+    /// With no burden.
+    #[must_use]
+    pub fn new(load: LoadOptions, swaps: u32, quiet: Duration) -> Self {
+        Self { load, swaps, quiet, burden: Burden::default() }
+    }
+}
+
 /// A swap of a trial and when it was, in the load's time.
 #[derive(Debug, Clone)]
 pub struct Swapped {

@@ -43,7 +43,7 @@ async fn f27_f28_swaps_under_load_lose_nothing_and_fail_nobody(flavor: Flavor) {
     let (code, said) = check(&stage).await;
     assert_eq!(code, Some(0), "{said}");
     let (load, quiet) = (stage.load_options(), Duration::from_millis(300));
-    let options = TrialOptions { load, swaps: 2, quiet };
+    let options = TrialOptions::new(load, 2, quiet);
     let trial = trial::run(&stage, options, |_| {}).await.expect("a trial");
     let said: Vec<&str> = trial.swaps.iter().map(|swap| swap.run.said.as_str()).collect();
     assert!(trial.is_clean(), "{:?} {:?} {said:?}", trial.verdict, trial.recording.notes);

@@ -121,12 +121,7 @@ async fn f15_two_remote_gates_under_load_fail_nobody(flavor: Flavor) {
     let reads = LoadOptions { rate: 100, writes_permille: 0, ..LoadOptions::new(targets[1], HOST) };
     let reads = Load::start(reads).unwrap();
     let load = LoadOptions { rate: 200, ..LoadOptions::new(targets[0], HOST) };
-    let options = TrialOptions {
-        load,
-        swaps: 2,
-        quiet: Duration::from_millis(300),
-        burden: lab::burden::Burden::default(),
-    };
+    let options = TrialOptions::new(load, 2, Duration::from_millis(300));
     let trial = trial::run(&stage, options, |_| {}).await.expect("a trial");
     let reads = tokio::task::spawn_blocking(|| reads.stop()).await.unwrap().unwrap();
 

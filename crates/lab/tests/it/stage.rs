@@ -10,12 +10,7 @@ use lab::trial::{self, Trial, TrialOptions};
 async fn swap_there_and_back(flavor: Flavor) -> Trial {
     let stage = Stage::start(&StageOptions::new(flavor)).await.expect("a stage");
     let load = stage.load_options();
-    let options = TrialOptions {
-        load,
-        swaps: 2,
-        quiet: Duration::from_millis(500),
-        burden: lab::burden::Burden::default(),
-    };
+    let options = TrialOptions::new(load, 2, Duration::from_millis(500));
     let trial = trial::run(&stage, options, |_| {}).await.expect("a trial");
     // Back again: the server that began as the primary is it.
     assert_eq!(stage.pair.primary_index().await.expect("one primary"), 0);
