@@ -29,3 +29,4 @@ mod secret;
 mod session;
 mod sibling;
 mod swapping;
+mod upgrade;
