@@ -1,7 +1,7 @@
-//! Every fault of the campaign, on the whole stage with both servers, against this very program.
+//! Every fault of the campaign, on the whole stage with both servers, against this very program; some with MariaDB 11.8 too.
 //!
 //! Needs the feature `fault-injection` and the lab's program: `make test` builds both. All cases of a server share one
-//! stage and take turns on it, so that at most two stages run, however many threads the tests have.
+//! stage and take turns on it, so that at most three stages run, however many threads the tests have.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test may stop where it stands")]
 
@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 
 use intermission::swap::step::Step;
 use lab::faults::{Bench, Case, STEPS, cases, play};
-use lab::server::Flavor;
+use lab::server::Series;
 use lab::stage::Programs;
 use tokio::sync::Mutex;
 
 static MARIADB: Mutex<Option<Bench>> = Mutex::const_new(None);
+static MARIADB_118: Mutex<Option<Bench>> = Mutex::const_new(None);
 static MYSQL: Mutex<Option<Bench>> = Mutex::const_new(None);
 
 fn programs() -> Programs {
@@ -25,7 +26,7 @@ fn programs() -> Programs {
 }
 
 /// Plays one case. Its turn comes with the lock of the server's stage.
-fn play_case(flavor: Flavor, id: &str) {
+fn play_case(series: Series, id: &str) {
     if !cfg!(feature = "fault-injection") {
         panic!("build with --features fault-injection");
     }
@@ -37,13 +38,14 @@ fn play_case(flavor: Flavor, id: &str) {
         .build()
         .expect("a runtime");
     let result = runtime.block_on(async {
-        let stage = match flavor {
-            Flavor::MariaDb => &MARIADB,
-            Flavor::MySql => &MYSQL,
+        let stage = match series {
+            Series::MariaDb => &MARIADB,
+            Series::MariaDb118 => &MARIADB_118,
+            Series::MySql => &MYSQL,
         };
-        play(&mut *stage.lock().await, &case, flavor, &programs()).await
+        play(&mut *stage.lock().await, &case, series, &programs()).await
     });
-    assert!(result.ok, "{flavor} {id}: {}", result.outcome);
+    assert!(result.ok, "{series} {id}: {}", result.outcome);
 }
 
 macro_rules! faults {
@@ -52,11 +54,11 @@ macro_rules! faults {
         const TESTED: &[&str] = &[$($id),*];
 
         mod mariadb {
-            $(#[test] fn $name() { super::play_case(super::Flavor::MariaDb, $id); })*
+            $(#[test] fn $name() { super::play_case(super::Series::MariaDb, $id); })*
         }
 
         mod mysql {
-            $(#[test] fn $name() { super::play_case(super::Flavor::MySql, $id); })*
+            $(#[test] fn $name() { super::play_case(super::Series::MySql, $id); })*
         }
     };
 }
@@ -138,6 +140,26 @@ faults! {
     f13_f18_f34_a_hook_before_the_release_hangs: "hook:hangs",
     f18_f34_the_application_does_not_get_warm: "warm_up",
     no_password_shows: "passwords",
+}
+
+/// A few of each kind: what differs by version is the servers' words, which every case uses.
+mod mariadb_11_8 {
+    macro_rules! some {
+        ($($name:ident: $id:literal,)*) => {
+            $(#[test] fn $name() { super::play_case(super::Series::MariaDb118, $id); })*
+        };
+    }
+
+    some! {
+        f1_the_applier_stops_while_users_wait: "F1",
+        f2_the_replica_stopped_at_a_duplicate_key: "F2",
+        f5_f7_a_long_write_holds_the_fence_up: "F5b/F7",
+        f10_f12_never_two_writers: "F10/F12",
+        f43_a_prepared_xa_transaction: "F43",
+        f16_killed_at_catch_up: "kill:catch_up",
+        f16_killed_at_events: "kill:events",
+        f16_killed_at_rejoin: "kill:rejoin",
+    }
 }
 
 #[test]

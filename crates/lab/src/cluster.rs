@@ -11,7 +11,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 use tokio::time::Instant;
 
-use crate::server::{Flavor, Server, ServerError, ServerOptions};
+use crate::server::{Flavor, Series, Server, ServerError, ServerOptions};
 
 pub use account::{APP, Account, LEDGER_TABLE, OPERATOR, REPLICATION};
 pub(crate) use dialect::follow;
@@ -44,6 +44,13 @@ impl PairOptions {
     #[must_use]
     pub fn with_siblings(self, count: u32) -> Self {
         Self { siblings: (3..3 + count).map(ServerOptions::new).collect(), ..self }
+    }
+
+    /// Makes the replica one of another series of `MariaDB`.
+    #[must_use]
+    pub fn with_replica_of(self, series: Series) -> Self {
+        let [primary, replica] = self.servers;
+        Self { servers: [primary, ServerOptions { series: Some(series), ..replica }], ..self }
     }
 
     /// Adds a line to the option file of both servers.
@@ -135,11 +142,15 @@ pub enum ClusterError {
 
 impl Pair {
     /// Replicating and caught up when this returns.
-    pub async fn start(flavor: Flavor, options: &PairOptions) -> Result<Self, ClusterError> {
+    pub async fn start(
+        series: impl Into<Series>,
+        options: &PairOptions,
+    ) -> Result<Self, ClusterError> {
+        let series = series.into();
         let all = options.servers.iter().chain(&options.siblings);
-        let servers = try_join_all(all.map(|server| Server::start(flavor, server))).await?;
+        let servers = try_join_all(all.map(|server| Server::start(series, server))).await?;
         let pair = Self { servers };
-        pair.run(0, account::set_up(flavor)).await?;
+        pair.run(0, account::set_up(series.flavor())).await?;
         for replica in 1..pair.servers.len() {
             pair.replicate(0, replica, options.gtid).await?;
             pair.wait_caught_up(0, replica).await?;
@@ -151,10 +162,21 @@ impl Pair {
         self.server(0).flavor()
     }
 
+    /// Of server 0; a cluster may be made of several.
+    pub fn series(&self) -> Series {
+        self.server(0).series()
+    }
+
     /// Makes one server the read-only replica of the other, as §6 of the facts says.
     pub async fn replicate(&self, from: usize, to: usize, gtid: bool) -> Result<(), ClusterError> {
-        let source = self.server(from).address();
-        self.run(to, follow(self.flavor(), source, gtid)).await
+        let source = self.server(from);
+        let mut statements = follow(self.flavor(), source.address(), gtid);
+        if source.series() != self.server(to).series() {
+            // MariaDB from 11.4 insists on encryption, which an older one does not offer.
+            let start = statements.len().saturating_sub(1);
+            statements.insert(start, "CHANGE MASTER TO MASTER_SSL=0".to_owned());
+        }
+        self.run(to, statements).await
     }
 
     /// Panics where there is no such server: what asks for it is a test.

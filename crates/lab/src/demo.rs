@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::display::Display;
 use crate::load::Kind;
 use crate::report::{self, show_count, show_ms};
-use crate::server::{FlavorChoice, lab_dir};
+use crate::server::{SeriesChoice, lab_dir};
 use crate::stage::{Programs, Stage, StageOptions};
 use crate::trial::{self, Event, Swapped, Trial, TrialOptions};
 
@@ -24,8 +24,8 @@ const STEPS: u64 = 5;
 #[derive(Debug, clap::Args)]
 pub struct DemoArgs {
     /// Which servers to show it on.
-    #[arg(long, value_enum, default_value_t = FlavorChoice::Both)]
-    pub server: FlavorChoice,
+    #[arg(long, value_enum, default_value_t = SeriesChoice::Both)]
+    pub server: SeriesChoice,
     /// Where the report goes; by default `report.html` in the lab folder.
     #[arg(long, value_name = "PATH")]
     pub report: Option<PathBuf>,
@@ -36,15 +36,15 @@ pub struct DemoArgs {
 
 /// Shows it; `true` when nobody noticed.
 pub async fn run(args: &DemoArgs) -> anyhow::Result<bool> {
-    let flavors = args.server.flavors();
+    let series = args.server.series();
     let mut trials = Vec::new();
-    let count = u64::try_from(flavors.len()).unwrap_or(1);
+    let count = u64::try_from(series.len()).unwrap_or(1);
     let mut display = Display::new(STEPS * count);
     display.now("building");
     let programs = Programs::find_or_build().await?;
-    for flavor in flavors {
-        display.now(&format!("starting {flavor}"));
-        let stage = Stage::start_with(&StageOptions::new(*flavor), programs.clone()).await?;
+    for series in series {
+        display.now(&format!("starting {series}"));
+        let stage = Stage::start_with(&StageOptions::new(*series), programs.clone()).await?;
         display.advance();
         let mut load = stage.load_options();
         load.rate = args.rate;

@@ -32,7 +32,7 @@ pub use case::{Case, cases};
 pub use kill::STEPS;
 
 use crate::display::Display;
-use crate::server::Flavor;
+use crate::server::Series;
 use crate::stage::Programs;
 
 /// How long a case may take before it counts as stuck.
@@ -41,9 +41,9 @@ const CASE_DEADLINE: Duration = Duration::from_secs(150);
 /// Arguments of `lab faults`.
 #[derive(Debug, clap::Args)]
 pub struct FaultsArgs {
-    /// Which server: `mariadb` or `mysql`.
-    #[arg(long, default_value_t = Flavor::MariaDb)]
-    pub server: Flavor,
+    /// Which server: `mariadb`, `mariadb-11.8` or `mysql`.
+    #[arg(long, default_value_t = Series::MariaDb)]
+    pub server: Series,
     /// Only the cases whose id is this or begins with it.
     #[arg(long, value_name = "ID")]
     pub only: Option<String>,
@@ -101,11 +101,11 @@ pub async fn run(args: &FaultsArgs) -> anyhow::Result<bool> {
 pub async fn play(
     bench: &mut Option<Bench>,
     case: &Case,
-    flavor: Flavor,
+    series: Series,
     programs: &Programs,
 ) -> CaseResult {
     let began = Instant::now();
-    let played = timeout(CASE_DEADLINE, play_on(bench, case, flavor, programs)).await;
+    let played = timeout(CASE_DEADLINE, play_on(bench, case, series, programs)).await;
     let played = played.unwrap_or_else(|_| Err(anyhow::anyhow!("stuck for {CASE_DEADLINE:?}")));
     let seconds = (began.elapsed().as_secs_f64() * 100.0).round() / 100.0;
     match played {
@@ -120,12 +120,12 @@ pub async fn play(
 async fn play_on(
     bench: &mut Option<Bench>,
     case: &Case,
-    flavor: Flavor,
+    series: Series,
     programs: &Programs,
 ) -> anyhow::Result<&'static str> {
     let bench = match bench {
         Some(bench) => bench,
-        None => bench.insert(Bench::new(flavor, programs.clone()).await?),
+        None => bench.insert(Bench::new(series, programs.clone()).await?),
     };
     let before = bench.begin().await?;
     let end = case.play(bench).await?;

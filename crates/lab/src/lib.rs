@@ -35,3 +35,16 @@ macro_rules! on_both {
         }
     };
 }
+
+/// Runs each of the named functions on `MariaDB` 11.8, as tests of their own.
+#[macro_export]
+macro_rules! on_mariadb_11_8 {
+    ($($name:ident),+ $(,)?) => {
+        mod mariadb_11_8 {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name($crate::server::Series::MariaDb118).await;
+            })+
+        }
+    };
+}

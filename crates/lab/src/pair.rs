@@ -7,13 +7,13 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cluster::{APP, OPERATOR, Pair, PairOptions, REPLICATION};
-use crate::server::{Flavor, FlavorChoice, lab_dir};
+use crate::server::{Flavor, SeriesChoice, lab_dir};
 
 #[derive(Debug, clap::Args)]
 pub struct PairArgs {
     /// Which servers to start a pair of.
-    #[arg(long, value_enum, default_value_t = FlavorChoice::MariaDb)]
-    pub server: FlavorChoice,
+    #[arg(long, value_enum, default_value_t = SeriesChoice::MariaDb)]
+    pub server: SeriesChoice,
 }
 
 /// Starts the pairs, prints how to reach them and ends them on Ctrl-C or SIGTERM.
@@ -21,8 +21,8 @@ pub async fn run(args: &PairArgs) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let work = async {
         let mut pairs = Vec::new();
-        for flavor in args.server.flavors() {
-            let pair = Pair::start(*flavor, &PairOptions::default()).await?;
+        for series in args.server.series() {
+            let pair = Pair::start(*series, &PairOptions::default()).await?;
             print(&mut std::io::stdout().lock(), &pair).context("cannot print")?;
             pairs.push(pair);
         }
@@ -42,10 +42,10 @@ fn print(out: &mut impl Write, pair: &Pair) -> std::io::Result<()> {
         Flavor::MySql => client_path(&lab_dir()),
     };
     for (server, role) in pair.servers.iter().zip(["primary", "replica"]) {
-        let (flavor, address, pid) = (server.flavor(), server.address(), server.pid());
+        let (series, address, pid) = (server.series(), server.address(), server.pid());
         writeln!(
             out,
-            "{flavor} {role} on {address}, process {pid}, data in {}",
+            "{series} {role} on {address}, process {pid}, data in {}",
             server.folder().display()
         )?;
         writeln!(

@@ -2,9 +2,9 @@
 //! port, a socket and a data directory of its own, gone with its owner. Knows nothing of replication.
 
 mod config;
-mod flavor;
 pub(crate) mod folder;
 pub(crate) mod port;
+mod series;
 pub(crate) mod supervisor;
 mod template;
 
@@ -19,8 +19,8 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-pub use flavor::{Flavor, FlavorChoice, UnknownFlavor};
 pub use folder::{LAB_DIR_VARIABLE, lab_dir};
+pub use series::{Flavor, Series, SeriesChoice, UnknownSeries};
 
 use config::Config;
 use supervisor::{Process, Supervisor};
@@ -47,6 +47,8 @@ const QUOTED_LINES: usize = 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerOptions {
     pub server_id: u32,
+    /// Another series than the one its cluster is of.
+    pub series: Option<Series>,
     /// Lines of the option file, such as `gtid-mode=OFF` or `skip-log-bin`; they win over the lab's own.
     pub extra: Vec<String>,
     /// The host it runs on; this machine's loopback without one.
@@ -66,7 +68,7 @@ const PLACED_PORT: u16 = 3306;
 
 impl ServerOptions {
     pub fn new(server_id: u32) -> Self {
-        Self { server_id, extra: Vec::new(), place: None }
+        Self { server_id, series: None, extra: Vec::new(), place: None }
     }
 
     #[must_use]
@@ -79,7 +81,7 @@ impl ServerOptions {
 /// A server process and its folder. Dropping it kills the process and removes the folder.
 #[derive(Debug)]
 pub struct Server {
-    flavor: Flavor,
+    series: Series,
     ip: Ipv4Addr,
     port: u16,
     process: Process,
@@ -90,12 +92,12 @@ pub struct Server {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    #[error("{flavor} is not installed for the lab in {}: run scripts/servers", lab.display())]
-    NotInstalled { flavor: Flavor, lab: PathBuf },
+    #[error("{series} is not installed for the lab in {}: run scripts/servers", lab.display())]
+    NotInstalled { series: Series, lab: PathBuf },
     #[error("{} does not tell its version: run scripts/servers", program.display())]
     Program { program: PathBuf },
-    #[error("the {flavor} data directory could not be initialised: {output}")]
-    Template { flavor: Flavor, output: String },
+    #[error("the {series} data directory could not be initialised: {output}")]
+    Template { series: Series, output: String },
     #[error(
         "the socket path {} is longer than {SOCKET_PATH_MAX} bytes: name a shorter lab folder in {LAB_DIR_VARIABLE}",
         path.display()
@@ -103,14 +105,14 @@ pub enum ServerError {
     SocketPath { path: PathBuf },
     #[error("no free TCP port was found on 127.0.0.1")]
     NoPort,
-    #[error("{flavor} on port {port} ended while it started; its log ends with:\n{log}")]
-    Ended { flavor: Flavor, port: u16, log: String },
+    #[error("{series} on port {port} ended while it started; its log ends with:\n{log}")]
+    Ended { series: Series, port: u16, log: String },
     #[error(
-        "{flavor} on port {port} was not ready within {READY_DEADLINE:?}; its log ends with:\n{log}"
+        "{series} on port {port} was not ready within {READY_DEADLINE:?}; its log ends with:\n{log}"
     )]
-    NotReady { flavor: Flavor, port: u16, log: String },
-    #[error("{flavor} on port {port} outlived SIGKILL by {KILL_DEADLINE:?}")]
-    Unkillable { flavor: Flavor, port: u16 },
+    NotReady { series: Series, port: u16, log: String },
+    #[error("{series} on port {port} outlived SIGKILL by {KILL_DEADLINE:?}")]
+    Unkillable { series: Series, port: u16 },
     #[error("{what}")]
     Io {
         what: String,
@@ -135,11 +137,15 @@ impl ServerError {
 
 impl Server {
     /// Ready for connections when this returns.
-    pub async fn start(flavor: Flavor, options: &ServerOptions) -> Result<Self, ServerError> {
+    pub async fn start(
+        series: impl Into<Series>,
+        options: &ServerOptions,
+    ) -> Result<Self, ServerError> {
+        let series = options.series.unwrap_or_else(|| series.into());
         let mut tries = 1;
         loop {
             let own = options.clone();
-            let prepared = tokio::task::spawn_blocking(move || Self::launch(flavor, &own))
+            let prepared = tokio::task::spawn_blocking(move || Self::launch(series, &own))
                 .await
                 .expect("launching does not panic and is not cancelled")?;
             match prepared.wait_ready().await {
@@ -151,11 +157,11 @@ impl Server {
     }
 
     /// Blocking: copies the template and starts the process.
-    fn launch(flavor: Flavor, options: &ServerOptions) -> Result<Self, ServerError> {
+    fn launch(series: Series, options: &ServerOptions) -> Result<Self, ServerError> {
         let lab = folder::ensure_lab_dir()
             .map_err(|source| ServerError::io("cannot make the lab folder", source))?;
-        let program = flavor.program(&lab)?;
-        let template = template::ensure_template(flavor, &program, &lab)?;
+        let program = series.program(&lab)?;
+        let template = template::ensure_template(series, &program, &lab)?;
         let run = lab.join("run");
         let making =
             |source| ServerError::io(format!("cannot make a folder in {}", run.display()), source);
@@ -180,11 +186,11 @@ impl Server {
             Some(place) => (place.ip, PLACED_PORT),
             None => (Ipv4Addr::LOCALHOST, port::free_port().ok_or(ServerError::NoPort)?),
         };
-        write_option_file(&Config { flavor, lab: &lab, folder: folder.path(), port, options })?;
+        write_option_file(&Config { series, lab: &lab, folder: folder.path(), port, options })?;
         let process = supervisor.start().map_err(|source| {
             ServerError::io(format!("cannot start {}", program.display()), source)
         })?;
-        Ok(Self { flavor, ip, port, process, supervisor, folder })
+        Ok(Self { series, ip, port, process, supervisor, folder })
     }
 
     async fn wait_ready(&self) -> Result<(), ServerError> {
@@ -194,12 +200,12 @@ impl Server {
                 disconnect(conn).await;
                 return Ok(());
             }
-            let (flavor, port) = (self.flavor, self.port);
+            let (series, port) = (self.series, self.port);
             if self.wait_ended(READY_POLL).await? {
-                return Err(ServerError::Ended { flavor, port, log: self.log() });
+                return Err(ServerError::Ended { series, port, log: self.log() });
             }
             if Instant::now() > deadline {
-                return Err(ServerError::NotReady { flavor, port, log: self.log() });
+                return Err(ServerError::NotReady { series, port, log: self.log() });
             }
         }
     }
@@ -210,7 +216,7 @@ impl Server {
         if self.wait_ended(KILL_DEADLINE).await? {
             Ok(())
         } else {
-            Err(ServerError::Unkillable { flavor: self.flavor, port: self.port })
+            Err(ServerError::Unkillable { series: self.series, port: self.port })
         }
     }
 
@@ -254,18 +260,22 @@ impl Server {
     fn signal(&self, signal: Signal) -> Result<(), ServerError> {
         self.process
             .signal(signal)
-            .map_err(|source| ServerError::io(format!("cannot signal {}", self.flavor), source))
+            .map_err(|source| ServerError::io(format!("cannot signal {}", self.series), source))
     }
 
     async fn wait_ended(&self, deadline: Duration) -> Result<bool, ServerError> {
         self.process
             .wait_ended(deadline)
             .await
-            .map_err(|source| ServerError::io(format!("cannot watch {}", self.flavor), source))
+            .map_err(|source| ServerError::io(format!("cannot watch {}", self.series), source))
     }
 
     pub fn flavor(&self) -> Flavor {
-        self.flavor
+        self.series.flavor()
+    }
+
+    pub fn series(&self) -> Series {
+        self.series
     }
 
     /// Of the present run; another one after [`Self::restart`].

@@ -22,7 +22,7 @@ use crate::cluster::{APP, ClusterError, OPERATOR, Pair, PairOptions, REPLICATION
 use crate::load::LoadOptions;
 use crate::network::{Host, Network};
 use crate::server::port::free_port;
-use crate::server::{Flavor, Place, Server};
+use crate::server::{Place, Series, Server};
 
 use configuration::{Configuration, Leads};
 pub use part::Part;
@@ -53,7 +53,7 @@ const PORT_TRIES: u32 = 5;
 #[derive(Debug, Clone)]
 pub struct StageOptions {
     /// Which servers.
-    pub flavor: Flavor,
+    pub series: Series,
     /// How the pair differs from the usual.
     pub pair: PairOptions,
     /// The app's database connections.
@@ -69,9 +69,9 @@ pub struct StageOptions {
 impl StageOptions {
     /// A GTID pair and a pool of at most 16.
     #[must_use]
-    pub fn new(flavor: Flavor) -> Self {
+    pub fn new(series: impl Into<Series>) -> Self {
         Self {
-            flavor,
+            series: series.into(),
             pair: PairOptions::default(),
             pool: 16,
             floating_ip: false,
@@ -203,7 +203,7 @@ impl Stage {
                 server.place = Some(Place { exec: host.exec(), ip: host.address() });
             }
         }
-        let pair = Pair::start(options.flavor, &pair).await?;
+        let pair = Pair::start(options.series, &pair).await?;
         let (endpoint, database) = match network {
             Some(network) => {
                 let port = pair.server(0).address().port();

@@ -14,16 +14,16 @@ use crate::cluster::PairOptions;
 use crate::display::Display;
 use crate::load::percentile;
 use crate::report::{self, show_ms};
-use crate::server::Flavor;
+use crate::server::Series;
 use crate::stage::{Programs, Stage, StageOptions};
 use crate::trial::{self, Event, Trial, TrialOptions};
 
 /// Arguments of `lab swaps`.
 #[derive(Debug, clap::Args)]
 pub struct SwapsArgs {
-    /// Which server: `mariadb` or `mysql`.
-    #[arg(long, default_value_t = Flavor::MariaDb)]
-    pub server: Flavor,
+    /// Which server: `mariadb`, `mariadb-11.8` or `mysql`.
+    #[arg(long, default_value_t = Series::MariaDb)]
+    pub server: Series,
     /// Swaps in a row, there and back in turn.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub count: u32,
@@ -131,10 +131,10 @@ pub async fn run(args: &SwapsArgs) -> anyhow::Result<bool> {
     };
     let mut pair = burden.options(PairOptions::default().with_siblings(args.replicas - 1));
     if args.coordinates {
-        pair = pair.by_coordinates(args.server);
+        pair = pair.by_coordinates(args.server.flavor());
     }
     if args.semi_sync {
-        pair = pair.with_semi_sync(args.server);
+        pair = pair.with_semi_sync(args.server.flavor());
     }
     let options =
         StageOptions { pair, floating_ip: args.floating_ip, ..StageOptions::new(args.server) };
@@ -193,7 +193,7 @@ impl SwapsResult {
             Spread::of(done().filter_map(figure).map(ms).collect())
         };
         Self {
-            server: trial.flavor.to_string(),
+            server: trial.series.to_string(),
             version: trial.version.clone(),
             rate: trial.options.load.rate,
             replicas: trial.verdict.rows.len().saturating_sub(1),
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn the_result_has_its_stable_fields() {
-        let result = SwapsResult::of(&made_up_trial(Flavor::MariaDb));
+        let result = SwapsResult::of(&made_up_trial(Series::MariaDb));
         let mut out = Vec::new();
         print(&mut out, &result, true).expect("printed");
         let text = String::from_utf8(out).expect("text");

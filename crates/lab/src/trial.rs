@@ -7,7 +7,7 @@ use crate::load::{
     Load, LoadError, LoadOptions, Recording, Sample, Window, added_latency, write_pause,
 };
 use crate::oracle::{self, Verdict, Write};
-use crate::server::Flavor;
+use crate::server::Series;
 use crate::stage::{Stage, StageError, StepTime, SwapRecord, SwapRun};
 
 /// Load before the first swap: pools fill, caches warm up.
@@ -55,7 +55,7 @@ pub struct Swapped {
 #[derive(Debug, Clone)]
 pub struct Trial {
     /// Which server.
-    pub flavor: Flavor,
+    pub series: Series,
     /// Its version, such as `10.11.19`.
     pub version: String,
     /// What was asked for.
@@ -103,7 +103,7 @@ pub async fn run(
     options: TrialOptions,
     mut tell: impl FnMut(Event<'_>),
 ) -> Result<Trial, TrialError> {
-    let flavor = stage.pair.flavor();
+    let series = stage.pair.series();
     let version = server_version(stage).await?;
     let load = Load::start(options.load.clone())?;
     tell(Event::Loaded(&load));
@@ -148,7 +148,7 @@ pub async fn run(
     }
     let acknowledged: Vec<Write> = recording.acknowledged().map(to_write).collect();
     let verdict = oracle::examine(&stage.pair, &acknowledged).await.map_err(TrialError::Examine)?;
-    Ok(Trial { flavor, version, options, recording, swaps, verdict, transactions_lost })
+    Ok(Trial { series, version, options, recording, swaps, verdict, transactions_lost })
 }
 
 async fn stop(load: Load) -> Result<Recording, LoadError> {
@@ -172,7 +172,7 @@ impl Trial {
     /// The server and its version.
     #[must_use]
     pub fn server(&self) -> String {
-        format!("{} {}", self.flavor, self.version)
+        format!("{} {}", self.series, self.version)
     }
 
     /// Whether every swap was done, no request failed, and every acknowledged write is where it must be.

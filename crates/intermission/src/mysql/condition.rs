@@ -286,13 +286,15 @@ pub(super) fn link_of(row: &StatusRow) -> Link {
         .into_iter()
         .filter_map(|(column, option)| Some((option.to_owned(), get(column)?)))
         .collect();
+    let on = is_yes("SSL_Allowed");
     Link {
         channel: row.text(&["Channel_Name", "Connection_name"]).unwrap_or_default(),
         user: get("User").unwrap_or_default(),
         filters: filters(row, &CHANNEL_FILTERS),
         tls: ChannelTls {
-            on: is_yes("SSL_Allowed"),
-            verify: is_yes("SSL_Verify_Server_Cert"),
+            on,
+            // MariaDB from 11.4 goes on saying yes where nothing is encrypted (measured).
+            verify: on && is_yes("SSL_Verify_Server_Cert"),
             options,
         },
     }

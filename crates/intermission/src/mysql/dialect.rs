@@ -161,7 +161,8 @@ impl Dialect {
     }
 
     /// What is said of a channel's encryption, whatever the server's default is: MySQL 9.7 and MariaDB from 11.4 encrypt,
-    /// older ones do not (MYSQL.md §1, §6). Begins with a comma.
+    /// older ones do not (MYSQL.md §1, §6). MariaDB's `RESET SLAVE ALL` keeps the files of the channel before, so those
+    /// that are not set are said to be none (measured on 10.11 and 11.8). Begins with a comma.
     fn encryption(self, tls: &ChannelTls) -> String {
         let side = match self.0 {
             Flavor::MariaDb => "MASTER",
@@ -174,7 +175,10 @@ impl Dialect {
             bit(tls.on && tls.verify)
         );
         for option in ChannelTls::OPTIONS {
-            if let Some(value) = tls.options.get(option) {
+            // MariaDB has no TLS_VERSION.
+            let is_kept = self.0 == Flavor::MariaDb && option != TLS_VERSION;
+            let unset = is_kept.then_some("");
+            if let Some(value) = tls.options.get(option).map(String::as_str).or(unset) {
                 let infix = if option == TLS_VERSION { "" } else { "SSL_" };
                 said.push_str(&format!(", {side}_{infix}{option}={}", literal(value)));
             }

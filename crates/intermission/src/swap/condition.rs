@@ -60,6 +60,13 @@ impl Condition {
         }
         self.status.get("Ssl_server_not_after").map(|until| !until.is_empty())
     }
+
+    /// Whether its certificate is one it made for itself when it started and that nobody has signed, as MariaDB from 11.4
+    /// does where none is set (measured). MySQL keeps those it makes in files, and names them.
+    #[must_use]
+    pub fn made_its_certificate(&self) -> bool {
+        self.offers_tls() == Some(true) && self.variable("ssl_cert") == Some("")
+    }
 }
 
 /// How a channel logs in to its source, and what it leaves out.

@@ -8,6 +8,9 @@ const OLDEST_MYSQL: Version = Version::new(8, 0, 26);
 const OLDEST_MARIADB: Version = Version::new(10, 6, 0);
 /// `SHOW BINARY LOG STATUS` (MySQL 8.4 manual, "What Is New": `SHOW MASTER STATUS` was removed there).
 const MYSQL_BINARY_LOG_STATUS: Version = Version::new(8, 2, 0);
+/// The first MariaDB that verifies a certificate its source made for itself, by the password both know (MariaDB manual,
+/// "Zero-Configuration SSL"). 11.8 does and 10.11 does not (measured).
+const MARIADB_TRUSTS_BY_PASSWORD: Version = Version::new(11, 4, 0);
 /// What old clients were told before MariaDB's own version, so that they believed in a replica.
 const MARIADB_DISGUISE: &str = "5.5.5-";
 
@@ -50,6 +53,12 @@ impl Version {
             Flavor::MariaDb => OLDEST_MARIADB,
             Flavor::MySql => OLDEST_MYSQL,
         }
+    }
+
+    /// Whether it verifies a certificate that its source made for itself; of MariaDB.
+    #[must_use]
+    pub fn trusts_by_password(self) -> bool {
+        self >= MARIADB_TRUSTS_BY_PASSWORD
     }
 
     /// Whether it knows `SHOW BINARY LOG STATUS`; of MySQL.

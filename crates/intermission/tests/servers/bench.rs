@@ -32,7 +32,7 @@ use intermission::{
 use jiff::Timestamp;
 use lab::{
     cluster::{APP, OPERATOR, Pair, PairOptions, REPLICATION},
-    server::Flavor,
+    server::{Flavor, Series},
 };
 use mysql_async::{Conn, OptsBuilder, prelude::Queryable};
 use tokio::time::{Instant, sleep};
@@ -57,12 +57,12 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    pub(crate) async fn new(flavor: Flavor) -> Self {
-        Self::with(flavor, &PairOptions::default()).await
+    pub(crate) async fn new(series: impl Into<Series>) -> Self {
+        Self::with(series, &PairOptions::default()).await
     }
 
-    pub(crate) async fn with(flavor: Flavor, options: &PairOptions) -> Self {
-        let pair = Pair::start(flavor, options).await.expect("a pair");
+    pub(crate) async fn with(series: impl Into<Series>, options: &PairOptions) -> Self {
+        let pair = Pair::start(series, options).await.expect("a pair");
         let journals = tempfile::tempdir().unwrap();
         Self { pair, asked: Arc::new(Asked::default()), journals }
     }
@@ -192,7 +192,7 @@ impl Bench {
         match plan(&run::observe(parties).await, request) {
             Ok(Planned::Swap(plan)) => plan.warnings,
             Ok(Planned::AlreadyPrimary(name)) => panic!("{name} is the primary already"),
-            Err(refusals) => panic!("{}: refused: {refusals:#?}", self.flavor()),
+            Err(refusals) => panic!("{}: refused: {refusals:#?}", self.pair.series()),
         }
     }
 
@@ -207,7 +207,7 @@ impl Bench {
             assert!(
                 Instant::now() < deadline,
                 "{}: not {wanted:?} but {warnings:#?}",
-                self.flavor()
+                self.pair.series()
             );
             sleep(POLL).await;
         }
@@ -233,7 +233,7 @@ impl Bench {
             assert!(
                 Instant::now() < deadline,
                 "{}: not {wanted:?} but {refusals:#?}",
-                self.flavor()
+                self.pair.series()
             );
             sleep(POLL).await;
         }
@@ -328,7 +328,7 @@ impl Bench {
     pub(crate) async fn assert_rolled_back(&self, report: &Report) -> String {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let Report::Ended { ending: Ending::RolledBack, cause, .. } = report else {
-            panic!("{}: {report:?}", self.flavor());
+            panic!("{}: {report:?}", self.pair.series());
         };
         let asked = self.asked.all();
         let count = |what: &str| asked.iter().filter(|asked| *asked == what).count();
@@ -341,7 +341,7 @@ impl Bench {
 
     pub(crate) async fn assert_swapped(&self, report: &Report) {
         let Report::Ended { ending: Ending::Swapped, .. } = report else {
-            panic!("{}: {report:?}\n{:#?}", self.flavor(), self.journal());
+            panic!("{}: {report:?}\n{:#?}", self.pair.series(), self.journal());
         };
         assert_eq!(self.pair.primary_index().await.unwrap(), 1);
     }
@@ -352,7 +352,7 @@ impl Bench {
         let sql = "SELECT CONCAT(COUNT(*), ' ', COALESCE(SUM(CRC32(CONCAT(id, token, seq))), 0)) FROM ledger.entries";
         let wanted = self.ask(0, sql).await;
         for index in 1..self.pair.servers.len() {
-            assert_eq!(self.ask(index, sql).await, wanted, "{} {index}", self.flavor());
+            assert_eq!(self.ask(index, sql).await, wanted, "{} {index}", self.pair.series());
         }
     }
 }

@@ -12,7 +12,7 @@ use intermission::{
 };
 use lab::{
     cluster::{Pair, PairOptions},
-    server::Flavor,
+    server::{Flavor, Series},
 };
 use mysql_async::prelude::Queryable;
 
@@ -28,6 +28,7 @@ lab::on_both!(
     f40_everything_at_once,
     servers_that_cannot_be_swapped,
 );
+lab::on_mariadb_11_8!(healthy_and_unreachable);
 
 /// The one refusal, which names `server` and whose mend holds `mend`.
 fn assert_says(refusal: &Refusal, server: &str, mend: &str) {
@@ -35,8 +36,8 @@ fn assert_says(refusal: &Refusal, server: &str, mend: &str) {
     assert!(refusal.mend.contains(mend), "{refusal}");
 }
 
-async fn healthy_and_unreachable(flavor: Flavor) {
-    let bench = Bench::new(flavor).await;
+async fn healthy_and_unreachable(series: impl Into<Series>) {
+    let bench = Bench::new(series).await;
     assert_eq!(codes(&bench.refusals().await), []);
 
     let mut elsewhere = bench.access(1);

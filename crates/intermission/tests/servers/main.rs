@@ -30,3 +30,4 @@ mod secret;
 mod session;
 mod sibling;
 mod swapping;
+mod upgrade;

@@ -5,11 +5,12 @@ use intermission::{
     mysql::grants::{Accounts, PASSWORD, script},
     swap::{record::Ending, refusal::Code, run::Report},
 };
-use lab::server::Flavor;
+use lab::server::{Flavor, Series};
 
 use crate::bench::Bench;
 
 lab::on_both!(each_missing_privilege_is_named, the_printed_grants_are_enough_for_a_swap);
+lab::on_mariadb_11_8!(each_missing_privilege_is_named, the_printed_grants_are_enough_for_a_swap);
 
 /// What is revoked, and how often the check says so: on a read-only server the marker is not tried.
 const MARIADB: [(&str, usize); 10] = [
@@ -39,8 +40,8 @@ const MYSQL: [(&str, usize); 12] = [
     ("SELECT ON intermission.*", 1),
 ];
 
-async fn each_missing_privilege_is_named(flavor: Flavor) {
-    let bench = Bench::new(flavor).await;
+async fn each_missing_privilege_is_named(series: impl Into<Series>) {
+    let bench = Bench::new(series).await;
     let privileges: &[(&str, usize)] = bench.either(&MARIADB, &MYSQL);
     bench.expect_codes(&[]).await;
     for with_marker in [false, true] {
@@ -80,15 +81,15 @@ const MARKER: [&str; 3] = [
 ];
 
 /// Other accounts than the bench's own, with nothing but what the script gives them.
-async fn the_printed_grants_are_enough_for_a_swap(flavor: Flavor) {
-    let bench = Bench::new(flavor).await;
+async fn the_printed_grants_are_enough_for_a_swap(series: impl Into<Series>) {
+    let bench = Bench::new(series).await;
     let accounts = Accounts {
         operator: "swapper",
         replication: "follower",
         marker_schema: "marks",
         shows_databases: true,
     };
-    let of = match flavor {
+    let of = match bench.flavor() {
         Flavor::MariaDb => intermission::swap::observation::Flavor::MariaDb,
         Flavor::MySql => intermission::swap::observation::Flavor::MySql,
     };

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use intermission::swap::{record::Ending, refusal::Code, step::Step};
-use lab::{cluster::PairOptions, server::Flavor};
+use lab::{
+    cluster::PairOptions,
+    server::{Flavor, Series},
+};
 use mysql_async::prelude::Queryable;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -19,6 +22,10 @@ lab::on_both!(
     f33_f47_events_run_on_the_primary_only_there_and_back,
     f33_events_that_may_not_be_moved_are_refused,
     f33_an_unwound_swap_leaves_events_and_semi_sync_as_they_were,
+);
+lab::on_mariadb_11_8!(
+    f6_semi_sync_changes_hands_and_stops_no_writer,
+    f33_f47_events_run_on_the_primary_only_there_and_back
 );
 
 /// A commit would wait this long for a replica that is not there: a test that meets it fails.
@@ -48,9 +55,14 @@ fn words(flavor: Flavor) -> Words {
 }
 
 /// `[source, replica]` of the primary and of the replica.
-async fn semi_sync(flavor: Flavor, [primary, replica]: [[bool; 2]; 2], waits_alone: bool) -> Bench {
+async fn semi_sync(
+    series: impl Into<Series>,
+    [primary, replica]: [[bool; 2]; 2],
+    waits_alone: bool,
+) -> Bench {
+    let series = series.into();
     let mut options = PairOptions::default();
-    let [timeout, alone] = match flavor {
+    let [timeout, alone] = match series.flavor() {
         Flavor::MariaDb => ["rpl_semi_sync_master_timeout", "rpl_semi_sync_master_wait_no_slave"],
         Flavor::MySql => {
             options = options
@@ -62,8 +74,8 @@ async fn semi_sync(flavor: Flavor, [primary, replica]: [[bool; 2]; 2], waits_alo
     let options = options
         .with_both(&format!("{timeout}={ACK_TIMEOUT_MS}"))
         .with_both(&format!("{alone}={}", u8::from(waits_alone)));
-    let bench = Bench::with(flavor, &options).await;
-    let Words { source, replica: acknowledges, .. } = words(flavor);
+    let bench = Bench::with(series, &options).await;
+    let Words { source, replica: acknowledges, .. } = words(series.flavor());
     let [stop, start] =
         bench.either(["STOP SLAVE", "START SLAVE"], ["STOP REPLICA", "START REPLICA"]);
     // The replica first: the primary waits from the moment it is told to.
@@ -89,11 +101,12 @@ async fn writes_promptly(bench: &Bench, index: usize, token: &str) {
     timeout(PROMPT, bench.write(index, token)).await.expect("no commit waits").unwrap();
 }
 
-async fn f6_semi_sync_changes_hands_and_stops_no_writer(flavor: Flavor) {
+async fn f6_semi_sync_changes_hands_and_stops_no_writer(series: impl Into<Series>) {
+    let series = series.into();
     for (before, waits_alone) in
         [([[true, false], [false, true]], true), ([[true, true], [true, true]], false)]
     {
-        let bench = semi_sync(flavor, before, waits_alone).await;
+        let bench = semi_sync(series, before, waits_alone).await;
         let on = |[source, replica]: [bool; 2]| [source, replica].map(|b| u8::from(b).to_string());
         writes_promptly(&bench, 0, "before").await;
         for (old, new) in [(0, 1), (1, 0)] {
@@ -109,7 +122,7 @@ async fn f6_semi_sync_changes_hands_and_stops_no_writer(flavor: Flavor) {
             assert_eq!(switches(&bench, new).await, on(before[0]), "{before:?} new primary {new}");
             assert_eq!(switches(&bench, old).await, on(before[1]), "{before:?} old primary {old}");
             writes_promptly(&bench, new, &format!("after {new}")).await;
-            let acknowledged = bench.ask(new, words(flavor).acknowledged).await;
+            let acknowledged = bench.ask(new, words(series.flavor()).acknowledged).await;
             assert!(!acknowledged.is_empty(), "nothing was acknowledged to {new}");
         }
         bench.assert_same_rows().await;
@@ -198,8 +211,8 @@ async fn wait_for_a_tick(bench: &Bench, server: u32) {
     }
 }
 
-async fn f33_f47_events_run_on_the_primary_only_there_and_back(flavor: Flavor) {
-    let bench = Bench::new(flavor).await;
+async fn f33_f47_events_run_on_the_primary_only_there_and_back(series: impl Into<Series>) {
+    let bench = Bench::new(series).await;
     allow_events(&bench).await;
     schedule(&bench).await;
     wait_for_a_tick(&bench, 1).await;

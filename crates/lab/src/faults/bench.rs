@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::command::Words;
 use crate::load::Load;
 use crate::oracle::Write;
-use crate::server::Flavor;
+use crate::server::{Flavor, Series};
 use crate::stage::{Programs, Stage, StageOptions};
 
 /// How long a hold outlives the process that holds: at least what [`BOUNDS`] may make users wait.
@@ -70,9 +70,9 @@ pub(super) struct Before {
 
 impl Bench {
     /// A new stage, without load.
-    pub async fn new(flavor: Flavor, programs: Programs) -> anyhow::Result<Self> {
+    pub async fn new(series: Series, programs: Programs) -> anyhow::Result<Self> {
         let options =
-            StageOptions { warm_up: Some(WARM_UP.to_owned()), ..StageOptions::new(flavor) };
+            StageOptions { warm_up: Some(WARM_UP.to_owned()), ..StageOptions::new(series) };
         let stage = Stage::start_with(&options, programs).await?;
         // Not the gate's: that is searched for passwords, and one configuration has one.
         let folder = stage.app.folder().join("cases");

@@ -91,7 +91,8 @@ pub(super) fn wrong_source(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<En
         let flavor = bench.flavor();
         let replica = bench.replica().await?;
         let primary = bench.stage.pair.server(1 - replica).address();
-        let third = Server::start(flavor, &ServerOptions::new(THIRD_SERVER_ID)).await?;
+        let third =
+            Server::start(bench.stage.pair.series(), &ServerOptions::new(THIRD_SERVER_ID)).await?;
         let mut conn = third.connect_root().await?;
         for sql in follow(flavor, primary, true) {
             conn.query_drop(sql).await?;

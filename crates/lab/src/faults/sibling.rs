@@ -23,7 +23,8 @@ pub(super) fn killed_while_it_is_led(bench: &mut Bench) -> BoxFuture<'_, anyhow:
     Box::pin(async move {
         let flavor = bench.flavor();
         let primary = bench.stage.pair.primary_index().await?;
-        let third = Server::start(flavor, &ServerOptions::new(THIRD_SERVER_ID)).await?;
+        let third =
+            Server::start(bench.stage.pair.series(), &ServerOptions::new(THIRD_SERVER_ID)).await?;
         let mut conn = third.connect_root().await?;
         for sql in follow(flavor, bench.stage.pair.server(primary).address(), true) {
             conn.query_drop(sql).await?;

@@ -3,12 +3,12 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::{Flavor, ServerOptions};
+use super::{Flavor, Series, ServerOptions};
 
 /// What the option file says besides the caller's own options.
 #[derive(Debug)]
 pub(super) struct Config<'a> {
-    pub(super) flavor: Flavor,
+    pub(super) series: Series,
     /// The lab folder.
     pub(super) lab: &'a Path,
     /// The server's own folder.
@@ -47,14 +47,14 @@ impl Config<'_> {
         for (key, value) in COMMON {
             add(key, value);
         }
-        let own = match self.flavor {
+        let own = match self.series.flavor() {
             Flavor::MariaDb => MARIADB,
             Flavor::MySql => MYSQL,
         };
         for (key, value) in own {
             add(key, value);
         }
-        for (key, value) in tree_options(self.flavor, self.lab) {
+        for (key, value) in tree_options(self.series, self.lab) {
             add(key, &value);
         }
         for option in &self.options.extra {
@@ -91,20 +91,25 @@ const MYSQL: &[(&str, &str)] = &[
     ("mysqlx", "OFF"),
 ];
 
-/// The unpacked `MySQL` looks for its files where a package would have put them: these say where they are.
-pub(super) fn tree_options(flavor: Flavor, lab: &Path) -> Vec<(&'static str, String)> {
-    let below = |name: &str| lab.join("mysql").join(name).display().to_string();
-    match flavor {
-        Flavor::MariaDb => Vec::new(),
-        Flavor::MySql => vec![
-            ("basedir", below("usr")),
-            ("lc-messages-dir", below("usr/share/mysql")),
-            ("character-sets-dir", below("usr/share/mysql/charsets")),
-            ("plugin-dir", below("usr/lib/mysql/plugin")),
-            // Without it the server looks for a folder of the package that is not there, and aborts.
-            ("secure-file-priv", "NULL".to_owned()),
-        ],
+/// An unpacked server looks for its files where a package would have put them: these say where they are.
+pub(super) fn tree_options(series: Series, lab: &Path) -> Vec<(&'static str, String)> {
+    let Some(tree) = series.tree(lab) else { return Vec::new() };
+    let below = |name: &str| tree.join(name).display().to_string();
+    let messages = match series.flavor() {
+        Flavor::MariaDb => "usr/share/mariadb",
+        Flavor::MySql => "usr/share/mysql",
+    };
+    let mut options = vec![
+        ("basedir", below("usr")),
+        ("lc-messages-dir", below(messages)),
+        ("character-sets-dir", below(&format!("{messages}/charsets"))),
+        ("plugin-dir", below("usr/lib/mysql/plugin")),
+    ];
+    if series.flavor() == Flavor::MySql {
+        // Without it the server looks for a folder of the package that is not there, and aborts.
+        options.push(("secure-file-priv", "NULL".to_owned()));
     }
+    options
 }
 
 #[cfg(test)]
@@ -113,10 +118,9 @@ mod tests {
 
     #[test]
     fn the_callers_options_come_last_and_so_win() {
-        let options =
-            ServerOptions { server_id: 7, extra: vec!["sync-binlog=0".to_owned()], place: None };
+        let options = ServerOptions::new(7).with("sync-binlog=0");
         let (lab, folder) = (Path::new("/lab"), Path::new("/lab/run/a"));
-        let config = Config { flavor: Flavor::MySql, lab, folder, port: 1234, options: &options };
+        let config = Config { series: Series::MySql, lab, folder, port: 1234, options: &options };
         let text = config.render();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.first(), Some(&"[mysqld]"));

@@ -1,11 +1,11 @@
 //! Throwaway pairs: replicating, with one primary, whatever the options.
 
 use lab::cluster::{APP, OPERATOR, Pair, PairOptions};
-use lab::server::Flavor;
+use lab::server::{Flavor, Series};
 use mysql_async::prelude::Queryable;
 
-async fn start(flavor: Flavor, options: &PairOptions) -> Pair {
-    Pair::start(flavor, options).await.unwrap_or_else(|error| panic!("{error}"))
+async fn start(series: impl Into<Series>, options: &PairOptions) -> Pair {
+    Pair::start(series, options).await.unwrap_or_else(|error| panic!("{error}"))
 }
 
 async fn insert(pair: &Pair, index: usize, token: &str) {
@@ -19,8 +19,8 @@ async fn count(pair: &Pair, index: usize) -> Option<String> {
     pair.ask(index, "SELECT COUNT(*) FROM ledger.entries").await.expect("counts")
 }
 
-async fn replicates(flavor: Flavor, options: PairOptions) {
-    let pair = start(flavor, &options).await;
+async fn replicates(series: impl Into<Series>, options: PairOptions) {
+    let pair = start(series, &options).await;
     assert_eq!(pair.primary_index().await.expect("one primary"), 0);
     insert(&pair, 0, "first").await;
     pair.wait_replicated().await.expect("catches up");
@@ -34,6 +34,11 @@ async fn replicates(flavor: Flavor, options: PairOptions) {
 #[tokio::test]
 async fn a_mariadb_pair_replicates() {
     replicates(Flavor::MariaDb, PairOptions::default()).await;
+}
+
+#[tokio::test]
+async fn a_mariadb_11_8_pair_replicates() {
+    replicates(Series::MariaDb118, PairOptions::default()).await;
 }
 
 #[tokio::test]

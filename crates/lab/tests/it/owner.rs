@@ -6,29 +6,29 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use lab::server::{Flavor, Server, ServerOptions};
+use lab::server::{Series, Server, ServerOptions};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Makes [`an_owner_for_the_other_tests`] start this server and wait for its end.
-const FLAVOR_VARIABLE: &str = "LAB_TEST_OWNER_OF";
+const SERIES_VARIABLE: &str = "LAB_TEST_OWNER_OF";
 const MARK: &str = "owned:";
 const GONE_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Not a test of its own: another test runs it as a process that owns a server, and kills it.
 #[tokio::test]
 async fn an_owner_for_the_other_tests() {
-    let Ok(flavor) = std::env::var(FLAVOR_VARIABLE) else { return };
-    let flavor: Flavor = flavor.parse().expect("the other test names a server");
-    let server = Server::start(flavor, &ServerOptions::new(1)).await.expect("starts");
+    let Ok(series) = std::env::var(SERIES_VARIABLE) else { return };
+    let series: Series = series.parse().expect("the other test names a server");
+    let server = Server::start(series, &ServerOptions::new(1)).await.expect("starts");
     println!("\n{MARK}{}:{}", server.pid(), server.folder().display());
     tokio::time::sleep(3 * GONE_DEADLINE).await;
 }
 
 /// The owner, the server's process and its folder.
-fn start_owner(flavor: Flavor) -> (Child, Pid, PathBuf) {
+fn start_owner(series: Series) -> (Child, Pid, PathBuf) {
     let mut owner = Command::new(std::env::current_exe().expect("a test has a program"))
         .args(["--exact", "owner::an_owner_for_the_other_tests", "--nocapture"])
-        .env(FLAVOR_VARIABLE, flavor.to_string())
+        .env(SERIES_VARIABLE, series.to_string())
         .stdout(Stdio::piped())
         .spawn()
         .expect("the test program runs");
@@ -51,8 +51,8 @@ fn wait_gone(pid: Pid, folder: &Path) {
     }
 }
 
-fn ends_with_its_owner(flavor: Flavor, signal: Signal) {
-    let (mut owner, pid, folder) = start_owner(flavor);
+fn ends_with_its_owner(series: Series, signal: Signal) {
+    let (mut owner, pid, folder) = start_owner(series);
     assert!(folder.join("data").is_dir() && Path::new(&format!("/proc/{pid}")).exists());
     kill_process(Pid::from_child(&owner), signal).expect("the owner runs");
     owner.wait().expect("the owner ends");
@@ -61,22 +61,22 @@ fn ends_with_its_owner(flavor: Flavor, signal: Signal) {
 
 #[test]
 fn sigkill_of_the_owner_leaves_no_mariadb() {
-    ends_with_its_owner(Flavor::MariaDb, Signal::KILL);
+    ends_with_its_owner(Series::MariaDb, Signal::KILL);
 }
 
 #[test]
 fn sigkill_of_the_owner_leaves_no_mysql() {
-    ends_with_its_owner(Flavor::MySql, Signal::KILL);
+    ends_with_its_owner(Series::MySql, Signal::KILL);
 }
 
 #[test]
 fn ctrl_c_leaves_no_server() {
-    ends_with_its_owner(Flavor::MariaDb, Signal::INT);
+    ends_with_its_owner(Series::MariaDb, Signal::INT);
 }
 
 #[test]
 fn a_suspended_server_ends_with_its_owner() {
-    let (mut owner, pid, folder) = start_owner(Flavor::MariaDb);
+    let (mut owner, pid, folder) = start_owner(Series::MariaDb);
     kill_process(pid, Signal::STOP).expect("the server runs");
     owner.kill().expect("the owner runs");
     owner.wait().expect("the owner ends");
@@ -86,7 +86,7 @@ fn a_suspended_server_ends_with_its_owner() {
 #[test]
 fn a_panic_leaves_no_server() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
-    let server = runtime.block_on(Server::start(Flavor::MariaDb, &ServerOptions::new(1)));
+    let server = runtime.block_on(Server::start(Series::MariaDb, &ServerOptions::new(1)));
     let server = server.expect("starts");
     let pid = Pid::from_raw(server.pid().try_into().expect("fits")).expect("not zero");
     let folder = server.folder().to_owned();
@@ -100,7 +100,7 @@ fn a_panic_leaves_no_server() {
 
 #[tokio::test]
 async fn sigkill_of_the_supervisor_ends_the_server_too() {
-    let server = Server::start(Flavor::MySql, &ServerOptions::new(1)).await.expect("starts");
+    let server = Server::start(Series::MySql, &ServerOptions::new(1)).await.expect("starts");
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid()));
     let status = status.expect("the server runs");
     let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).expect("a parent");

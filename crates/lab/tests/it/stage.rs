@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use lab::server::Flavor;
+use lab::server::Series;
 use lab::stage::{Endpoint, Stage, StageOptions};
 use lab::trial::{self, Trial, TrialOptions};
 
-async fn swap_there_and_back(flavor: Flavor) -> Trial {
-    let stage = Stage::start(&StageOptions::new(flavor)).await.expect("a stage");
+async fn swap_there_and_back(series: Series) -> Trial {
+    let stage = Stage::start(&StageOptions::new(series)).await.expect("a stage");
     let load = stage.load_options();
     let options = TrialOptions::new(load, 2, Duration::from_millis(500));
     let trial = trial::run(&stage, options, |_| {}).await.expect("a trial");
@@ -35,17 +35,22 @@ fn assert_nobody_noticed(trial: &Trial) {
 
 #[tokio::test]
 async fn a_mariadb_swap_there_and_back_under_load_fails_and_loses_nothing() {
-    assert_nobody_noticed(&swap_there_and_back(Flavor::MariaDb).await);
+    assert_nobody_noticed(&swap_there_and_back(Series::MariaDb).await);
+}
+
+#[tokio::test]
+async fn a_mariadb_11_8_swap_there_and_back_under_load_fails_and_loses_nothing() {
+    assert_nobody_noticed(&swap_there_and_back(Series::MariaDb118).await);
 }
 
 #[tokio::test]
 async fn a_mysql_swap_there_and_back_under_load_fails_and_loses_nothing() {
-    assert_nobody_noticed(&swap_there_and_back(Flavor::MySql).await);
+    assert_nobody_noticed(&swap_there_and_back(Series::MySql).await);
 }
 
 #[tokio::test]
 async fn a_dropped_stage_leaves_no_process_and_no_folder() {
-    let stage = Stage::start(&StageOptions::new(Flavor::MariaDb)).await.expect("a stage");
+    let stage = Stage::start(&StageOptions::new(Series::MariaDb)).await.expect("a stage");
     let Endpoint::Forwarder(forwarder) = &stage.endpoint else { panic!("no forwarder") };
     let pids = [stage.gate.pid(), stage.app.pid(), forwarder.pid()];
     let folders = [&stage.gate, &stage.app, forwarder].map(|part| part.folder().to_owned());

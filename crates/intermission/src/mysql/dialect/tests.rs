@@ -63,10 +63,21 @@ fn a_channel_is_encrypted_as_the_one_before_it() {
     assert!(said(Flavor::MySql, &tls).ends_with(
         r", SOURCE_SSL=1, SOURCE_SSL_VERIFY_SERVER_CERT=1, SOURCE_SSL_CA='/etc/ssl/o\'ne.pem', SOURCE_SSL_CIPHER='X', SOURCE_TLS_VERSION='TLSv1.3'"
     ));
+    // What a channel before it had is not left to it: MariaDB keeps that over RESET SLAVE ALL.
+    let said_of_mariadb = said(Flavor::MariaDb, &tls);
+    assert!(said_of_mariadb.contains(
+        r", MASTER_SSL=1, MASTER_SSL_VERIFY_SERVER_CERT=1, MASTER_SSL_CA='/etc/ssl/o\'ne.pem', MASTER_SSL_CAPATH='', MASTER_SSL_CERT='', "
+    ));
     let clear = ChannelTls::default();
-    for (flavor, side) in [(Flavor::MariaDb, "MASTER"), (Flavor::MySql, "SOURCE")] {
-        let wanted = format!(", {side}_SSL=0, {side}_SSL_VERIFY_SERVER_CERT=0");
-        assert!(said(flavor, &clear).ends_with(&wanted), "{}", said(flavor, &clear));
+    for (flavor, wanted) in [
+        (
+            Flavor::MariaDb,
+            ", MASTER_SSL=0, MASTER_SSL_VERIFY_SERVER_CERT=0, MASTER_SSL_CA='', MASTER_SSL_CAPATH='', MASTER_SSL_CERT='', \
+             MASTER_SSL_CIPHER='', MASTER_SSL_KEY='', MASTER_SSL_CRL='', MASTER_SSL_CRLPATH=''",
+        ),
+        (Flavor::MySql, ", SOURCE_SSL=0, SOURCE_SSL_VERIFY_SERVER_CERT=0"),
+    ] {
+        assert!(said(flavor, &clear).ends_with(wanted), "{}", said(flavor, &clear));
     }
 }
 

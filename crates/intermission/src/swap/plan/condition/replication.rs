@@ -1,7 +1,7 @@
 //! Filters of replication, and whether the reversed channel can be encrypted like the one there is.
 
 use super::{Findings, Side};
-use crate::swap::{condition::ChannelTls, observation::Flavor, refusal::Code};
+use crate::swap::{condition::ChannelTls, observation::Flavor, refusal::Code, version::Version};
 
 /// What is filtered is not on the new primary, or will not be on the old one.
 pub(super) fn check_filters(old: &Side<'_>, new: &Side<'_>, findings: &mut Findings) {
@@ -60,6 +60,20 @@ pub(super) fn check_tls(old: &Side<'_>, new: &Side<'_>, findings: &mut Findings)
             format!("give {} ssl_cert and ssl_key and restart it", new.seen.name),
         );
     }
+    if let Some(why) = distrust(old, new, tls) {
+        findings.refuse(
+            Code::ChannelTls,
+            format!(
+                "{} has no certificate but the one it made for itself, and {} could not follow it: {why}",
+                new.label(),
+                old.label()
+            ),
+            format!(
+                "give {} ssl_cert and ssl_key that {} trusts and restart it",
+                new.seen.name, old.seen.name
+            ),
+        );
+    }
     let missing = files_unproven(old, tls);
     if !missing.is_empty() {
         findings.warn(
@@ -73,6 +87,24 @@ pub(super) fn check_tls(old: &Side<'_>, new: &Side<'_>, findings: &mut Findings)
             format!("see that they are on {} and that its server may read them", old.seen.name),
         );
     }
+}
+
+/// Why the old primary would not believe in a certificate that the new one made for itself. With an authority given the
+/// signature is looked at whether the channel verifies names or not, and without one 11.8 asks for none (measured).
+fn distrust(old: &Side<'_>, new: &Side<'_>, tls: &ChannelTls) -> Option<String> {
+    if new.view.flavor != Flavor::MariaDb || !new.view.condition.made_its_certificate() {
+        return None;
+    }
+    if let Some(authority) = tls.options.get("CA").or_else(|| tls.options.get("CAPATH")) {
+        return Some(format!("the channel wants one signed by {authority}"));
+    }
+    let trusts = Version::parse(&old.view.version).is_none_or(Version::trusts_by_password);
+    (tls.verify && !trusts).then(|| {
+        format!(
+            "the channel verifies its source's, and MariaDB {} trusts none without an authority",
+            old.view.version
+        )
+    })
 }
 
 /// The files of a channel that are not known to be on `side`: those its server itself uses are.

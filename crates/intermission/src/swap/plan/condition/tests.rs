@@ -246,6 +246,39 @@ fn an_encrypted_channel_is_not_reversed_into_clear_text() {
 }
 
 #[test]
+fn a_certificate_that_the_old_primary_would_not_trust_is_refused() {
+    let channel = |verify: bool, ca: Option<&str>, old_version: &str, certificate: &str| {
+        let mut views = healthy(Flavor::MariaDb);
+        let options = ca.map(|ca| ("CA".to_owned(), ca.to_owned())).into_iter().collect();
+        let tls = ChannelTls { on: true, verify, options };
+        let [old, new] = &mut views;
+        new.condition.links.push(Link { user: "repl".to_owned(), tls, ..Link::default() });
+        new.condition.variables.insert("have_ssl".to_owned(), "YES".to_owned());
+        new.condition.variables.insert("ssl_cert".to_owned(), certificate.to_owned());
+        old.condition.variables.insert("ssl_ca".to_owned(), "/ca.pem".to_owned());
+        old_version.clone_into(&mut old.version);
+        "11.8.9-MariaDB".clone_into(&mut new.version);
+        let mut request = request(None);
+        request.allowed.upgrade = true;
+        match plan(&observe(views), &request) {
+            Ok(_) => Vec::new(),
+            Err(refusals) => refusals,
+        }
+    };
+    let (old, new) = ("10.11.19-MariaDB", "11.8.9-MariaDB");
+    let refusals = channel(true, None, old, "");
+    let [refusal] = refusals.as_slice() else { panic!("{refusals:?}") };
+    assert_eq!(refusal.code, Code::ChannelTls);
+    assert!(refusal.sentence.contains("MariaDB 10.11.19-MariaDB trusts none"), "{refusal}");
+    let refusals = channel(false, Some("/ca.pem"), new, "");
+    let [refusal] = refusals.as_slice() else { panic!("{refusals:?}") };
+    assert!(refusal.sentence.ends_with("the channel wants one signed by /ca.pem"), "{refusal}");
+    assert_eq!(channel(true, None, new, ""), []);
+    assert_eq!(channel(false, None, old, ""), []);
+    assert_eq!(channel(true, Some("/ca.pem"), old, "/cert.pem"), []);
+}
+
+#[test]
 fn what_was_not_seen_is_said() {
     let unseen = Unseen { what: "its settings".to_owned(), reason: "error 1142".to_owned() };
     let all = warnings(Flavor::MySql, |old, _| old.unseen.push(unseen));

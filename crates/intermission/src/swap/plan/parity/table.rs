@@ -124,6 +124,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         .at_start(),
     refuse("innodb_read_only", Rule::NotTurned("ON"), "it cannot be written to").at_start(),
     refuse(
+        "innodb_snapshot_isolation",
+        Rule::NotTurned("ON"),
+        "transactions fail that work today, for a row that was changed since they began to read",
+    ),
+    refuse(
         "lower_case_table_names",
         Rule::Same,
         "tables are not found by the names that work today",
