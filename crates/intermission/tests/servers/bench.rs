@@ -130,6 +130,7 @@ impl Bench {
                 settle: Duration::from_secs(1),
                 fence: Duration::from_secs(1),
                 catch_up: Duration::from_secs(3),
+                catch_up_sample: Duration::from_millis(500),
                 lag: Duration::from_secs(30),
                 ..Bounds::default()
             },
