@@ -20,7 +20,7 @@ use super::{
     refusal::{Code, Refusal},
     server::{Detail, Server},
     step::Step,
-    steps::Steps,
+    steps::{Farewell, Steps},
 };
 
 /// The cluster and what stands before it, as configured.
@@ -325,6 +325,7 @@ pub fn steps_of(parties: &Parties, plan: Plan) -> Option<Steps> {
         hooks: Arc::clone(&parties.hooks),
         client_address: parties.client_address.clone(),
         plan: Arc::new(plan),
+        farewell: Farewell::default(),
     })
 }
 

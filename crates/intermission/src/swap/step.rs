@@ -30,10 +30,10 @@ pub enum Step {
     Promote,
     /// Clients' address leads to the new primary.
     Endpoint,
-    /// End the application's remaining sessions on the old primary.
-    EndSessions,
     /// A write by way of the clients' address lands on the new primary.
     Canary,
+    /// End the application's remaining sessions on the old primary.
+    EndSessions,
     /// Run the operator's hooks: restart the application, clear a cache.
     BeforeRelease,
     /// Every upstream of every app answers through its own connections to the database.
@@ -70,8 +70,8 @@ impl Step {
         Self::CatchUp,
         Self::Promote,
         Self::Endpoint,
-        Self::EndSessions,
         Self::Canary,
+        Self::EndSessions,
         Self::BeforeRelease,
         Self::WarmUp,
         Self::Release,
@@ -96,8 +96,8 @@ impl Step {
             Self::Hold => &[Self::Withdraw, Self::Fence],
             Self::Promote => &[
                 Self::Endpoint,
-                Self::EndSessions,
                 Self::Canary,
+                Self::EndSessions,
                 Self::BeforeRelease,
                 Self::WarmUp,
                 Self::Release,
@@ -224,8 +224,10 @@ impl Step {
             Self::CatchUp => "wait until the new primary has applied exactly that",
             Self::Promote => "make the new primary writable: the commit point",
             Self::Endpoint => "lead the clients' address to the new primary",
-            Self::EndSessions => "end the application's sessions on the old primary",
             Self::Canary => "write by way of the clients' address and see it on the new primary",
+            Self::EndSessions => {
+                "end the application's sessions on the old primary: begun as soon as none can come back, waited for here"
+            }
             Self::BeforeRelease => "run the hooks that are to run before anybody is released",
             Self::WarmUp => "ask every upstream of the apps until it answers by the new primary",
             Self::Release => "release the apps in the order the requests came",
@@ -274,8 +276,8 @@ impl Step {
             Self::Endpoint => {
                 "the host lists the address, its announcement was sent, the hook ended with 0"
             }
-            Self::EndSessions => "each session left was ended, or was gone already",
             Self::Canary => "the row is read on the new primary by a connection of its own",
+            Self::EndSessions => "each session left was ended, or was gone already",
             Self::BeforeRelease => "each hook ended with 0 within its `timeout`",
             Self::WarmUp => "each upstream answered 2xx `successes` times in a row",
             Self::Release => "every gate acknowledged",

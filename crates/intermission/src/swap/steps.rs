@@ -4,10 +4,12 @@
 
 mod after;
 mod before;
+mod farewell;
 mod sibling;
 
 use std::sync::Arc;
 
+pub use self::farewell::Farewell;
 pub(crate) use self::sibling::LED_WITHIN;
 use super::{
     client_address::ClientAddress,
@@ -77,6 +79,7 @@ pub struct Steps {
     /// The new primary as clients reach it, where that is configured.
     pub client_address: Option<Arc<dyn ClientAddress>>,
     pub plan: Arc<Plan>,
+    pub farewell: Farewell,
 }
 
 impl Steps {

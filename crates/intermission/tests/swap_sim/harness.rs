@@ -16,7 +16,7 @@ use intermission::swap::{
     server::Server,
     settings::Bounds,
     sibling::{Sibling, Threads},
-    steps::Steps,
+    steps::{Farewell, Steps},
 };
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -204,6 +204,7 @@ pub(crate) fn steps(stage: &Arc<Stage>, plan: Plan) -> Steps {
         hooks,
         client_address,
         plan: Arc::new(plan),
+        farewell: Farewell::default(),
     }
 }
 

@@ -128,7 +128,6 @@ fn f10_f11_f39_the_order_of_what_is_asked_of_the_servers() {
                 "wait_applied",
                 "promote",
                 "point",
-                "end_sessions",
                 "canary",
                 "has_marker",
                 "hook",
@@ -141,6 +140,9 @@ fn f10_f11_f39_the_order_of_what_is_asked_of_the_servers() {
                 "write_marker",
             ];
             assert!(order.map(at).is_sorted(), "{asked:?}");
+            // Begun as soon as nobody can come back, and over before anybody is released.
+            let ended = ["promote", "end_sessions", "hook"];
+            assert!(ended.map(at).is_sorted(), "{asked:?}");
             let count = |what| asked.iter().filter(|call| **call == what).count();
             // The third look is the last before the promote.
             assert_eq!((count("look"), count("promote"), count("point")), (3, 1, 1));

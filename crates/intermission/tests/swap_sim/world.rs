@@ -156,9 +156,12 @@ impl World {
     /// A call begins: the world goes on a little, then the call learns what becomes of it.
     pub(crate) fn enter(&mut self, what: &'static str) -> (Option<Moment>, Option<Strike>) {
         let call = self.trace.len();
-        let (current, nth) = (self.current, self.nth);
+        // Sessions are ended beside other steps.
+        let is_beside = what == "end_sessions" && self.current.is_some();
+        let ending = (Action::Perform, Step::EndSessions);
+        let (current, nth) = if is_beside { (Some(ending), 0) } else { (self.current, self.nth) };
         self.trace.push(Called { current, what, nth });
-        self.nth += 1;
+        self.nth += usize::from(!is_beside);
         self.tick();
         let strike = self.strike.take_if(|strike| strike.point == Point::Call(call));
         let fault = self.faults.iter_mut().find(|fault| fault.strikes(current, nth));

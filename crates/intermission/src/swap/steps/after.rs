@@ -24,12 +24,8 @@ const MARKER_POLL: Duration = Duration::from_millis(20);
 impl Steps {
     pub(super) async fn lead_clients(&self) -> Result<Facts, StepError> {
         let said = self.endpoint.point(self.new.address(), self.old.address()).await?;
+        self.farewell.begin(&self.old);
         Ok(Facts::said(said))
-    }
-
-    pub(super) async fn end_sessions(&self) -> Result<Facts, StepError> {
-        let ended = self.old.end_sessions().await?;
-        Ok(Facts::note(format!("{ended} sessions ended")))
     }
 
     /// What a user would do next: the address may lead elsewhere still, whatever was done to it.
@@ -47,6 +43,11 @@ impl Steps {
             client_address.address(),
             self.new.name()
         )))
+    }
+
+    pub(super) async fn end_sessions(&self) -> Result<Facts, StepError> {
+        let ended = self.farewell.finish(&self.old).await?;
+        Ok(Facts::note(format!("{ended} sessions ended")))
     }
 
     /// The scheduler first: an event that is switched on where none runs waits for its next time.

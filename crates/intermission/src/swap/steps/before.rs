@@ -228,6 +228,10 @@ impl Steps {
         }
         unwritten?;
         self.new.promote().await?;
+        // The address is off the old primary: nobody who is sent away comes back to it.
+        if self.plan.withdrawal.is_some() {
+            self.farewell.begin(&self.old);
+        }
         Ok(Facts::default())
     }
 
