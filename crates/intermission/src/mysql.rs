@@ -17,6 +17,7 @@ mod role;
 mod row;
 mod server;
 mod session;
+mod shut;
 
 pub use client_address::MySqlClientAddress;
 pub use server::{Access, MySqlServer};

@@ -1,7 +1,7 @@
 //! The session that changes things, and the advisory lock it holds: whoever has the lock knows that nothing an earlier
 //! holder asked for can still happen.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use super::{
     row::StatusRow,
@@ -11,7 +11,7 @@ use super::{
 use crate::swap::server::{Effect, ServerError};
 
 /// The advisory lock's name. Whoever has it may change something.
-const LOCK: &str = "intermission";
+pub(super) const LOCK: &str = "intermission";
 /// How long to wait for the advisory lock, in seconds: a session that died needs a moment to be noticed.
 const LOCK_WAIT_S: u32 = 1;
 /// Backstop for the fence: our own kill comes earlier. Seconds; the smallest MySQL accepts is 1.
@@ -88,6 +88,8 @@ impl MySqlServer {
             self.end_own_session(*id).await?;
         }
         let conn = self.login.connect().await?;
+        // What the session before kept shut is open, and ids begin anew when a server does.
+        self.shut_by.store(0, Ordering::Release);
         *acting = Acting::Open(conn);
         let locked = self.lock_on(acting, take_over).await;
         if locked.is_err() && matches!(acting, Acting::Open(_)) {

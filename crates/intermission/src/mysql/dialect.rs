@@ -121,6 +121,17 @@ impl Dialect {
         "SET GLOBAL read_only=0"
     }
 
+    /// The same without us: on MariaDB a session of ours may keep everybody from committing.
+    pub(super) const fn open_by_hand(self) -> &'static str {
+        match self.0 {
+            Flavor::MariaDb => {
+                "EXECUTE IMMEDIATE COALESCE(CONCAT('KILL ', IS_USED_LOCK('intermission')), 'DO 0'); \
+                 SET GLOBAL read_only=0"
+            }
+            Flavor::MySql => self.open(),
+        }
+    }
+
     /// Sets the switches to what was recorded.
     pub(super) fn restore(self, access: Access) -> String {
         let bit = u8::from;

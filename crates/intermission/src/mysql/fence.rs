@@ -1,10 +1,12 @@
 //! The fence, bounded from outside, and the end of the sessions behind it.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
+
+use tokio::time::{Instant, sleep_until};
 
 use super::{
     acting::{Acting, UNKNOWN_THREAD},
-    dialect::Dialect,
+    row::StatusRow,
     server::MySqlServer,
     session::request,
 };
@@ -34,25 +36,42 @@ const SPARED_COMMANDS: [&str; 9] = [
 const SPARED_USERS: [&str; 3] = ["system user", "event_scheduler", "unauthenticated user"];
 
 impl MySqlServer {
-    /// Makes the server read-only. While the statement is pending all new writers hang, so after `bound` it is killed
-    /// from the second session, and this returns only when it is known to be gone.
+    /// Makes the server read-only for everybody. While a statement of it is pending all new writers hang, so after `bound`
+    /// it is killed from the second session, and this returns only when it is known to be gone.
     pub(super) async fn fence_within(&self, bound: Duration) -> Result<(), ServerError> {
         const DOING: &str = "make it read-only";
-        let Dialect(flavor) = self.dialect().await?;
+        let dialect = self.dialect().await?;
         let mut acting = self.acting.lock().await;
         self.ensure_locked(&mut acting, false).await?;
-        let conn = self.take(&mut acting, DOING)?;
+        let deadline = Instant::now() + bound;
+        if let Some(shut) = dialect.shut() {
+            let id = self.act_until(&mut acting, DOING, shut, bound, deadline).await?;
+            self.shut_by.store(id, Ordering::Release);
+        }
+        self.act_until(&mut acting, DOING, dialect.fence(), bound, deadline).await?;
+        Ok(())
+    }
+
+    /// Runs one statement on the acting session; at the deadline, the end of `bound`, it is killed. Returns the session.
+    async fn act_until(
+        &self,
+        acting: &mut Acting,
+        doing: &str,
+        statement: &str,
+        bound: Duration,
+        deadline: Instant,
+    ) -> Result<u32, ServerError> {
+        let conn = self.take(acting, doing)?;
         let id = conn.id();
-        let statement = Dialect(flavor).fence();
-        let fencing = request(&self.login, conn, DOING, statement, bound + KILLED_BOUND);
-        tokio::pin!(fencing);
+        let pending = request(&self.login, conn, doing, statement, bound + KILLED_BOUND);
+        tokio::pin!(pending);
         let mut was_killed = false;
         let (conn, answer) = tokio::select! {
-            done = &mut fencing => done,
-            () = tokio::time::sleep(bound) => {
+            done = &mut pending => done,
+            () = sleep_until(deadline) => {
                 was_killed = true;
                 let kill = format!("KILL QUERY {id}");
-                let (kill, done) = tokio::join!(self.control.rows("kill our own statement", &kill), fencing);
+                let (kill, done) = tokio::join!(self.control.rows("kill our own statement", &kill), pending);
                 if let Err(failure) = kill && failure.code != Some(UNKNOWN_THREAD) {
                     tracing::warn!(error = %failure.error, "the fence may still be pending");
                 }
@@ -63,10 +82,10 @@ impl MySqlServer {
             *acting = Acting::Open(conn);
         }
         match answer {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(id),
             Err(failure) if was_killed && failure.code == Some(INTERRUPTED) => {
                 Err(self.login.error(
-                    DOING,
+                    doing,
                     format!(
                         "something held it up for more than {bound:?}; our statement was killed"
                     ),
@@ -84,11 +103,7 @@ impl MySqlServer {
         let own = self.own_ids().await;
         let ids: Vec<u64> = rows
             .iter()
-            .filter(|row| {
-                let is_spared = row.get(&["Command"]).is_some_and(|c| SPARED_COMMANDS.contains(&c))
-                    || row.get(&["User"]).is_some_and(|u| SPARED_USERS.contains(&u));
-                !is_spared
-            })
+            .filter(|row| !is_spared(row))
             .filter_map(|row| row.number(&["Id"]))
             .filter(|id| !own.contains(id))
             .collect();
@@ -99,7 +114,7 @@ impl MySqlServer {
         Ok(ended)
     }
 
-    async fn end_all(&self, ids: &[u64]) -> Result<usize, ServerError> {
+    pub(super) async fn end_all(&self, ids: &[u64]) -> Result<usize, ServerError> {
         const DOING: &str = "end the application's sessions";
         let kills: Vec<String> = ids.iter().map(|id| format!("KILL {id}")).collect();
         match self.control.rows(DOING, &kills.join(";")).await {
@@ -121,6 +136,12 @@ impl MySqlServer {
         }
         Ok(ids.len() - left)
     }
+}
+
+/// The server's own and replication's, in a row of the process list.
+pub(super) fn is_spared(row: &StatusRow) -> bool {
+    row.get(&["Command"]).is_some_and(|c| SPARED_COMMANDS.contains(&c))
+        || row.get(&["User"]).is_some_and(|u| SPARED_USERS.contains(&u))
 }
 
 /// One session left by itself, or is an administrator's whom not even `CONNECTION_ADMIN` may end (MySQL's

@@ -171,16 +171,9 @@ impl MySqlServer {
              LIMIT {SESSIONS_MAX}"
         );
         let rows = self.control.rows("list open transactions", &sql).await?;
-        let prepared = self.read_prepared().await?.into_iter().map(|id| Blocker {
-            session: 0,
-            user: String::new(),
-            host: String::new(),
-            age_s: 0,
-            rows: None,
-            what: format!("the prepared XA transaction {id}, which can commit through a fence"),
-        });
+        let prepared = self.prepared_blockers().await?;
         if rows.is_empty() {
-            return Ok(prepared.collect());
+            return Ok(prepared);
         }
         let sessions = self.application_sessions().await?;
         Ok(rows
@@ -203,6 +196,19 @@ impl MySqlServer {
             })
             .chain(prepared)
             .collect())
+    }
+
+    /// Prepared XA transactions: they have no session.
+    pub(super) async fn prepared_blockers(&self) -> Result<Vec<Blocker>, ServerError> {
+        let prepared = self.read_prepared().await?.into_iter().map(|id| Blocker {
+            session: 0,
+            user: String::new(),
+            host: String::new(),
+            age_s: 0,
+            rows: None,
+            what: format!("the prepared XA transaction {id}, which can commit through a fence"),
+        });
+        Ok(prepared.collect())
     }
 
     /// Identifiers of prepared XA transactions, as far as they may be seen.

@@ -19,19 +19,21 @@ impl MySqlServer {
         let empty = || self.unreadable(DOING, "an empty answer");
         match by {
             Tracking::Gtid => {
-                let rows = self.control.rows(DOING, dialect.look()).await?;
+                let rows = self.control.rows(DOING, &dialect.look_at_shut()).await?;
                 let row = rows.first().ok_or_else(empty)?;
                 let set = self.parse_set(dialect, DOING, row.at(2).unwrap_or_default())?;
-                Ok(Look { access: access_of(row), barrier: Barrier::Gtid(set) })
+                let is_shut = self.is_shut(dialect, row);
+                Ok(Look { access: access_of(row), is_shut, barrier: Barrier::Gtid(set) })
             }
             Tracking::Coordinates => {
                 // The switches first: what they say was so before the end was read.
                 let statements = [dialect.access(), dialect.binlog_status(self.known_version())];
                 let sets = self.control.sets(DOING, &statements).await?;
                 let [access, end] = sets.as_slice() else { return Err(empty()) };
-                let access = access_of(access.first().ok_or_else(empty)?);
+                let row = access.first().ok_or_else(empty)?;
+                let (access, is_shut) = (access_of(row), self.is_shut(dialect, row));
                 let end = self.end_of(DOING, end)?;
-                Ok(Look { access, barrier: Barrier::At(end) })
+                Ok(Look { access, is_shut, barrier: Barrier::At(end) })
             }
         }
     }

@@ -1,6 +1,9 @@
 //! A real server, as a swap uses it.
 
-use std::{sync::OnceLock, time::Duration};
+use std::{
+    sync::{OnceLock, atomic::AtomicU32},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
@@ -72,6 +75,8 @@ pub struct MySqlServer {
     /// `@@version`, read with the flavor.
     pub(super) version: OnceLock<String>,
     pub(super) acting: Mutex<Acting>,
+    /// The session of ours that keeps everybody from committing; none is 0.
+    pub(super) shut_by: AtomicU32,
     /// A second session, kept open: for reading, and for killing what the first waits for.
     pub(super) control: Session,
 }
@@ -96,6 +101,7 @@ impl MySqlServer {
             flavor: OnceLock::new(),
             version: OnceLock::new(),
             acting: Mutex::new(Acting::Closed),
+            shut_by: AtomicU32::new(0),
         }
     }
 
@@ -188,9 +194,14 @@ impl Server for MySqlServer {
         self.fence_within(bound).await
     }
 
+    async fn passing(&self) -> Result<Vec<Blocker>, ServerError> {
+        self.read_passing().await
+    }
+
     async fn restore(&self, access: observation::Access) -> Result<(), ServerError> {
         let dialect = self.dialect().await?;
-        self.set("restore its read-only switches", &dialect.restore(access)).await
+        self.set("restore its read-only switches", &dialect.restore(access)).await?;
+        self.unshut().await
     }
 
     async fn look(&self, by: Tracking) -> Result<Look, ServerError> {
@@ -224,6 +235,10 @@ impl Server for MySqlServer {
 
     async fn end_sessions(&self) -> Result<usize, ServerError> {
         self.end_application_sessions().await
+    }
+
+    async fn let_replication_in(&self) -> Result<(), ServerError> {
+        self.end_waiting_writers().await
     }
 
     async fn detach(&self) -> Result<(), ServerError> {
@@ -305,7 +320,7 @@ impl Server for MySqlServer {
     }
 
     fn command_to_open(&self) -> String {
-        self.client(self.known_dialect().open())
+        self.client(self.known_dialect().open_by_hand())
     }
 
     fn command_to_fence(&self) -> String {

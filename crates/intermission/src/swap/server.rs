@@ -29,6 +29,8 @@ pub enum Effect {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Look {
     pub access: Access,
+    /// Nobody can commit here, administrators included.
+    pub is_shut: bool,
     /// The exact last transaction, in the form the wait function takes.
     pub barrier: Barrier,
 }
@@ -81,9 +83,11 @@ pub trait Server: Send + Sync + fmt::Debug {
     /// sooner than after [`TRANSACTIONS_FRESH_AFTER`] answers the past.
     async fn open_transactions(&self) -> Result<Vec<Blocker>, ServerError>;
 
-    /// Makes it read-only for everybody. On overrun of `bound` the pending statement is killed and gone before this
-    /// returns.
+    /// Makes it read-only for everybody, administrators included, for as long as the lock's session lives. On overrun of
+    /// `bound` the pending statement is killed and gone before this returns.
     async fn fence(&self, bound: Duration) -> Result<(), ServerError>;
+    /// XA transactions that could commit through the fence that stands.
+    async fn passing(&self) -> Result<Vec<Blocker>, ServerError>;
     /// Sets the switches back to what was recorded.
     async fn restore(&self, access: Access) -> Result<(), ServerError>;
     /// The switches and the exact last transaction, in one answer: users wait for it.
@@ -103,6 +107,8 @@ pub trait Server: Send + Sync + fmt::Debug {
     async fn promote(&self) -> Result<(), ServerError>;
     /// Ends every session but replication's, the server's own and ours; returns how many.
     async fn end_sessions(&self) -> Result<usize, ServerError>;
+    /// Lets replication commit behind the fence. Whoever still waits there to write is ended first.
+    async fn let_replication_in(&self) -> Result<(), ServerError>;
     /// Stops replication and forgets its source. Without a source it does nothing.
     async fn detach(&self) -> Result<(), ServerError>;
     /// Makes it a replica of `source` that goes on from there, unless it is one already: then it only starts.

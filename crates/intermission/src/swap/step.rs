@@ -219,7 +219,7 @@ impl Step {
             Self::Hold => "hold the apps at the gate and let requests in flight finish",
             Self::Settle => "wait until no session on the old primary has an open transaction",
             Self::Withdraw => "take the clients' address off the old primary",
-            Self::Fence => "make the old primary read-only",
+            Self::Fence => "make the old primary read-only, for administrators too",
             Self::Barrier => "read the last transaction of the old primary, twice",
             Self::CatchUp => "wait until the new primary has applied exactly that",
             Self::Promote => "make the new primary writable: the commit point",
@@ -260,11 +260,12 @@ impl Step {
             }
             Self::Withdraw => "the host lists its addresses, and this one is not among them",
             Self::Fence => {
-                "the server answered the statement within `fence`, or the statement was killed and is gone"
+                "the server answered the statement within `fence`, or the statement was killed and is gone; no XA transaction \
+                 is there that could pass"
             }
             Self::Barrier => {
-                "two looks, here and right before promote, name one transaction set, or one end of the binary log, on a read-only \
-                 server"
+                "two looks, here and right before promote, name one transaction set, or one end of the binary log, on a server \
+                 where nobody can commit"
             }
             Self::CatchUp => {
                 "the new primary waited for the barrier itself, and its executed set contains it; by file and position, where its \
@@ -313,7 +314,7 @@ impl Step {
                 Some("put the address back and announce it, unless the new primary is writable")
             }
             Self::Fence => Some(
-                "set the switches to what the plan recorded, unless the new primary is writable",
+                "set the switches to what the plan recorded and let commits go on, unless the new primary is writable",
             ),
             Self::Quiet
             | Self::Settle

@@ -21,7 +21,7 @@ lab::on_both!(
 );
 
 /// Runs a command of the card in a shell, with the client of the server's own kind.
-fn typed(flavor: Flavor, command: &str) -> Output {
+pub(crate) fn typed(flavor: Flavor, command: &str) -> Output {
     let client = match flavor {
         Flavor::MariaDb => "mariadb".to_owned(),
         Flavor::MySql => lab_dir().join("bin/mysql").display().to_string(),

@@ -15,8 +15,8 @@ lab::on_both!(
 );
 
 const FENCE: Duration = Duration::from_millis(250);
-const PENDING: &str =
-    "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'SET GLOBAL%read_only%'";
+const PENDING: &str = "SELECT COUNT(*) FROM information_schema.processlist \
+     WHERE info LIKE 'SET GLOBAL%read_only%' OR info LIKE 'FLUSH TABLES%'";
 
 async fn f5_f7_a_blocked_fence_is_bounded_and_gone(flavor: Flavor) {
     let bench = Bench::new(flavor).await;

@@ -21,6 +21,7 @@ mod encryption;
 mod fence;
 mod haproxy;
 mod moment;
+mod passing;
 mod preflight;
 mod privilege;
 mod remote_gate;

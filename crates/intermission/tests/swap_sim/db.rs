@@ -64,8 +64,12 @@ pub(crate) struct Db {
     /// Something blocks the fence.
     pub(crate) is_blocked: bool,
     pub(crate) open_transaction: bool,
+    /// An XA transaction that passes a fence came after the last look at open ones.
+    pub(crate) has_xa: bool,
     /// What SHOW REPLICA STATUS says; `None` is NULL.
     pub(crate) lag_s: Option<u64>,
+    /// The session that keeps everybody from committing; of MariaDB's, whose `read_only` is not for administrators.
+    pub(crate) shut_by: Option<u64>,
     /// The session that holds the advisory lock.
     pub(crate) lock: Option<u64>,
     pub(crate) sessions: BTreeSet<u64>,
@@ -89,7 +93,9 @@ impl Db {
             is_stopped: false,
             is_blocked: false,
             open_transaction: false,
+            has_xa: false,
             lag_s: Some(0),
+            shut_by: None,
             lock: None,
             sessions: BTreeSet::new(),
             role: ROLE,
@@ -105,6 +111,11 @@ impl Db {
             self.events = if transaction.origin == self.id { vec![event()] } else { Vec::new() };
         }
         self.log.push(transaction);
+    }
+
+    /// Nobody can commit, administrators included.
+    pub(crate) fn is_shut(&self) -> bool {
+        self.access.super_read_only || self.shut_by.is_some()
     }
 
     pub(crate) fn commit(&mut self, flavor: Flavor, what: What) {

@@ -111,7 +111,7 @@ fn expected(kind: Kind, fault: &Fault, undo: Option<&Fault>) -> Ending {
     // Where users wait as long as it takes there is one try.
     // Once the old primary follows, its own log says nothing, and is not looked at: the last call is an earlier one then. A
     // session given up makes up for it: it is opened anew.
-    let is_last = fault.step == Step::Rejoin && fault.nth == Some(6);
+    let is_last = fault.step == Step::Rejoin && fault.nth == Some(7);
     let is_past = !kind.has_gtids() && is_last && fault.moment == Moment::BeforeEffect;
     let is_final = (fault.always && !is_past) || fault.step.tries_by_itself();
     match (unwinds, is_met, is_behind && is_final) {

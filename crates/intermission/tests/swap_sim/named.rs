@@ -108,6 +108,31 @@ fn f8_f38_a_write_through_the_fence_is_seen_by_reading_the_barrier_twice() {
 }
 
 #[test]
+fn f11_no_administrator_writes_behind_the_fence() {
+    for flavor in FLAVORS {
+        on_paused_clock(async {
+            let stage = stage(flavor, []);
+            stage.with(|world| world.has_administrator = true);
+            assert_eq!(swap(&stage).await.ending(), Some(Ending::Swapped));
+            stage.with(|world| assert_eq!(world.violations, Vec::<String>::new()));
+        });
+    }
+}
+
+#[test]
+fn f11_xa_that_passes_the_fence_ends_the_attempt() {
+    for flavor in FLAVORS {
+        on_paused_clock(async {
+            let stage = stage(flavor, []);
+            stage.with(|world| world.servers[0].has_xa = true);
+            let end = swap(&stage).await;
+            let (cause, _) = rolled_back(&stage, &end).await;
+            assert!(cause.contains("does not stop"), "{cause}");
+        });
+    }
+}
+
+#[test]
 fn f10_f11_f39_the_order_of_what_is_asked_of_the_servers() {
     for flavor in FLAVORS {
         on_paused_clock(async {
@@ -124,6 +149,7 @@ fn f10_f11_f39_the_order_of_what_is_asked_of_the_servers() {
                 "open_transactions",
                 "withdraw",
                 "fence",
+                "passing",
                 "look",
                 "wait_applied",
                 "promote",
@@ -134,6 +160,7 @@ fn f10_f11_f39_the_order_of_what_is_asked_of_the_servers() {
                 "warm_up",
                 "release",
                 "detach",
+                "let_replication_in",
                 "follow",
                 "repoint",
                 "unlock",

@@ -232,6 +232,10 @@ impl Server for SimServer {
                     return Err("something held it up; our statement was killed".to_owned());
                 }
                 db.access = access;
+                if !access.super_read_only {
+                    // What changes something runs on the session with the lock.
+                    db.shut_by = db.lock;
+                }
                 Ok(())
             })
             .await;
@@ -245,9 +249,16 @@ impl Server for SimServer {
         let index = self.index;
         self.act("restore", move |world| {
             world.servers[index].access = access;
+            world.servers[index].shut_by = None;
             Ok(())
         })
         .await
+    }
+
+    async fn passing(&self) -> Result<Vec<Blocker>, ServerError> {
+        self.read("passing", |db| db.has_xa.then(|| blocker("an XA transaction")))
+            .await
+            .map(|found| found.into_iter().collect())
     }
 
     async fn look(&self, by: Tracking) -> Result<Look, ServerError> {
@@ -257,7 +268,7 @@ impl Server for SimServer {
                 Tracking::Gtid => Barrier::Gtid(db.position(flavor)),
                 Tracking::Coordinates => Barrier::At(db.end()),
             };
-            Look { access: db.access, barrier }
+            Look { access: db.access, is_shut: db.is_shut(), barrier }
         };
         self.read("look", look).await
     }
@@ -310,6 +321,15 @@ impl Server for SimServer {
 
     async fn end_sessions(&self) -> Result<usize, ServerError> {
         self.read("end_sessions", |db| usize::from(std::mem::take(&mut db.open_transaction))).await
+    }
+
+    async fn let_replication_in(&self) -> Result<(), ServerError> {
+        let index = self.index;
+        self.act("let_replication_in", move |world| {
+            world.servers[index].shut_by = None;
+            Ok(())
+        })
+        .await
     }
 
     async fn detach(&self) -> Result<(), ServerError> {

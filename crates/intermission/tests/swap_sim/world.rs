@@ -85,8 +85,10 @@ pub(crate) struct World {
     orphans: BTreeSet<u64>,
     pub(crate) faults: Vec<Fault>,
     pub(crate) strike: Option<Strike>,
-    /// An administrator writes through the fence whenever the barrier is read.
+    /// Something writes through the fence whenever the barrier is read.
     pub(crate) is_leaky: bool,
+    /// An administrator tries to write behind the fence all the time, as far as `detach`.
+    pub(crate) has_administrator: bool,
     /// Every call of this name never comes back.
     pub(crate) hangs: Option<&'static str>,
     current: Option<(Action, Step)>,
@@ -129,6 +131,7 @@ impl World {
             faults: Vec::new(),
             strike: None,
             is_leaky: false,
+            has_administrator: false,
             hangs: None,
             current: None,
             nth: 0,
@@ -171,6 +174,12 @@ impl World {
         });
         if self.is_leaky && what == "look" && !self.servers[0].access.is_writable() {
             self.servers[0].commit(self.flavor, What::Marker("by root".to_owned()));
+        }
+        let is_before = self.current.is_some_and(|(_, step)| step <= Step::Detach);
+        let old = &mut self.servers[0];
+        if self.has_administrator && is_before && !old.access.is_writable() && !old.is_shut() {
+            old.commit(self.flavor, What::Marker("by an administrator".to_owned()));
+            self.violations.push(format!("F11: written behind the fence at {what}"));
         }
         let hang = (self.hangs == Some(what)).then_some(Moment::HangBefore);
         (hang.or(moment), strike)
@@ -301,7 +310,8 @@ impl World {
     /// False when there was nothing to apply.
     pub(crate) fn apply_one(&mut self, replica: usize) -> bool {
         let db = &self.servers[replica];
-        let (Some(link), false) = (db.link, db.is_stuck || db.is_stopped) else { return false };
+        let stands = db.is_stuck || db.is_stopped || db.shut_by.is_some();
+        let (Some(link), false) = (db.link, stands) else { return false };
         let Some(next) = self.servers[link.source].log.get(link.read).cloned() else {
             return false;
         };
@@ -350,6 +360,7 @@ impl World {
     pub(crate) fn kill(&mut self, db: usize, session: u64) {
         self.servers[db].sessions.remove(&session);
         self.servers[db].lock.take_if(|owner| *owner == session);
+        self.servers[db].shut_by.take_if(|owner| *owner == session);
         self.pending.retain(|pending| pending.at != (db, session));
         self.orphans.remove(&session);
     }

@@ -98,6 +98,7 @@ impl Steps {
                 self.old.command_to_fence()
             )));
         }
+        self.old.let_replication_in().await?;
         let (old, new) = (self.old.executed().await?, self.new.executed().await?);
         let diverged = old.minus(&new);
         if !diverged.is_empty() {

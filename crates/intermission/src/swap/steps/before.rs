@@ -151,7 +151,15 @@ impl Steps {
             }
             return Err(error);
         }
-        Ok(Facts::default())
+        let passing = self.old.passing().await?;
+        if passing.is_empty() {
+            return Ok(Facts::default());
+        }
+        Err(StepError::refused(format!(
+            "the fence of {} does not stop {}",
+            self.old.name(),
+            name_blockers(&passing)
+        )))
     }
 
     /// Read after the fence is seen to stand, never from what was known before.
@@ -163,10 +171,17 @@ impl Steps {
 
     /// The fence stands and nothing was written behind it since `barrier` was read.
     pub(super) async fn check_fenced_at(&self, barrier: &Barrier) -> Result<(), StepError> {
-        let Look { access, barrier: now } = self.old.look(self.plan.barrier).await?;
+        let Look { access, is_shut, barrier: now } = self.old.look(self.plan.barrier).await?;
         if access.is_writable() {
             return Err(StepError::refused(format!(
                 "{} is writable behind its fence",
+                self.old.name()
+            )));
+        }
+        if !is_shut {
+            return Err(StepError::refused(format!(
+                "administrators can write through the fence of {}: somebody ended our session there, or lifted the fence \
+                 in part",
                 self.old.name()
             )));
         }
@@ -207,8 +222,7 @@ impl Steps {
         )))
     }
 
-    /// Looks at the fence a last time: an administrator writes through MariaDB's `read_only`, and anybody may have lifted
-    /// it since the barrier; then a promote would make two writers or lose a write. An old primary that does not answer
+    /// Looks at the fence a last time: an administrator may have lifted it since the barrier; then a promote would make two writers or lose a write. An old primary that does not answer
     /// was fenced when it last did.
     pub(super) async fn promote(
         &self,
