@@ -185,10 +185,6 @@ impl Bench {
     }
 
     /// What an operator is warned of where nothing is refused.
-    pub(crate) async fn warnings(&self) -> Vec<Refusal> {
-        self.warnings_of(&self.parties(), &Self::request()).await
-    }
-
     pub(crate) async fn warnings_of(&self, parties: &Parties, request: &Request) -> Vec<Refusal> {
         match plan(&run::observe(parties).await, request) {
             Ok(Planned::Swap(plan)) => plan.warnings,
@@ -197,19 +193,20 @@ impl Bench {
         }
     }
 
-    /// Waits until exactly `wanted` is warned of.
+    /// Waits until exactly `wanted` is warned of and nothing is refused: a write may take a second on a busy disk, and is
+    /// refused as long as it does.
     pub(crate) async fn expect_warnings(&self, wanted: &[Code]) -> Vec<Refusal> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let warnings = self.warnings().await;
-            if codes(&warnings) == wanted {
-                return warnings;
+            let planned = plan(&run::observe(&self.parties()).await, &Self::request());
+            match planned {
+                Ok(Planned::Swap(plan)) if codes(&plan.warnings) == wanted => return plan.warnings,
+                planned => assert!(
+                    Instant::now() < deadline,
+                    "{}: not {wanted:?} but {planned:#?}",
+                    self.pair.series()
+                ),
             }
-            assert!(
-                Instant::now() < deadline,
-                "{}: not {wanted:?} but {warnings:#?}",
-                self.pair.series()
-            );
             sleep(POLL).await;
         }
     }

@@ -78,7 +78,11 @@ impl Proxy {
             .spawn()
             .expect("run scripts/servers");
         let deadline = Instant::now() + PATIENCE;
-        while tokio::net::TcpStream::connect(address).await.is_err() {
+        // Somebody else may have got the port meanwhile: the runtime API is nobody else's.
+        let admin = folder.path().join("admin.sock");
+        while tokio::net::UnixStream::connect(&admin).await.is_err()
+            || tokio::net::TcpStream::connect(address).await.is_err()
+        {
             if process.try_wait().unwrap().is_some() {
                 return None;
             }

@@ -46,7 +46,7 @@ async fn set(bench: &Bench, statement: &str) {
 
 async fn settings_that_break_writes_are_refused(flavor: Flavor) {
     let bench = Bench::new(flavor).await;
-    assert_eq!(bench.warnings().await, [], "a healthy pair");
+    bench.expect_warnings(&[]).await;
     let both = [
         ("max_allowed_packet", "1048576"),
         ("sql_mode", "''"),
