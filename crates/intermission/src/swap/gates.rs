@@ -8,12 +8,16 @@ use futures_util::{
     stream::{FuturesUnordered, StreamExt},
 };
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::refusal::Refusal;
 
 /// What a gate may take beyond the drain until its acknowledgement is here: its write to disk and the network.
 pub const ACKNOWLEDGE: Duration = Duration::from_secs(1);
+
+/// When a hold that is to end and has not is released again.
+const RELEASE_AGAIN: Duration = Duration::from_millis(20);
 
 /// What a gate did not do.
 #[derive(Debug, thiserror::Error)]
@@ -228,7 +232,8 @@ impl Gates for AllGates {
     }
 }
 
-/// Once `abort` is called, a gate that still drains is told at once; and what holds all the same is taken back by the caller.
+/// Once `abort` is called, a gate that still drains is told at once, and again until it answers: a release that overtook the
+/// hold on its way did nothing. What holds all the same is taken back by the caller.
 async fn hold_unless(
     abort: &CancellationToken,
     gate: &dyn Gates,
@@ -239,13 +244,16 @@ async fn hold_unless(
     let mut hold = pin!(gate.hold(holder, lease, drain));
     tokio::select! {
         held = hold.as_mut() => held,
-        () = abort.cancelled() => {
-            let (held, released) = tokio::join!(hold, gate.release(holder));
+        () = abort.cancelled() => loop {
+            let (held, released) =
+                tokio::join!(timeout(RELEASE_AGAIN, hold.as_mut()), gate.release(holder));
             if let Err(error) = released {
                 tracing::debug!(%error, "not released while it drained");
             }
-            held
-        }
+            if let Ok(held) = held {
+                return held;
+            }
+        },
     }
 }
 
@@ -254,3 +262,6 @@ async fn take_back(gate: Arc<dyn Gates>, holder: &str) {
         tracing::warn!(%error, "the lease will end the hold");
     }
 }
+
+#[cfg(test)]
+mod tests;
