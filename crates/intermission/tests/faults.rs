@@ -1,21 +1,35 @@
-//! Every fault of the campaign, on the whole stage with both servers, against this very program; some with MariaDB 11.8 too.
+//! Every fault of the campaign, on the whole stage with both servers, against this very program; some with MariaDB 11.8 too, and
+//! some where replication goes by file and position.
 //!
 //! Needs the feature `fault-injection` and the lab's program: `make test` builds both. All cases of a server share one
-//! stage and take turns on it, so that at most three stages run, however many threads the tests have.
+//! stage and take turns on it, so that at most five stages run, however many threads the tests have.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test may stop where it stands")]
 
 use std::path::{Path, PathBuf};
 
 use intermission::swap::step::Step;
-use lab::faults::{Bench, Case, STEPS, cases, play};
+use lab::faults::{Bench, Case, Kind, STEPS, cases, play};
 use lab::server::Series;
 use lab::stage::Programs;
 use tokio::sync::Mutex;
 
-static MARIADB: Mutex<Option<Bench>> = Mutex::const_new(None);
-static MARIADB_118: Mutex<Option<Bench>> = Mutex::const_new(None);
-static MYSQL: Mutex<Option<Bench>> = Mutex::const_new(None);
+/// One for each kind.
+static STAGES: [(Kind, Mutex<Option<Bench>>); 5] = [
+    (by_gtid(Series::MariaDb), Mutex::const_new(None)),
+    (by_gtid(Series::MySql), Mutex::const_new(None)),
+    (by_gtid(Series::MariaDb118), Mutex::const_new(None)),
+    (by_coordinates(Series::MariaDb), Mutex::const_new(None)),
+    (by_coordinates(Series::MySql), Mutex::const_new(None)),
+];
+
+const fn by_gtid(series: Series) -> Kind {
+    Kind { series, coordinates: false }
+}
+
+const fn by_coordinates(series: Series) -> Kind {
+    Kind { series, coordinates: true }
+}
 
 fn programs() -> Programs {
     let intermission = PathBuf::from(env!("CARGO_BIN_EXE_intermission"));
@@ -26,7 +40,7 @@ fn programs() -> Programs {
 }
 
 /// Plays one case. Its turn comes with the lock of the server's stage.
-fn play_case(series: Series, id: &str) {
+fn play_case(kind: Kind, id: &str) {
     if !cfg!(feature = "fault-injection") {
         panic!("build with --features fault-injection");
     }
@@ -38,14 +52,10 @@ fn play_case(series: Series, id: &str) {
         .build()
         .expect("a runtime");
     let result = runtime.block_on(async {
-        let stage = match series {
-            Series::MariaDb => &MARIADB,
-            Series::MariaDb118 => &MARIADB_118,
-            Series::MySql => &MYSQL,
-        };
-        play(&mut *stage.lock().await, &case, series, &programs()).await
+        let (_, stage) = STAGES.iter().find(|(known, _)| *known == kind).expect("a stage");
+        play(&mut *stage.lock().await, &case, kind, &programs()).await
     });
-    assert!(result.ok, "{series} {id}: {}", result.outcome);
+    assert!(result.ok, "{kind:?} {id}: {}", result.outcome);
 }
 
 macro_rules! faults {
@@ -54,11 +64,11 @@ macro_rules! faults {
         const TESTED: &[&str] = &[$($id),*];
 
         mod mariadb {
-            $(#[test] fn $name() { super::play_case(super::Series::MariaDb, $id); })*
+            $(#[test] fn $name() { super::play_case(super::by_gtid(super::Series::MariaDb), $id); })*
         }
 
         mod mysql {
-            $(#[test] fn $name() { super::play_case(super::Series::MySql, $id); })*
+            $(#[test] fn $name() { super::play_case(super::by_gtid(super::Series::MySql), $id); })*
         }
     };
 }
@@ -146,7 +156,7 @@ faults! {
 mod mariadb_11_8 {
     macro_rules! some {
         ($($name:ident: $id:literal,)*) => {
-            $(#[test] fn $name() { super::play_case(super::Series::MariaDb118, $id); })*
+            $(#[test] fn $name() { super::play_case(super::by_gtid(super::Series::MariaDb118), $id); })*
         };
     }
 
@@ -160,6 +170,37 @@ mod mariadb_11_8 {
         f16_killed_at_events: "kill:events",
         f16_killed_at_rejoin: "kill:rejoin",
     }
+}
+
+/// Where it makes a difference how the old primary finds its place: from the barrier to the end.
+macro_rules! by_coordinates {
+    ($($name:ident: $id:literal,)*) => {
+        mod mariadb_by_coordinates {
+            $(#[test] fn $name() {
+                super::play_case(super::by_coordinates(super::Series::MariaDb), $id);
+            })*
+        }
+
+        mod mysql_by_coordinates {
+            $(#[test] fn $name() {
+                super::play_case(super::by_coordinates(super::Series::MySql), $id);
+            })*
+        }
+    };
+}
+
+by_coordinates! {
+    f1_the_applier_stops_while_users_wait: "F1",
+    f10_f12_never_two_writers: "F10/F12",
+    f11_the_relay_log_is_not_applied: "F11",
+    f30_the_old_primary_is_a_healthy_replica: "F30",
+    f16_killed_at_barrier: "kill:barrier",
+    f16_killed_at_catch_up: "kill:catch_up",
+    f16_killed_at_promote: "kill:promote",
+    f16_killed_at_detach: "kill:detach",
+    f16_killed_at_rejoin: "kill:rejoin",
+    f16_killed_at_prove: "kill:prove",
+    f16_killed_at_settings: "kill:settings",
 }
 
 #[test]

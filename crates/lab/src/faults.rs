@@ -44,12 +44,23 @@ pub struct FaultsArgs {
     /// Which server: `mariadb`, `mariadb-11.8` or `mysql`.
     #[arg(long, default_value_t = Series::MariaDb)]
     pub server: Series,
+    /// Replicate by file and position; on MySQL without GTIDs.
+    #[arg(long)]
+    pub coordinates: bool,
     /// Only the cases whose id is this or begins with it.
     #[arg(long, value_name = "ID")]
     pub only: Option<String>,
     /// Print one JSON object on stdout instead of lines.
     #[arg(long)]
     pub json: bool,
+}
+
+/// What the stage of a campaign is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kind {
+    pub series: Series,
+    /// By file and position, on MySQL without GTIDs.
+    pub coordinates: bool,
 }
 
 /// The result. Its field names are a stable interface; new ones may be added.
@@ -81,11 +92,12 @@ pub async fn run(args: &FaultsArgs) -> anyhow::Result<bool> {
     let display = Display::new(u64::try_from(cases.len()).unwrap_or(u64::MAX));
     display.now("building");
     let programs = Programs::find_or_build_for_faults().await?;
+    let kind = Kind { series: args.server, coordinates: args.coordinates };
     let mut bench = None;
     let mut results = Vec::new();
     for case in &cases {
         display.now(case.id);
-        let result = play(&mut bench, case, args.server, &programs).await;
+        let result = play(&mut bench, case, kind, &programs).await;
         display.line(&line(&result));
         display.advance();
         results.push(result);
@@ -101,11 +113,11 @@ pub async fn run(args: &FaultsArgs) -> anyhow::Result<bool> {
 pub async fn play(
     bench: &mut Option<Bench>,
     case: &Case,
-    series: Series,
+    kind: Kind,
     programs: &Programs,
 ) -> CaseResult {
     let began = Instant::now();
-    let played = timeout(CASE_DEADLINE, play_on(bench, case, series, programs)).await;
+    let played = timeout(CASE_DEADLINE, play_on(bench, case, kind, programs)).await;
     let played = played.unwrap_or_else(|_| Err(anyhow::anyhow!("stuck for {CASE_DEADLINE:?}")));
     let seconds = (began.elapsed().as_secs_f64() * 100.0).round() / 100.0;
     match played {
@@ -120,12 +132,12 @@ pub async fn play(
 async fn play_on(
     bench: &mut Option<Bench>,
     case: &Case,
-    series: Series,
+    kind: Kind,
     programs: &Programs,
 ) -> anyhow::Result<&'static str> {
     let bench = match bench {
         Some(bench) => bench,
-        None => bench.insert(Bench::new(series, programs.clone()).await?),
+        None => bench.insert(Bench::new(kind, programs.clone()).await?),
     };
     let before = bench.begin().await?;
     let end = case.play(bench).await?;

@@ -7,10 +7,12 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use tokio::time::Instant;
 
+use super::Kind;
 use super::command::Words;
+use crate::cluster::PairOptions;
 use crate::load::Load;
 use crate::oracle::Write;
-use crate::server::{Flavor, Series};
+use crate::server::Flavor;
 use crate::stage::{Programs, Stage, StageOptions};
 
 /// How long a hold outlives the process that holds: at least what [`BOUNDS`] may make users wait.
@@ -70,9 +72,14 @@ pub(super) struct Before {
 
 impl Bench {
     /// A new stage, without load.
-    pub async fn new(series: Series, programs: Programs) -> anyhow::Result<Self> {
-        let options =
-            StageOptions { warm_up: Some(WARM_UP.to_owned()), ..StageOptions::new(series) };
+    pub async fn new(kind: Kind, programs: Programs) -> anyhow::Result<Self> {
+        let Kind { series, coordinates } = kind;
+        let mut pair = PairOptions::default();
+        if coordinates {
+            pair = pair.by_coordinates(series.flavor());
+        }
+        let warm_up = Some(WARM_UP.to_owned());
+        let options = StageOptions { pair, warm_up, ..StageOptions::new(series) };
         let stage = Stage::start_with(&options, programs).await?;
         // Not the gate's: that is searched for passwords, and one configuration has one.
         let folder = stage.app.folder().join("cases");
