@@ -260,8 +260,7 @@ impl Step {
             }
             Self::Withdraw => "the host lists its addresses, and this one is not among them",
             Self::Fence => {
-                "the server answered the statement within `fence`, or the statement was killed and is gone; no XA transaction \
-                 is there that could pass"
+                "the server answered the statement within `fence`, or the statement was killed and is gone"
             }
             Self::Barrier => {
                 "two looks, here and right before promote, name one transaction set, or one end of the binary log, on a server \
@@ -269,7 +268,7 @@ impl Step {
             }
             Self::CatchUp => {
                 "the new primary waited for the barrier itself, and its executed set contains it; by file and position, where its \
-                 binary log ends is noted, and read again right before promote"
+                 binary log ends is noted, and read again right before promote; no XA transaction is there that could pass the fence"
             }
             Self::Promote => {
                 "`read_only` is read back under the lock, so that no late promote can follow"

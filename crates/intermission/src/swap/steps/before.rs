@@ -151,9 +151,15 @@ impl Steps {
             }
             return Err(error);
         }
+        Ok(Facts::default())
+    }
+
+    /// Looked for when nobody can begin to write any more, and before the fence is looked at a last time: what passed it
+    /// earlier is seen there.
+    async fn check_nothing_passes(&self) -> Result<(), StepError> {
         let passing = self.old.passing().await?;
         if passing.is_empty() {
-            return Ok(Facts::default());
+            return Ok(());
         }
         Err(StepError::refused(format!(
             "the fence of {} does not stop {}",
@@ -196,7 +202,12 @@ impl Steps {
 
     pub(super) async fn catch_up(&self, barrier: &Barrier) -> Result<Facts, StepError> {
         let bound = self.plan.bounds.catch_up;
-        if !self.new.wait_applied(barrier, &self.plan.channel.name, bound).await? {
+        let (applied, nothing_passes) = join!(
+            self.new.wait_applied(barrier, &self.plan.channel.name, bound),
+            self.check_nothing_passes()
+        );
+        nothing_passes?;
+        if !applied? {
             return Err(StepError::refused(format!(
                 "{} has not applied {barrier} within {bound:?}",
                 self.new.name()
