@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod cluster_yml;
 mod error;
 pub mod gate;
+pub mod pem;
 pub mod secret;
 pub mod token;
 
