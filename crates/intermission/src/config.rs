@@ -122,6 +122,13 @@ impl Config {
             let mend = "give the servers one account, or leave client_address out";
             return Err(Fault::new("swap.client_address", problem, mend));
         }
+        if swap.client_address.is_some() && !cluster.has_one_tls() {
+            let problem =
+                "is reached with the TLS settings of all servers, and they have different ones";
+            let mend = "write tls and tls_ca_file in [cluster] only (the file may have several certificates), or leave \
+                        client_address out";
+            return Err(Fault::new("swap.client_address", problem, mend));
+        }
         let lacking = cluster.servers.iter().find(|server| server.device.is_none());
         match lacking {
             Some(server) if swap.floating_ip.is_some() => Err(Fault::new(

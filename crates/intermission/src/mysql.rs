@@ -18,6 +18,8 @@ mod row;
 mod server;
 mod session;
 mod shut;
+mod tls;
 
 pub use client_address::MySqlClientAddress;
 pub use server::{Access, MySqlServer};
+pub use tls::Tls;

@@ -13,7 +13,7 @@ use crate::{
         cluster::{self, Cluster, Swap, SwapGate},
         secret::AccountSource,
     },
-    mysql::{Access, MySqlClientAddress, MySqlServer},
+    mysql::{Access, MySqlClientAddress, MySqlServer, Tls},
     swap::{
         client_address::ClientAddress,
         endpoint::{CommandEndpoint, Endpoint, Endpoints, FloatingIp, HaProxy, Host, quote},
@@ -165,10 +165,12 @@ fn access(
     // Without `exec` it is this machine only where a device of its own says so.
     let may_ask_host =
         !server.exec.is_empty() || (server.device.is_some() && swap.floating_ip.is_some());
+    let cluster::ServerTls { mode, ca_file, ca_key } = cluster.tls_of(server);
     Ok(Access {
         name: server.name.clone(),
         address: server.address(),
         account,
+        tls: Tls::new(mode, &ca_key, ca_file)?,
         replication: replication(server)?,
         source_replication: replication(other)?,
         database: server.database.clone(),

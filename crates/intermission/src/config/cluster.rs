@@ -3,6 +3,7 @@
 mod gate;
 mod haproxy;
 mod hook;
+mod tls;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use self::gate::{GateAddress, RemoteGate, SwapGate};
 pub use self::haproxy::{DEFAULT_HAPROXY_TIMEOUT, HaProxySettings};
 pub use self::hook::{DEFAULT_HOOK_TIMEOUT, HookCommand};
+pub use self::tls::{ServerTls, TlsMode};
 use super::{
     Fault,
     gate::{Gate, check_range},
@@ -57,6 +59,12 @@ pub struct Cluster {
     pub(super) password_env: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) password_file: Option<PathBuf>,
+    /// How our own connections to the servers are encrypted.
+    #[serde(default)]
+    pub tls: TlsMode,
+    /// What the servers' certificates are signed by (PEM; several are fine), for the modes that look into it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_ca_file: Option<PathBuf>,
     /// Where the marker row lives.
     #[serde(default = "default_marker_schema")]
     pub marker_schema: String,
@@ -89,6 +97,11 @@ pub struct Server {
     /// What a replica logs in to this server with, where that is another account than the cluster's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication: Option<AccountSource>,
+    /// As the cluster's, where this server needs another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsMode>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_ca_file: Option<PathBuf>,
 }
 
 impl Server {
@@ -234,6 +247,7 @@ impl Cluster {
                 ));
             }
         }
+        self.check_tls()?;
         let schema = &self.marker_schema;
         let is_plain = schema.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         if schema.is_empty() || schema.len() > SCHEMA_LENGTH_MAX || !is_plain {
@@ -320,9 +334,7 @@ impl Swap {
             None => Ok(()),
         }
     }
-}
 
-impl Swap {
     fn check_gates(&self) -> Result<(), Fault> {
         for (index, gate) in self.gates.iter().enumerate() {
             let key = format!("swap.gates[{index}]");

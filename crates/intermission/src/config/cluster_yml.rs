@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use super::{
     Config, ConfigError, Fault,
-    cluster::{self, ClientAddressSettings, Cluster, FloatingIpSettings, Server, Swap},
+    cluster::{self, ClientAddressSettings, Cluster, FloatingIpSettings, Server, Swap, TlsMode},
     gate::Gate,
     secret::{AccountSource, Password},
 };
@@ -151,6 +151,8 @@ impl ClusterYml {
                 password: first.password.clone(),
                 password_env: None,
                 password_file: None,
+                tls: TlsMode::default(),
+                tls_ca_file: None,
             }),
             swap: Some(Swap {
                 apps: Vec::new(),
@@ -195,6 +197,8 @@ impl ClusterYml {
             database: database.primary_database.clone(),
             account: Some(AccountSource::plain(&database.username, Some(password))),
             replication: Some(AccountSource::plain(REPLICATION_USER, Some(slave_password))),
+            tls: None,
+            tls_ca_file: None,
         })
     }
 

@@ -96,7 +96,9 @@ impl MySqlServer {
         view: &mut ServerView,
     ) -> Result<(), ServerError> {
         view.denied = self.denied(dialect, view.access.is_writable()).await?;
-        view.replication_login = self.try_replication_login(dialect, &mut view.denied).await?;
+        let channel = view.condition.links.first().map(|link| &link.tls);
+        view.replication_login =
+            self.try_replication_login(dialect, channel, &mut view.denied).await?;
         let is_denied =
             |privilege: &str| view.denied.iter().any(|d: &Denied| d.privilege == privilege);
         view.prepared_xa = self.read_prepared().await?;

@@ -6,7 +6,7 @@ use super::{
     server::MySqlServer,
     session::{Login, request},
 };
-use crate::swap::{observation::Denied, server::ServerError};
+use crate::swap::{condition::ChannelTls, observation::Denied, server::ServerError};
 
 /// Error numbers that mean a missing privilege. 1401 is what MySQL 9.7 answers to `XA RECOVER` without
 /// `XA_RECOVER_ADMIN` (measured).
@@ -77,14 +77,17 @@ impl MySqlServer {
     }
 
     /// Logs in as the replication account and tries its right to replicate; and, on that session, our right to end
-    /// other accounts' sessions.
+    /// other accounts' sessions. The channel that will log in here is encrypted as `channel`, the one there is here.
     pub(super) async fn try_replication_login(
         &self,
         dialect: Dialect,
+        channel: Option<&ChannelTls>,
         denied: &mut Vec<Denied>,
     ) -> Result<Option<String>, ServerError> {
         const DOING: &str = "try the replication account";
-        let login = Login { account: self.replication.clone(), ..self.login.clone() };
+        let encryption = self.login.encryption.as_replication(channel);
+        let account = self.replication.clone();
+        let login = Login { account, encryption, ..self.login.clone() };
         let session = match login.connect().await {
             Ok(session) => session,
             Err(error) => return Ok(Some(error.reason)),

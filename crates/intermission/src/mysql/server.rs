@@ -13,6 +13,7 @@ use super::{
     dialect::Dialect,
     marker::Marker,
     session::{Login, Session},
+    tls::{Encryption, Tls},
 };
 use crate::{
     config::secret::Account,
@@ -36,6 +37,8 @@ pub struct Access {
     pub name: String,
     pub address: Address,
     pub account: Account,
+    /// How our sessions are encrypted.
+    pub tls: Tls,
     /// What a replica logs in here with.
     pub replication: Account,
     /// What this server logs in to its source with.
@@ -56,6 +59,7 @@ impl Access {
             name: self.name,
             address: self.address,
             account: self.account,
+            encryption: Encryption::new(self.tls),
             connect: self.connect,
             statement: self.statement,
         }

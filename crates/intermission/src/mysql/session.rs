@@ -11,7 +11,7 @@ use std::{
 use mysql_async::{Conn, DriverError, Error, OptsBuilder, Row, prelude::Queryable};
 use tokio::{sync::Mutex, time::timeout};
 
-use super::row::StatusRow;
+use super::{row::StatusRow, tls::Encryption};
 use crate::{
     config::secret::Account,
     swap::{
@@ -39,6 +39,7 @@ pub(super) struct Login {
     pub(super) name: String,
     pub(super) address: Address,
     pub(super) account: Account,
+    pub(super) encryption: Encryption,
     pub(super) connect: Duration,
     pub(super) statement: Duration,
 }
@@ -58,21 +59,25 @@ impl Login {
     }
 
     pub(super) async fn connect(&self) -> Result<Conn, ServerError> {
-        let options = OptsBuilder::default()
-            .ip_or_hostname(self.address.host.clone())
-            .tcp_port(self.address.port)
-            .user(Some(self.account.user.clone()))
-            .pass(Some(self.account.password.reveal().to_owned()))
-            .prefer_socket(false)
-            .stmt_cache_size(0)
-            .init(vec![SESSION])
-            // Both would be asked for at every login, and users wait for the canary's.
-            .max_allowed_packet(Some(PACKET_MAX))
-            .wait_timeout(Some(WAIT_TIMEOUT_S))
-            .tcp_nodelay(true);
-        match timeout(self.connect, Conn::new(options)).await {
+        let login = |options: OptsBuilder| {
+            options
+                .ip_or_hostname(self.address.host.clone())
+                .tcp_port(self.address.port)
+                .user(Some(self.account.user.clone()))
+                .pass(Some(self.account.password.reveal().to_owned()))
+                .prefer_socket(false)
+                .stmt_cache_size(0)
+                .init(vec![SESSION])
+                // Both would be asked for at every login, and users wait for the canary's.
+                .max_allowed_packet(Some(PACKET_MAX))
+                .wait_timeout(Some(WAIT_TIMEOUT_S))
+                .tcp_nodelay(true)
+        };
+        match timeout(self.connect, self.encryption.connect(login)).await {
             Ok(Ok(conn)) => Ok(conn),
-            Ok(Err(error)) => Err(self.error("log in", words(&error), Effect::NotSent)),
+            Ok(Err(error)) => {
+                Err(self.error("log in", self.encryption.words(&error), Effect::NotSent))
+            }
             Err(_) => {
                 let reason = format!("no answer within {:?}", self.connect);
                 Err(self.error("log in", reason, Effect::NotSent))

@@ -12,7 +12,7 @@ use std::{
 
 use intermission::{
     config::secret::{Account, Secret},
-    mysql::{Access, MySqlServer},
+    mysql::{Access, MySqlServer, Tls},
     swap::{
         endpoint::Endpoint,
         executor::Listener,
@@ -89,6 +89,7 @@ impl Bench {
             name: format!("db{}", index + 1),
             address: Address { host: address.ip().to_string(), port: address.port() },
             account: account(OPERATOR),
+            tls: Tls::default(),
             replication: account(REPLICATION),
             source_replication: account(REPLICATION),
             database: None,

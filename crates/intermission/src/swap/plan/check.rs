@@ -173,8 +173,8 @@ pub(super) fn check_server(side: Side<'_>) -> Vec<Refusal> {
         refuse(
             Code::ReplicationLogin,
             format!("{label}: the replication account cannot be used: {answer}"),
-            "create that account there with REPLICATION SLAVE, or correct cluster.replication; one that must use TLS \
-             cannot be tried from here"
+            "create that account there with REPLICATION SLAVE, or correct cluster.replication; one that must show a \
+             certificate (REQUIRE X509) cannot be tried from here"
                 .to_owned(),
         );
     }
