@@ -99,6 +99,7 @@ impl MySqlServer {
                 }
             }
         }
+        view.condition.clear_text = self.login.encryption.fell_back();
         // Only who is to take over needs room.
         if let (Some(exec), Some(datadir), false) =
             (&self.exec, view.condition.variable("datadir"), view.channels.is_empty())

@@ -1,6 +1,7 @@
 //! How our own connections are encrypted, and what is remembered of a server that offers no TLS.
 
 use std::{
+    fmt,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -27,7 +28,7 @@ const ANY_NAME: &str = "NotValidForName";
 /// How the TLS library's error calls a certificate of an X.509 version it does not know: `openssl x509 -req` without extensions
 /// makes such ones, and servers and their own clients take them (measured).
 const VERSION_1: &str = "UnsupportedCertVersion";
-/// Access denied: the wrong password, or an account that REQUIREs TLS.
+/// Access denied: the wrong password, an account that REQUIREs TLS, or on MariaDB 10.11 a server that does (measured).
 const ACCESS_DENIED: u16 = 1045;
 
 /// What is configured for a server's connections.
@@ -38,10 +39,16 @@ pub struct Tls {
 }
 
 /// Whom the servers' certificates have to be signed by.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Authorities {
     file: PathBuf,
     certificates: Vec<CertificateDer<'static>>,
+}
+
+impl fmt::Debug for Authorities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Authorities").field(&self.file).finish()
+    }
 }
 
 impl Tls {
@@ -97,7 +104,7 @@ impl Tls {
 }
 
 /// The same, at work.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Encryption {
     tls: Tls,
     /// Without an address or an account. What is kept in here is made at the first login: the certificates are looked
@@ -105,6 +112,15 @@ pub(super) struct Encryption {
     encrypted: Option<Opts>,
     /// The server said that it offers no TLS; known to all who log in there, so that they need not ask again.
     lacking: Arc<AtomicBool>,
+}
+
+impl fmt::Debug for Encryption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encryption")
+            .field("tls", &self.tls)
+            .field("lacking", &self.lacking)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Encryption {
@@ -176,9 +192,7 @@ impl Encryption {
             return said;
         }
         let why = if self.fell_back() { "it offers no TLS" } else { "tls = \"disabled\"" };
-        format!(
-            "{said} (in clear text, for {why}: an account that REQUIREs TLS is refused like this)"
-        )
+        format!("{said} (in clear text, for {why}: who requires TLS refuses like this)")
     }
 
     fn words_of_handshake(&self, error: &rustls::Error) -> String {

@@ -29,6 +29,8 @@ pub struct Condition {
     pub group_members: Vec<String>,
     /// The file system of its data, where its host may be asked.
     pub disk: Option<Disk>,
+    /// Our own sessions there are in clear text because it offers no TLS.
+    pub clear_text: bool,
     pub unseen: Vec<Unseen>,
 }
 

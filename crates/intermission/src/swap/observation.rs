@@ -25,6 +25,15 @@ pub struct Address {
     pub port: u16,
 }
 
+impl Address {
+    /// Whether what is sent there stays on this machine. A name is not looked up.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        let ip = self.host.parse::<std::net::IpAddr>();
+        ip.map_or(self.host == "localhost", |ip| ip.is_loopback())
+    }
+}
+
 impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.host.contains(':') {

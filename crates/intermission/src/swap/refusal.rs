@@ -79,6 +79,7 @@ pub enum Code {
     Automation,
     ChannelTls,
     ChannelTlsFiles,
+    ClearText,
     NotSeen,
 }
 

@@ -46,7 +46,7 @@ impl Mint {
 }
 
 /// Sets the replica's channel anew: `SSL=1, SSL_CA='…'`.
-async fn set_channel(bench: &Bench, tls: &str) {
+pub(crate) async fn set_channel(bench: &Bench, tls: &str) {
     let [stop, change, start] = bench.either(
         ["STOP SLAVE", "CHANGE MASTER TO MASTER_", "START SLAVE"],
         ["STOP REPLICA", "CHANGE REPLICATION SOURCE TO SOURCE_", "START REPLICA"],

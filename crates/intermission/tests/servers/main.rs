@@ -31,4 +31,5 @@ mod secret;
 mod session;
 mod sibling;
 mod swapping;
+mod tls;
 mod upgrade;

@@ -37,6 +37,9 @@ pub(super) fn examine(
     company::warn_automation(&[old, new], &mut findings);
     warn_retention(new, &mut findings);
     warn_cold(old, new, &mut findings);
+    for side in siblings.iter().chain([old, new]) {
+        warn_clear_text(side, &mut findings);
+    }
     for side in [old, new] {
         for unseen in &side.view.condition.unseen {
             findings.warn(
@@ -47,6 +50,23 @@ pub(super) fn examine(
         }
     }
     findings
+}
+
+/// It was not asked for: `tls = "preferred"` found nothing better.
+fn warn_clear_text(side: &Side<'_>, findings: &mut Findings) {
+    if side.view.condition.clear_text && !side.seen.address.is_loopback() {
+        findings.warn(
+            Code::ClearText,
+            format!(
+                "{} offers no TLS: who can listen on the way reads our sessions there, and the password that a replica is given",
+                side.label()
+            ),
+            format!(
+                "give {} ssl_cert and ssl_key and restart it; or write tls = \"disabled\" for it where nobody listens",
+                side.seen.name
+            ),
+        );
+    }
 }
 
 fn warn_retention(new: &Side<'_>, findings: &mut Findings) {

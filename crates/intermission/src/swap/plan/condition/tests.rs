@@ -285,3 +285,27 @@ fn what_was_not_seen_is_said() {
     let [(Code::NotSeen, sentence)] = all.as_slice() else { panic!("{all:?}") };
     assert!(sentence.contains("db1") && sentence.contains("its settings"), "{sentence}");
 }
+
+#[test]
+fn clear_text_is_warned_of_where_it_leaves_this_machine() {
+    let clear = |address: &str| {
+        let mut views = healthy(Flavor::MariaDb);
+        views[1].condition.clear_text = true;
+        let mut observation = observe(views);
+        address.clone_into(&mut observation.servers[1].address.host);
+        match plan(&observation, &request(None)) {
+            Ok(Planned::Swap(plan)) => plan.warnings,
+            other => panic!("{other:?}"),
+        }
+    };
+    for here in ["127.0.0.1", "127.1.2.3", "::1", "localhost"] {
+        assert_eq!(clear(here), [], "{here}");
+    }
+    for there in ["10.0.0.2", "db2.internal", "fd00::2"] {
+        let warnings = clear(there);
+        let [warning] = warnings.as_slice() else { panic!("{there}: {warnings:?}") };
+        assert_eq!(warning.code, Code::ClearText);
+        assert!(warning.sentence.starts_with("db2 ("), "{warning}");
+        assert!(warning.mend.contains("ssl_cert"), "{warning}");
+    }
+}
