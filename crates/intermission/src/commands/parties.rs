@@ -10,7 +10,7 @@ use crate::{
     admin::{client::Client, gates::AdminGates},
     config::{
         Config,
-        cluster::{self, Cluster, Swap, SwapGate},
+        cluster::{self, Cluster, Swap, SwapGate, TlsMode},
         secret::AccountSource,
     },
     mysql::{Access, MySqlClientAddress, MySqlServer, Tls},
@@ -171,6 +171,9 @@ fn access(
         address: server.address(),
         account,
         tls: Tls::new(mode, &ca_key, ca_file)?,
+        clients_host: (mode == TlsMode::VerifyIdentity)
+            .then(|| swap.client_address.as_ref().map(|at| at.host.clone()))
+            .flatten(),
         replication: replication(server)?,
         source_replication: replication(other)?,
         database: server.database.clone(),

@@ -100,6 +100,7 @@ impl MySqlServer {
             }
         }
         view.condition.clear_text = self.login.encryption.fell_back();
+        view.condition.disbelief = self.try_clients_host().await;
         // Only who is to take over needs room.
         if let (Some(exec), Some(datadir), false) =
             (&self.exec, view.condition.variable("datadir"), view.channels.is_empty())

@@ -39,6 +39,8 @@ pub struct Access {
     pub account: Account,
     /// How our sessions are encrypted.
     pub tls: Tls,
+    /// What its certificate has to be made out to besides, where that is looked into: clients reach the primary by it.
+    pub clients_host: Option<String>,
     /// What a replica logs in here with.
     pub replication: Account,
     /// What this server logs in to its source with.
@@ -74,6 +76,7 @@ pub struct MySqlServer {
     pub(super) source_replication: Account,
     pub(super) database: Option<String>,
     pub(super) exec: Option<Vec<String>>,
+    pub(super) clients_host: Option<String>,
     pub(super) marker: Marker,
     pub(super) flavor: OnceLock<Flavor>,
     /// `@@version`, read with the flavor.
@@ -92,6 +95,7 @@ impl MySqlServer {
         let source_replication = access.source_replication.clone();
         let database = access.database.clone();
         let exec = access.exec.clone();
+        let clients_host = access.clients_host.clone();
         let marker = Marker::new(&access.marker_schema);
         let login = access.into_login();
         Self {
@@ -101,6 +105,7 @@ impl MySqlServer {
             source_replication,
             database,
             exec,
+            clients_host,
             marker,
             flavor: OnceLock::new(),
             version: OnceLock::new(),

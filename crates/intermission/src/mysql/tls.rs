@@ -12,7 +12,10 @@ use std::{
 use mysql_async::{Conn, DriverError, Error, IoError, Opts, OptsBuilder, SslOpts, TlsError};
 use tokio_rustls::rustls::{self, CertificateError, pki_types::CertificateDer};
 
-use super::session::{code, words};
+use super::{
+    server::MySqlServer,
+    session::{Login, code, words},
+};
 use crate::{
     config::{
         cluster::TlsMode,
@@ -136,6 +139,15 @@ impl Encryption {
         Self { lacking: Arc::clone(&self.lacking), ..Self::new(tls) }
     }
 
+    /// The same server, whose certificate has to be made out to `name`.
+    fn called(&self, name: &str) -> Self {
+        let options = self.tls.options();
+        let options =
+            options.map(|options| options.with_danger_tls_hostname_override(Some(name.to_owned())));
+        let encrypted = options.map(|options| OptsBuilder::default().ssl_opts(options).into());
+        Self { encrypted, ..self.clone() }
+    }
+
     /// Whether our sessions are in clear text because the server offers nothing else.
     pub(super) fn fell_back(&self) -> bool {
         self.tls.mode == TlsMode::Preferred && self.lacking.load(Ordering::Relaxed)
@@ -210,6 +222,15 @@ impl Encryption {
             (Some(_), error) => format!("{error} (tls = {mode:?})"),
             (None, error) => format!("TLS: {error}; {in_clear_text}"),
         }
+    }
+}
+
+impl MySqlServer {
+    /// Why nobody would believe it at the clients' address. The canary comes by that one after the commit point.
+    pub(super) async fn try_clients_host(&self) -> Option<String> {
+        let encryption = self.login.encryption.called(self.clients_host.as_ref()?);
+        let login = Login { encryption, ..self.login.clone() };
+        login.connect().await.err().map(|error| error.reason)
     }
 }
 

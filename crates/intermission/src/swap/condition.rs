@@ -31,6 +31,8 @@ pub struct Condition {
     pub disk: Option<Disk>,
     /// Our own sessions there are in clear text because it offers no TLS.
     pub clear_text: bool,
+    /// Why its certificate does not do at the clients' address; none where it does, or is not looked into.
+    pub disbelief: Option<String>,
     pub unseen: Vec<Unseen>,
 }
 

@@ -46,6 +46,7 @@ pub enum Code {
     EndpointMissing,
     ClientAddressUnreachable,
     ClientAddressElsewhere,
+    ClientAddressCertificate,
     FloatingIpUnknown,
     FloatingIpTwice,
     FloatingIpNotOnPrimary,

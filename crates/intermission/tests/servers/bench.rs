@@ -90,6 +90,7 @@ impl Bench {
             address: Address { host: address.ip().to_string(), port: address.port() },
             account: account(OPERATOR),
             tls: Tls::default(),
+            clients_host: None,
             replication: account(REPLICATION),
             source_replication: account(REPLICATION),
             database: None,

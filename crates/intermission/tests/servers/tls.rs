@@ -196,6 +196,15 @@ async fn certificates_are_looked_into(series: impl Into<Series>) {
             assert!(reason.contains(word), "{series} {index} {mode:?}: {reason}");
         }
     }
+
+    // Known before the commit point: at the clients' address the canary would be turned away after it.
+    for (host, is_believed) in [("127.0.0.1", true), ("db.internal", false)] {
+        let strict = Access { tls: tls(TlsMode::VerifyIdentity, ca), ..bench.access(0) };
+        let server = MySqlServer::new(Access { clients_host: Some(host.to_owned()), ..strict });
+        let view = server.observe(Detail::Preflight).await.unwrap();
+        let said = view.condition.disbelief.unwrap_or_default();
+        assert_eq!(said.contains(&format!("{host:?}")), !is_believed, "{said}");
+    }
 }
 
 /// Its certificate has no subjectAltName. The lab's servers have one authority, as they are copies of one.

@@ -37,6 +37,7 @@ pub(super) fn examine(
     company::warn_automation(&[old, new], &mut findings);
     warn_retention(new, &mut findings);
     warn_cold(old, new, &mut findings);
+    check_clients_host(new, &mut findings);
     for side in siblings.iter().chain([old, new]) {
         warn_clear_text(side, &mut findings);
     }
@@ -50,6 +51,20 @@ pub(super) fn examine(
         }
     }
     findings
+}
+
+/// The old primary's is looked into at the clients' address itself.
+fn check_clients_host(new: &Side<'_>, findings: &mut Findings) {
+    if let Some(reason) = &new.view.condition.disbelief {
+        findings.refuse(
+            Code::ClientAddressCertificate,
+            format!("{} could not be told by its certificate at the clients' address: {reason}", new.label()),
+            format!(
+                "make {}'s certificate out to the host of swap.client_address too (subjectAltName), or write tls = \"verify-ca\"",
+                new.seen.name
+            ),
+        );
+    }
 }
 
 /// It was not asked for: `tls = "preferred"` found nothing better.

@@ -309,3 +309,15 @@ fn clear_text_is_warned_of_where_it_leaves_this_machine() {
         assert!(warning.mend.contains("ssl_cert"), "{warning}");
     }
 }
+
+#[test]
+fn a_new_primary_that_would_not_be_believed_is_refused() {
+    let believed = |old: bool| {
+        codes(found(Flavor::MySql, |a, b| {
+            let side = if old { a } else { b };
+            side.disbelief = Some("certificate not valid for name \"db.internal\"".to_owned());
+        }))
+    };
+    assert_eq!(believed(false), Err(vec![Code::ClientAddressCertificate]));
+    assert_eq!(believed(true), Ok(vec![]), "it is asked at the clients' address itself");
+}
