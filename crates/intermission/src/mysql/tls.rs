@@ -89,9 +89,12 @@ impl Tls {
         let options = SslOpts::default();
         match self.mode {
             TlsMode::Disabled => None,
-            TlsMode::Preferred | TlsMode::Required => {
-                Some(options.with_danger_accept_invalid_certs(true))
-            }
+            // A host that cannot be a name in a certificate (`fe80::1%eth0`) is fine as well.
+            TlsMode::Preferred | TlsMode::Required => Some(
+                options
+                    .with_danger_accept_invalid_certs(true)
+                    .with_danger_tls_hostname_override(Some(ANY_NAME)),
+            ),
             TlsMode::VerifyCa => Some(
                 options
                     .with_disable_built_in_roots(true)
@@ -299,6 +302,12 @@ mod tests {
         assert_eq!(options.root_certs().len(), 2);
         assert!(options.disable_built_in_roots() && !options.accept_invalid_certs());
         assert_eq!(options.tls_hostname_override(), Some(ANY_NAME));
+        for mode in [TlsMode::Preferred, TlsMode::Required] {
+            let options = Tls { mode, ..tls.clone() }.options().expect("encrypted");
+            assert!(options.accept_invalid_certs(), "{mode:?}");
+            assert_eq!(options.tls_hostname_override(), Some(ANY_NAME), "{mode:?}");
+        }
+        assert_eq!(Tls { mode: TlsMode::Disabled, ..tls.clone() }.options(), None);
         let strict = Tls { mode: TlsMode::VerifyIdentity, ..tls }.options().expect("encrypted");
         assert!(strict.disable_built_in_roots() && !strict.accept_invalid_certs());
         assert!(!strict.skip_domain_validation() && strict.tls_hostname_override().is_none());

@@ -162,7 +162,10 @@ mod tests {
                 ("verify-ca", Some(key("/both.pem")), key("cluster.tls_ca_file")),
             ]
         );
-        let config = no_client("tls = 'required'", "tls = 'disabled', ");
+        let own = "account = { user = 'a', password_env = 'B' }, tls = 'disabled', ";
+        let config = no_client("tls = 'required'", own);
+        let printed = config.print().expect("prints");
+        assert_eq!(Config::parse(Path::new("x.toml"), &printed).expect("parses"), config);
         assert_eq!(of(&config)[0].0, "disabled");
         assert_eq!(of(&config)[1].0, "required");
     }
