@@ -48,11 +48,11 @@ impl Assembly {
         let servers = servers(cluster, swap)?;
         Ok(Self {
             parties: Parties {
-                servers,
+                client_address: client_address(cluster, swap, &servers)?,
+                servers: servers.into_iter().map(|server| -> Arc<dyn Server> { server }).collect(),
                 gates: Arc::new(gates(config, swap)?),
                 endpoint: Arc::new(endpoints(cluster, swap)?),
                 hooks: Arc::new(hooks(cluster, swap)?),
-                client_address: client_address(cluster, swap)?,
             },
             journals: swap.journals(&config.gate),
             program: config.program(),
@@ -131,17 +131,16 @@ fn hooks(cluster: &Cluster, swap: &Swap) -> anyhow::Result<CommandHooks> {
 fn client_address(
     cluster: &Cluster,
     swap: &Swap,
+    servers: &[Arc<MySqlServer>],
 ) -> anyhow::Result<Option<Arc<dyn ClientAddress>>> {
     let Some(at) = &swap.client_address else { return Ok(None) };
     // The configuration sees to it that all have this account.
     let first = cluster.servers.first().context("cluster.servers is empty")?;
     let name = "the clients' address".to_owned();
     let address = Address { host: at.host.clone(), port: at.port };
-    Ok(Some(Arc::new(MySqlClientAddress::new(Access {
-        name,
-        address,
-        ..access(cluster, swap, first, first)?
-    }))))
+    let access = Access { name, address, ..access(cluster, swap, first, first)? };
+    let servers = servers.iter().map(AsRef::as_ref);
+    Ok(Some(Arc::new(MySqlClientAddress::new(access, servers))))
 }
 
 /// How `server` is reached, whose source may be `other`.
@@ -184,8 +183,8 @@ fn access(
     })
 }
 
-fn servers(cluster: &Cluster, swap: &Swap) -> anyhow::Result<Vec<Arc<dyn Server>>> {
-    let of = |server: &cluster::Server| -> anyhow::Result<Arc<dyn Server>> {
+fn servers(cluster: &Cluster, swap: &Swap) -> anyhow::Result<Vec<Arc<MySqlServer>>> {
+    let of = |server: &cluster::Server| {
         // With more than two every server has the same replication account.
         let other = cluster.servers.iter().find(|other| other.name != server.name);
         let other = other.context("cluster.servers names one server only")?;

@@ -151,6 +151,11 @@ impl Encryption {
         Self { encrypted, ..self.clone() }
     }
 
+    /// For another way to the same server; none where the certificate's name would have to be another.
+    pub(super) fn resumable(&self) -> Option<Self> {
+        (self.tls.mode != TlsMode::VerifyIdentity).then(|| self.clone())
+    }
+
     /// Whether our sessions are in clear text because the server offers nothing else.
     pub(super) fn fell_back(&self) -> bool {
         self.tls.mode == TlsMode::Preferred && self.lacking.load(Ordering::Relaxed)

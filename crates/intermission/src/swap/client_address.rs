@@ -22,6 +22,7 @@ pub trait ClientAddress: Send + Sync + fmt::Debug {
     fn address(&self) -> &Address;
     /// Who answers there now.
     async fn identify(&self) -> Result<Identity, ServerError>;
-    /// Writes the marker row of `id`, making its schema and table where they are missing.
-    async fn write_marker(&self, id: &str) -> Result<(), ServerError>;
+    /// Writes the marker row of `id`, making its schema and table where they are missing. The server at `behind` is expected
+    /// to answer: what is known of it makes the login quicker, and nothing else.
+    async fn write_marker(&self, id: &str, behind: &Address) -> Result<(), ServerError>;
 }

@@ -111,7 +111,7 @@ impl Proxy {
         let client_address = Access { address: Address { host, port }, ..bench.access(0) };
         Parties {
             endpoint: Arc::new(self.endpoint(bench, "mysql")),
-            client_address: Some(Arc::new(MySqlClientAddress::new(client_address))),
+            client_address: Some(Arc::new(MySqlClientAddress::new(client_address, []))),
             ..bench.parties()
         }
     }

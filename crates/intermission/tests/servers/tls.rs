@@ -4,8 +4,9 @@ use std::{fs::OpenOptions, io::Write as _, path::Path};
 
 use intermission::{
     config::cluster::TlsMode,
-    mysql::{Access, MySqlServer, Tls},
+    mysql::{Access, MySqlClientAddress, MySqlServer, Tls},
     swap::{
+        client_address::ClientAddress as _,
         record::Ending,
         refusal::Code,
         run::{Parties, Report},
@@ -25,6 +26,26 @@ lab::on_both!(
     accounts_that_require_tls_are_swapped_whole,
     the_replication_account_is_tried_as_its_channel_logs_in,
 );
+
+/// Users wait for the canary's login.
+#[tokio::test]
+async fn the_canary_resumes_what_its_server_knows() {
+    let bench = Bench::new(Flavor::MySql).await;
+    let hits = "SELECT variable_value FROM performance_schema.global_status \
+                WHERE variable_name = 'Ssl_session_cache_hits'";
+    let servers = [bench.server(0), bench.server(1)];
+    for server in &servers {
+        server.observe(Detail::Roles).await.unwrap();
+    }
+    let before: u32 = bench.ask(0, hits).await.parse().unwrap();
+    let client_address = MySqlClientAddress::new(bench.access(0), &servers);
+    let [here, elsewhere] = [0, 1].map(|index| bench.access(index).address);
+    client_address.write_marker("canary", &here).await.unwrap();
+    let after: u32 = bench.ask(0, hits).await.parse().unwrap();
+    assert_eq!(after, before + 1, "it was not resumed");
+    // Whoever answers instead does not know the session, and nothing comes of that.
+    client_address.write_marker("canary", &elsewhere).await.unwrap();
+}
 lab::on_mariadb_11_8!(
     preferred_is_what_the_server_offers,
     certificates_are_looked_into,

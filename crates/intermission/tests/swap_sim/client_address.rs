@@ -55,7 +55,7 @@ impl ClientAddress for SimClientAddress {
         self.stage.pass("identify", None, identify).await.map_err(Self::failed)
     }
 
-    async fn write_marker(&self, id: &str) -> Result<(), ServerError> {
+    async fn write_marker(&self, id: &str, _: &Address) -> Result<(), ServerError> {
         let id = id.to_owned();
         let write = move |world: &mut World| {
             let flavor = world.flavor;

@@ -34,7 +34,7 @@ impl Steps {
             return Err(StepError::refused("the clients' address is not configured any more"));
         };
         let canary = format!("canary {}", self.plan.id);
-        client_address.write_marker(&canary).await?;
+        client_address.write_marker(&canary, self.new.address()).await?;
         if self.new.has_marker(&canary).await? {
             return Ok(Facts::default());
         }
