@@ -14,11 +14,11 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(10);
 const IPV6: &str = "fd77::100/128";
 
-fn address(index: usize) -> Address {
+pub(crate) fn address(index: usize) -> Address {
     Address { host: format!("10.77.0.{}", index + 1), port: 3306 }
 }
 
-fn floating(network: &Network, prefix: &str) -> FloatingIp {
+pub(crate) fn floating(network: &Network, prefix: &str) -> FloatingIp {
     asked_from(network, prefix, 2)
 }
 

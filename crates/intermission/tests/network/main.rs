@@ -14,5 +14,6 @@ mod certificate;
 mod cluster_yml;
 #[cfg(feature = "fault-injection")]
 mod killed;
+mod left_over;
 mod swapping;
 mod vanished;

@@ -79,6 +79,24 @@ impl Reach {
         })
     }
 
+    /// Ends what is left of connections by the address from when it was here before. A server's goodbye could not be sent
+    /// without the address, and Linux tries for minutes: a client that comes by the same port when the address is back
+    /// meets that instead of its own connection, and neither gets an answer (seen: 5 s, until the client gave up). Linux
+    /// from 6.11 forgets them all. Where it cannot be done nothing is lost but that.
+    pub(super) async fn forget_connections(&self) {
+        let ip = self.floating.ip;
+        let program = format!(
+            "[ -n \"$(ip -o addr show to {ip})\" ] || ss -H -K state connected src {ip} >/dev/null; echo done"
+        );
+        let asked = async {
+            let mut session = Session::start(&self.host.exec, &program).await?;
+            session.ask("", is_verdict, LOGIN_BOUND).await
+        };
+        if let Err(error) = asked.await {
+            tracing::debug!(server = self.host.server, %error, "old connections may be left");
+        }
+    }
+
     pub(super) async fn remove(&self, bound: Duration) -> Result<(), EndpointError> {
         let (device, floating) = (&self.host.device, self.floating);
         let doing = format!("take {floating} off {device}");
