@@ -9,6 +9,7 @@ mod dial;
 mod flight;
 mod forward;
 mod header;
+mod hold_file;
 mod listener;
 mod page;
 mod passage;
@@ -130,6 +131,7 @@ impl Gate {
         });
         let threads: io::Result<Vec<_>> = threads.collect();
         let threads = threads.map_err(GateError::Thread)?;
+        apps.iter().for_each(AppControl::watch_hold_file);
         let shutdown = shutdown.clone();
         let gate = Self { apps, listen, workers, events, shutdown, _state: state };
         Ok((gate, Workers(threads)))

@@ -11,6 +11,7 @@
 
 mod it {
     mod admin;
+    mod beside;
     mod certificate;
     mod cli;
     mod cut;

@@ -17,6 +17,8 @@ pub(crate) enum Page {
     BadRequest,
     BodyBrokeOff,
     UnknownHost,
+    /// The app has no upstreams: a web server only asks.
+    OnlyAsked,
     NotCarried,
     /// Held, and the line is full.
     LineFull,
@@ -41,6 +43,7 @@ impl Page {
             Self::BadRequest => StatusCode::BAD_REQUEST,
             Self::BodyBrokeOff => StatusCode::REQUEST_TIMEOUT,
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
+            Self::OnlyAsked => StatusCode::NOT_FOUND,
             Self::NotCarried => StatusCode::NOT_IMPLEMENTED,
             Self::LineFull | Self::HeldTooLong | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamUnreachable | Self::UpstreamBroke => StatusCode::BAD_GATEWAY,
@@ -53,6 +56,7 @@ impl Page {
             Self::BadRequest => "The request names no host, or more than one.",
             Self::BodyBrokeOff => "The request broke off before it was complete.",
             Self::UnknownHost => "No site of this name is served here.",
+            Self::OnlyAsked => "Nothing is served here.",
             Self::NotCarried => "This kind of connection is not supported here.",
             Self::LineFull => "Too many requests are waiting. Please try again in a moment.",
             Self::HeldTooLong | Self::Stopping => {
@@ -101,6 +105,14 @@ impl Page {
              padding:0 1rem\">\n<h1>{title}</h1>\n<p>{detail}</p>\n</body></html>\n"
         )
     }
+}
+
+/// The answer to a web server that asked: the request may go on.
+pub(crate) fn may_go_on() -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 impl Form {

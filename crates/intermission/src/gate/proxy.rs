@@ -13,7 +13,7 @@ use hyper::body::{Body, Incoming};
 use super::body::{GateBody, RequestBody};
 use super::forward::forward;
 use super::header;
-use super::page::{Form, Page};
+use super::page::{Form, Page, may_go_on};
 use super::passage::Passage;
 use super::route::named_host;
 use super::worker::{App, Client, Worker};
@@ -43,6 +43,10 @@ pub(crate) async fn serve(
         Ok(app) => app,
         Err(page) => return Ok(turn_away(page, request).await),
     };
+    let asks = app.settings.is_asked_at(request.uri().path());
+    if !asks && app.upstreams.is_empty() {
+        return Ok(turn_away(Page::OnlyAsked, request).await);
+    }
     let ticket = match app.lane.enter() {
         Entry::Forward(ticket) => ticket,
         Entry::Wait(wait) => match held(&worker, app, &client, wait).await {
@@ -52,6 +56,11 @@ pub(crate) async fn serve(
         },
         Entry::Full => return Ok(turn_away(Page::LineFull, request).await),
     };
+    if asks {
+        // What becomes of the request is not seen here: its ticket is done.
+        drop(ticket);
+        return Ok(may_go_on().map(GateBody::Page));
+    }
     let (mut head, body) = request.into_parts();
     let flight = worker.flights.enter(app.index, head.method.clone(), head.uri.clone());
     let passage = Passage::new(ticket, flight);

@@ -50,6 +50,12 @@ impl Setup {
         self
     }
 
+    /// An app that a web server asks for, and that nothing goes through.
+    pub(crate) fn asked(mut self, name: &str, host: &str, further: &str) -> Self {
+        writeln!(self.apps, "[[app]]\nname = {name:?}\nhosts = [{host:?}]\n{further}").unwrap();
+        self
+    }
+
     /// Further lines of `[gate]`.
     pub(crate) fn gate(mut self, line: &str) -> Self {
         writeln!(self.gate, "{line}").unwrap();

@@ -1,6 +1,7 @@
 //! `[[app]]`: one named scope of traffic, its upstreams and the bounds of its hold.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -29,7 +30,15 @@ const NAME_BYTES_MAX: usize = 64;
 pub struct App {
     pub name: String,
     pub hosts: Vec<String>,
+    /// May be none where a web server only asks.
+    #[serde(default)]
     pub upstreams: Vec<Upstream>,
+    /// Where a web server beside the gate asks whether a request may go on: 204 when it may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask_path: Option<String>,
+    /// While this file exists the app is held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_file: Option<PathBuf>,
     /// How long one request may be held before it is answered 503.
     #[serde(
         default = "default_max_wait",
@@ -81,6 +90,12 @@ impl Default for Release {
 }
 
 impl App {
+    /// Whether a request for this path only asks.
+    #[must_use]
+    pub fn is_asked_at(&self, path: &str) -> bool {
+        self.ask_path.as_deref() == Some(path)
+    }
+
     fn check(&self) -> Result<(), Fault> {
         let key = |key: &str| format!("app.{}.{key}", self.name);
         if self.hosts.is_empty() {
@@ -90,11 +105,19 @@ impl App {
         for host in &self.hosts {
             check_host(&key("hosts"), host)?;
         }
-        if self.upstreams.is_empty() {
-            let mend = "write where its requests go, for example [\"127.0.0.1:3000\"]";
+        if self.upstreams.is_empty() && self.ask_path.is_none() {
+            let mend = "write where its requests go, for example [\"127.0.0.1:3000\"], or ask_path where a web server only \
+                        asks";
             return Err(Fault::new(key("upstreams"), "is empty", mend));
         }
-        check_range(&key("upstreams"), self.upstreams.len(), 1, UPSTREAMS_MAX)?;
+        check_range(&key("upstreams"), self.upstreams.len(), 0, UPSTREAMS_MAX)?;
+        if let Some(path) = &self.ask_path {
+            check_path(&key("ask_path"), path)?;
+        }
+        if let Some(path) = self.hold_file.as_ref().filter(|path| !path.is_absolute()) {
+            let problem = format!("{} is not absolute", path.display());
+            return Err(Fault::new(key("hold_file"), problem, "write it from / on"));
+        }
         check_timeout(&key("max_wait"), self.max_wait)?;
         check_range(&key("held_max"), self.held_max, 1, HELD_MAX_MAX)?;
         check_timeout(&key("lease"), self.lease)?;
@@ -104,6 +127,10 @@ impl App {
             let problem =
                 format!("{:?} is longer than lease_max, {:?}", self.lease, self.lease_max);
             return Err(Fault::new(key("lease"), problem, "make it shorter, or raise lease_max"));
+        }
+        if self.upstreams.is_empty() && self.warm_up.is_some() {
+            let mend = "write its upstreams, or leave warm_up out";
+            return Err(Fault::new(key("warm_up"), "has no upstreams to ask", mend));
         }
         if let Some(warm_up) = &self.warm_up {
             warm_up.check(&key("warm_up"), &self.hosts)?;
@@ -148,6 +175,16 @@ fn check_name(name: &str) -> Result<(), Fault> {
     Err(Fault::new("app.name", format!("{shown:?} is no usable name"), mend))
 }
 
+/// Requests name it so, without a query.
+fn check_path(key: &str, path: &str) -> Result<(), Fault> {
+    let plain = |c: char| c.is_ascii_graphic() && !"?#%\\\"<>".contains(c);
+    if path.starts_with('/') && path.chars().all(plain) {
+        return Ok(());
+    }
+    let mend = "write a path such as \"/_intermission/ask\", without a query";
+    Err(Fault::new(key, format!("{path:?} is no path"), mend))
+}
+
 fn check_host(key: &str, host: &str) -> Result<(), Fault> {
     if host == ANY_HOST {
         return Ok(());
@@ -180,3 +217,6 @@ fn default_lease_max() -> Duration {
 fn default_drain() -> Duration {
     DEFAULT_DRAIN
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,36 @@
+use std::path::Path;
+
+use crate::config::Config;
+
+fn parse(keys: &str) -> Result<Config, String> {
+    let text = format!("[[app]]\nname = \"shop\"\nhosts = [\"*\"]\n{keys}\n");
+    Config::parse(Path::new("x.toml"), &text).map_err(|error| error.to_string())
+}
+
+#[test]
+fn an_app_that_is_only_asked_has_no_upstreams() {
+    let config = parse("ask_path = '/_intermission/ask'").expect("parses");
+    let [app] = config.apps.as_slice() else { panic!("{config:?}") };
+    assert!(app.upstreams.is_empty() && app.is_asked_at("/_intermission/ask"));
+    assert!(!app.is_asked_at("/") && !app.is_asked_at("/_intermission/ask/"));
+    let text = config.print().expect("prints");
+    assert_eq!(Config::parse(Path::new("x.toml"), &text).expect("parses"), config);
+}
+
+#[test]
+fn what_cannot_be_asked_or_looked_for_is_named() {
+    let upstreams = "upstreams = ['127.0.0.1:1']";
+    for (keys, said) in [
+        ("", "`app.shop.upstreams`: is empty; write where its requests go"),
+        ("ask_path = 'ask'", "`app.shop.ask_path`: \"ask\" is no path"),
+        ("ask_path = '/ask?app=shop'", "`app.shop.ask_path`: \"/ask?app=shop\" is no path"),
+        (
+            "ask_path = '/ask'\nwarm_up = { path = '/up', host = 'a' }",
+            "`app.shop.warm_up`: has no upstreams to ask",
+        ),
+        (&format!("{upstreams}\nhold_file = 'hold'"), "`app.shop.hold_file`: hold is not absolute"),
+    ] {
+        let error = parse(keys).expect_err(said);
+        assert!(error.contains(said), "{error}");
+    }
+}
