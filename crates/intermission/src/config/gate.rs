@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 pub use self::admin::AdminTls;
 pub(super) use self::app::check_apps;
 pub use self::app::{
-    ANY_HOST, App, DEFAULT_DRAIN, DEFAULT_HELD_MAX, DEFAULT_LEASE, DEFAULT_LEASE_MAX,
+    ANY_HOST, ANY_PATH, App, DEFAULT_DRAIN, DEFAULT_HELD_MAX, DEFAULT_LEASE, DEFAULT_LEASE_MAX,
     DEFAULT_MAX_WAIT, DEFAULT_RELEASE_CONCURRENCY, DEFAULT_RELEASE_CONCURRENCY_MAX, Release,
+    WILDCARD,
 };
 pub use self::upstream::{Upstream, UpstreamError};
 pub use self::warm_up::{

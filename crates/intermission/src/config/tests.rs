@@ -143,7 +143,7 @@ fn errors_name_file_key_and_mend() {
     check_error(
         &MINIMAL.replace("shop.example.com", "Shop:80"),
         &expect![[
-            r#"x.toml: `app.shop.hosts`: "Shop:80" is no host name; write an exact host name in lower case, without scheme, port or wildcard"#
+            r#"x.toml: `app.shop.hosts`: "Shop:80" is no host name; write a host name in lower case without scheme and port, or *. before the rest of one"#
         ]],
     );
     check_error(

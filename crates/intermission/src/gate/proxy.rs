@@ -80,7 +80,7 @@ fn find_app<'w>(worker: &'w Worker, request: &Request<Incoming>) -> Result<&'w A
         return Err(Page::NotCarried);
     }
     let host = named_host(request.uri(), request.headers()).ok_or(Page::BadRequest)?;
-    let index = worker.routes.find(host).ok_or(Page::UnknownHost)?;
+    let index = worker.routes.find(host, request.uri().path()).ok_or(Page::UnknownHost)?;
     worker.apps.get(index).ok_or(Page::UnknownHost)
 }
 

@@ -305,6 +305,35 @@ async fn a_holder_that_leaves_during_the_drain_leaves_nothing_held() {
 }
 
 #[tokio::test]
+async fn h10_apps_of_one_host_are_parted_by_their_paths() {
+    let (shop, api, tenants) =
+        (Upstream::start().await, Upstream::start().await, Upstream::start().await);
+    let gate = Setup::default()
+        .app("shop", "shop.example", &shop, "")
+        .app("api", "shop.example", &api, "paths = [\"/api\"]")
+        .app("tenants", "*.shop.example", &tenants, "")
+        .start()
+        .await;
+    let held = gate.hold("api").await;
+    let mut waiting = Wire::connect(gate.address).await;
+    waiting.send("GET /api/orders HTTP/1.1\r\nhost: shop.example\r\n\r\n").await;
+    gate.until_held("api", 1).await;
+    let mut wire = Wire::connect(gate.address).await;
+    for (host, path) in
+        [("shop.example", "/"), ("shop.example", "/apis"), ("a.b.shop.example", "/api")]
+    {
+        wire.send(&format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n")).await;
+        assert_eq!(wire.answer().await.status, 200, "{host}{path}");
+    }
+    assert_eq!((shop.arrived(), tenants.arrived(), api.arrived()), (2, 1, 0));
+    gate.release("api", held.generation).await;
+    assert_eq!(waiting.answer().await.status, 200);
+    assert_eq!(api.arrived(), 1);
+    wire.send("GET / HTTP/1.1\r\nhost: other.example\r\n\r\n").await;
+    assert_eq!(wire.answer().await.status, 421);
+}
+
+#[tokio::test]
 async fn a_body_stays_in_the_socket_and_continue_is_sent_at_the_release() {
     let upstream = Upstream::start().await;
     let gate = Setup::shop(&upstream).start().await;

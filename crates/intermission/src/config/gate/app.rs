@@ -11,6 +11,10 @@ use crate::config::Fault;
 
 /// In `hosts`: this app takes every host no other app names.
 pub const ANY_HOST: &str = "*";
+/// Before the rest of a name in `hosts`: every name that ends so.
+pub const WILDCARD: &str = "*.";
+/// In `paths`: every path no other app of the host takes.
+pub const ANY_PATH: &str = "/";
 pub const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(30);
 pub const DEFAULT_HELD_MAX: usize = 10_000;
 pub const DEFAULT_RELEASE_CONCURRENCY: usize = 64;
@@ -23,6 +27,7 @@ pub const DEFAULT_DRAIN: Duration = Duration::from_secs(5);
 const APPS_MAX: usize = 1000;
 const UPSTREAMS_MAX: usize = 1000;
 const HELD_MAX_MAX: usize = 1_000_000;
+const PATHS_MAX: usize = 1000;
 const NAME_BYTES_MAX: usize = 64;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +35,9 @@ const NAME_BYTES_MAX: usize = 64;
 pub struct App {
     pub name: String,
     pub hosts: Vec<String>,
+    /// What the paths of its requests begin with.
+    #[serde(default = "default_paths")]
+    pub paths: Vec<String>,
     /// May be none where a web server only asks.
     #[serde(default)]
     pub upstreams: Vec<Upstream>,
@@ -105,6 +113,13 @@ impl App {
         for host in &self.hosts {
             check_host(&key("hosts"), host)?;
         }
+        if self.paths.is_empty() {
+            return Err(Fault::new(key("paths"), "is empty", "write [\"/\"] for all of them"));
+        }
+        check_range(&key("paths"), self.paths.len(), 1, PATHS_MAX)?;
+        for path in &self.paths {
+            check_path(&key("paths"), path)?;
+        }
         if self.upstreams.is_empty() && self.ask_path.is_none() {
             let mend = "write where its requests go, for example [\"127.0.0.1:3000\"], or ask_path where a web server only \
                         asks";
@@ -152,11 +167,15 @@ pub(in crate::config) fn check_apps(apps: &[App]) -> Result<(), Fault> {
             let key = format!("app.{}", app.name);
             return Err(Fault::new(key, "is there twice", "give each app its own name"));
         }
-        for host in &app.hosts {
-            if let Some(other) = hosts.insert(host.as_str(), app.name.as_str()) {
-                let problem = format!("`{host}` is already served by the app `{other}`");
+        let places =
+            app.hosts.iter().flat_map(|host| app.paths.iter().map(move |path| (host, path)));
+        for (host, path) in places {
+            if let Some(other) = hosts.insert((host, path), app.name.as_str()) {
+                let place = if path == ANY_PATH { String::new() } else { format!(" {path}") };
+                let problem = format!("`{host}`{place} is already served by the app `{other}`");
                 let key = format!("app.{}.hosts", app.name);
-                return Err(Fault::new(key, problem, "leave each host to one app"));
+                let mend = "leave each host to one app, or give them different paths";
+                return Err(Fault::new(key, problem, mend));
             }
         }
     }
@@ -189,13 +208,20 @@ fn check_host(key: &str, host: &str) -> Result<(), Fault> {
     if host == ANY_HOST {
         return Ok(());
     }
+    let name = host.strip_prefix(WILDCARD).unwrap_or(host);
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-._[]:".contains(c);
-    let port = !host.starts_with('[') && host.contains(':');
-    if !host.is_empty() && !port && !host.ends_with('.') && host.chars().all(plain) {
+    let port = !name.starts_with('[') && name.contains(':');
+    let dots = name.starts_with('.') || name.ends_with('.');
+    if !name.is_empty() && !port && !dots && name.chars().all(plain) {
         return Ok(());
     }
-    let mend = "write an exact host name in lower case, without scheme, port or wildcard";
+    let mend =
+        "write a host name in lower case without scheme and port, or *. before the rest of one";
     Err(Fault::new(key, format!("{host:?} is no host name"), mend))
+}
+
+fn default_paths() -> Vec<String> {
+    vec![ANY_PATH.to_owned()]
 }
 
 fn default_max_wait() -> Duration {

@@ -48,7 +48,7 @@ impl WarmUp {
     /// The `Host` for an app with these hosts; nothing where none is a name.
     #[must_use]
     pub fn host_for<'a>(&'a self, hosts: &'a [String]) -> Option<&'a str> {
-        let first = || hosts.first().map(String::as_str).filter(|host| *host != ANY_HOST);
+        let first = || hosts.first().map(String::as_str).filter(|host| !host.starts_with(ANY_HOST));
         self.host.as_deref().or_else(first)
     }
 

@@ -18,6 +18,34 @@ fn an_app_that_is_only_asked_has_no_upstreams() {
 }
 
 #[test]
+fn a_host_may_have_several_apps_by_their_paths_and_each_place_one() {
+    let two = |first: &str, second: &str| {
+        let app = |name: &str, keys: &str| {
+            format!("[[app]]\nname = '{name}'\n{keys}\nupstreams = ['127.0.0.1:1']\n")
+        };
+        let text = app("one", first) + &app("two", second);
+        Config::parse(Path::new("x.toml"), &text).map_err(|error| error.to_string())
+    };
+    two("hosts = ['a.example']", "hosts = ['a.example']\npaths = ['/api']").expect("parses");
+    for (second, said) in [
+        (
+            "hosts = ['a.example']",
+            "`app.two.hosts`: `a.example` is already served by the app `one`",
+        ),
+        ("hosts = ['*.']", "`app.two.hosts`: \"*.\" is no host name"),
+        ("hosts = ['*.a.*']", "is no host name"),
+        ("hosts = ['www.*']", "is no host name"),
+        ("hosts = ['*a.example']", "is no host name"),
+        ("hosts = ['b']\npaths = []", "`app.two.paths`: is empty"),
+        ("hosts = ['b']\npaths = ['api']", "`app.two.paths`: \"api\" is no path"),
+        ("hosts = ['b']\npaths = ['/a?b']", "`app.two.paths`: \"/a?b\" is no path"),
+    ] {
+        let error = two("hosts = ['a.example']", second).expect_err(said);
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+#[test]
 fn what_cannot_be_asked_or_looked_for_is_named() {
     let upstreams = "upstreams = ['127.0.0.1:1']";
     for (keys, said) in [
