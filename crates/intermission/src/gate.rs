@@ -4,12 +4,16 @@
 //! request.
 
 mod body;
+mod certificate;
+mod client;
 mod control;
+mod converse;
 mod dial;
 mod flight;
 mod forward;
 mod header;
 mod hold_file;
+mod http2;
 mod listener;
 mod page;
 mod passage;
@@ -19,6 +23,7 @@ mod route;
 mod state;
 mod stream;
 mod sweep;
+mod taking;
 mod warm_up;
 mod worker;
 
@@ -30,11 +35,15 @@ use std::thread::JoinHandle;
 
 use hold::{Hold, Lane, Limits, Pace};
 use tokio::sync::{Semaphore, broadcast, mpsc};
+use tokio_rustls::rustls::ServerConfig;
 
+pub use self::certificate::CertificateError;
+use self::certificate::Certificates;
 pub use self::control::{AppControl, Done, Held, HoldError};
 use self::flight::Flights;
 pub use self::flight::Seen;
 pub use self::listener::ListenError;
+use self::listener::{Bound, Listener};
 use self::route::Routes;
 use self::state::StateDir;
 pub use self::state::StateError;
@@ -52,6 +61,8 @@ pub enum GateError {
     State(#[from] StateError),
     #[error(transparent)]
     Listen(#[from] ListenError),
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     #[error("cannot start a worker thread")]
     Thread(#[source] io::Error),
 }
@@ -61,6 +72,7 @@ pub enum GateError {
 pub struct Gate {
     pub apps: Vec<Arc<AppControl>>,
     pub listen: Vec<SocketAddr>,
+    pub listen_tls: Vec<SocketAddr>,
     pub workers: usize,
     pub events: broadcast::Sender<Event>,
     pub shutdown: Shutdown,
@@ -77,10 +89,11 @@ impl Gate {
     /// the leases.
     ///
     /// # Errors
-    /// The state directory or an address cannot be used; says which and what to do.
+    /// The state directory, an address or a certificate cannot be used; says which and what to do.
     pub fn start(config: &Config, shutdown: &Shutdown) -> Result<(Self, Workers), GateError> {
         let settings = Arc::new(config.gate.clone());
         let workers = settings.workers();
+        let tls = tls(&settings, shutdown)?;
         let state = StateDir::open(&settings.state_dir)?;
         let flights: Vec<Arc<Flights>> = (0..workers).map(|_| Arc::default()).collect();
         let (events, _) = broadcast::channel(control::EVENTS_MAX);
@@ -109,18 +122,19 @@ impl Gate {
             }
             apps.push(control);
         }
-        listener::ensure_free(&settings.listen)?;
-        let (listeners, listen) = listener::bind(&settings.listen, workers)?;
+        let bound = Bound::new(&settings, workers)?;
         let shared = Shared {
             // An accept loop waits with a permit in its hand, so each may exceed the bound by one;
             // without that, a connection could wait at one loop for a permit idle in another.
             connections: Arc::new(Semaphore::new(
-                settings.connections_max.saturating_add(workers * listen.len()),
+                settings.connections_max.saturating_add(workers * bound.addresses()),
             )),
             apps: config.apps.clone().into(),
             routes: Arc::new(Routes::new(&config.apps)),
+            tls,
             settings,
         };
+        let Bound { workers: listeners, listen, listen_tls } = bound;
         // The first worker has upstream connections as good as any.
         let mut asked = Some(asked);
         let threads = listeners.into_iter().zip(lanes).zip(flights).enumerate();
@@ -133,7 +147,7 @@ impl Gate {
         let threads = threads.map_err(GateError::Thread)?;
         apps.iter().for_each(AppControl::watch_hold_file);
         let shutdown = shutdown.clone();
-        let gate = Self { apps, listen, workers, events, shutdown, _state: state };
+        let gate = Self { apps, listen, listen_tls, workers, events, shutdown, _state: state };
         Ok((gate, Workers(threads)))
     }
 
@@ -163,13 +177,14 @@ struct Shared {
     apps: Arc<[AppSettings]>,
     routes: Arc<Routes>,
     connections: Arc<Semaphore>,
+    tls: Option<Arc<ServerConfig>>,
 }
 
 impl Shared {
     fn plan(
         &self,
         index: usize,
-        listeners: Vec<std::net::TcpListener>,
+        listeners: Vec<Listener>,
         lanes: Vec<Lane>,
         flights: Arc<Flights>,
         shutdown: &Shutdown,
@@ -177,6 +192,7 @@ impl Shared {
         Plan {
             index,
             listeners,
+            tls: self.tls.clone(),
             lanes,
             flights,
             settings: Arc::clone(&self.settings),
@@ -187,6 +203,20 @@ impl Shared {
             shutdown: shutdown.with_own_tasks(),
         }
     }
+}
+
+/// What clients are accepted with where TLS is spoken; its certificates are watched.
+fn tls(
+    settings: &Settings,
+    shutdown: &Shutdown,
+) -> Result<Option<Arc<ServerConfig>>, CertificateError> {
+    if settings.listen_tls.is_empty() {
+        return Ok(None);
+    }
+    let certificates = Certificates::load(&settings.certificates)?;
+    let config = certificates.server_config()?;
+    shutdown.spawn(certificates.watch(shutdown.clone()));
+    Ok(Some(config))
 }
 
 fn limits(app: &AppSettings) -> Limits {

@@ -12,6 +12,9 @@ pub struct Status {
     pub pid: u32,
     /// The addresses really listened on, where the configuration may say port 0.
     pub listen: Vec<String>,
+    /// As `listen`: where TLS is spoken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listen_tls: Vec<String>,
     /// As `listen`: where this API is served over TCP.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub admin_listen: Vec<String>,

@@ -55,6 +55,7 @@ async fn status(State(context): State<Context>) -> Json<Status> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         listen: gate.listen.iter().map(ToString::to_string).collect(),
+        listen_tls: gate.listen_tls.iter().map(ToString::to_string).collect(),
         admin_listen: context.listen.iter().map(ToString::to_string).collect(),
         workers: gate.workers,
         stopping: gate.shutdown.is_stopping(),

@@ -47,7 +47,8 @@ async fn serve(config: &Config) -> anyhow::Result<Exit> {
         shutdown.end();
         return Err(error.into());
     }
-    let listen: Vec<_> = gate.listen.iter().map(ToString::to_string).collect();
+    let listen: Vec<_> =
+        gate.listen.iter().chain(&gate.listen_tls).map(ToString::to_string).collect();
     tracing::info!(listen = listen.join(", "), apps = gate.apps.len(), "serving");
     let mut ended = tokio::task::spawn_blocking(move || workers.join());
     let result = loop {

@@ -51,7 +51,8 @@ fn table(status: &Status) -> String {
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     let stopping = if status.stopping { ", stopping" } else { "" };
-    let listen = status.listen.join(", ");
+    let listen: Vec<_> = status.listen.iter().chain(&status.listen_tls).cloned().collect();
+    let listen = listen.join(", ");
     let first = format!("gate {} (pid {}) on {listen}{stopping}\n", status.version, status.pid);
     [first].into_iter().chain(rows.iter().map(line)).collect::<Vec<_>>().join("\n")
 }

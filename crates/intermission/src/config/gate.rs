@@ -2,6 +2,7 @@
 
 mod admin;
 mod app;
+mod tls;
 mod upstream;
 mod warm_up;
 
@@ -18,6 +19,7 @@ pub use self::app::{
     DEFAULT_MAX_WAIT, DEFAULT_RELEASE_CONCURRENCY, DEFAULT_RELEASE_CONCURRENCY_MAX, Release,
     WILDCARD,
 };
+pub use self::tls::Certificate;
 pub use self::upstream::{Upstream, UpstreamError};
 pub use self::warm_up::{
     DEFAULT_WARM_UP_CONCURRENCY, DEFAULT_WARM_UP_INTERVAL, DEFAULT_WARM_UP_SUCCESSES,
@@ -53,7 +55,12 @@ pub(super) const TIMEOUT_MAX: Duration = Duration::from_hours(24);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Gate {
+    /// Where HTTP is spoken in clear text.
     pub listen: Vec<SocketAddr>,
+    /// Where it is spoken with TLS, with one of `certificates`.
+    pub listen_tls: Vec<SocketAddr>,
+    /// Chosen by the name the client asks for; the first where it asks for none that is known.
+    pub certificates: Vec<Certificate>,
     pub threads: usize,
     pub admin_socket: PathBuf,
     /// Where the admin API is served to other machines besides, with TLS and a token.
@@ -92,6 +99,8 @@ impl Default for Gate {
     fn default() -> Self {
         Self {
             listen: vec![DEFAULT_LISTEN.parse().expect("the constant is an address and a port")],
+            listen_tls: Vec::new(),
+            certificates: Vec::new(),
             threads: DEFAULT_THREADS,
             admin_socket: PathBuf::from(DEFAULT_ADMIN_SOCKET),
             admin_listen: Vec::new(),
@@ -125,10 +134,11 @@ impl Gate {
     }
 
     pub(super) fn check(&self) -> Result<(), Fault> {
-        if self.listen.is_empty() {
+        if self.listen.is_empty() && self.listen_tls.is_empty() {
             let mend = format!("write at least one address, for example [\"{DEFAULT_LISTEN}\"]");
             return Err(Fault::new("gate.listen", "is empty", mend));
         }
+        self.check_tls()?;
         self.check_admin()?;
         check_range("gate.threads", self.threads, 0, THREADS_MAX)?;
         check_range("gate.connections_max", self.connections_max, 1, CONNECTIONS_MAX)?;

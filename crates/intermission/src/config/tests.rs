@@ -115,7 +115,7 @@ fn errors_name_file_key_and_mend() {
     check_error(
         "[gate]\nlisten_on = []\n",
         &expect![
-            "x.toml:2: `listen_on`: unknown field `listen_on`, expected one of `listen`, `threads`, `admin_socket`, `admin_listen`, `admin_tls`, `admin_token_env`, `admin_token_file`, `state_dir`, `shutdown_grace`, `connections_max`, `client_head_timeout`, `client_body_timeout`, `client_write_timeout`, `upstream_connect_timeout`, `upstream_head_timeout`, `upstream_body_timeout`, `upstream_idle_timeout`, `upstream_idle_max`, `trust_forwarded`"
+            "x.toml:2: `listen_on`: unknown field `listen_on`, expected one of `listen`, `listen_tls`, `certificates`, `threads`, `admin_socket`, `admin_listen`, `admin_tls`, `admin_token_env`, `admin_token_file`, `state_dir`, `shutdown_grace`, `connections_max`, `client_head_timeout`, `client_body_timeout`, `client_write_timeout`, `upstream_connect_timeout`, `upstream_head_timeout`, `upstream_body_timeout`, `upstream_idle_timeout`, `upstream_idle_max`, `trust_forwarded`"
         ],
     );
     check_error(
@@ -190,6 +190,31 @@ fn there_is_no_admin_api_over_tcp_without_tls_and_a_token() {
             r#"x.toml: `gate.admin_listen`: is empty, and there is a certificate or a token for it; write admin_listen = ["10.0.0.5:7443"], or leave the others out"#
         ]],
     );
+}
+
+#[test]
+fn tls_needs_a_certificate_and_a_port_of_its_own() {
+    let certificates = "certificates = [{ certificate_file = \"c\", key_file = \"k\" }]";
+    check_error(
+        "[gate]\nlisten_tls = [\"0.0.0.0:443\"]\n",
+        &expect![[
+            r#"x.toml: `gate.certificates`: is empty, and gate.listen_tls is not; write certificates = [{ certificate_file = "….pem", key_file = "….key" }]"#
+        ]],
+    );
+    check_error(
+        &format!("[gate]\n{certificates}\n"),
+        &expect![[
+            r#"x.toml: `gate.listen_tls`: is empty, and there is a certificate for it; write listen_tls = ["0.0.0.0:443"], or leave gate.certificates out"#
+        ]],
+    );
+    check_error(
+        &format!("[gate]\nlisten_tls = [\"127.0.0.1:8080\"]\n{certificates}\n"),
+        &expect![
+            "x.toml: `gate.listen_tls`: has 127.0.0.1:8080, which is in gate.listen too; give each its own port"
+        ],
+    );
+    parse(&format!("[gate]\nlisten = []\nlisten_tls = [\"[::]:443\"]\n{certificates}\n{MINIMAL}"))
+        .unwrap();
 }
 
 #[test]

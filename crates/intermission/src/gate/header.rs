@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, Uri, Version, request};
 
@@ -14,15 +14,15 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// Fields of one connection only (RFC 9110 7.6.1), and those older clients treat so.
-const HOP_BY_HOP: [HeaderName; 9] = [
+/// Fields of one connection only (RFC 9110 7.6.1), and those older clients treat so. `Trailer` is
+/// none: without it the fields that it announces would not be sent behind a body in chunks.
+const HOP_BY_HOP: [HeaderName; 8] = [
     CONNECTION,
     KEEP_ALIVE,
     PROXY_CONNECTION,
     PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION,
     TE,
-    TRAILER,
     TRANSFER_ENCODING,
     UPGRADE,
 ];
@@ -38,6 +38,7 @@ pub(crate) fn asks_for_websocket(headers: &HeaderMap) -> bool {
 pub(crate) fn prepare_request(
     head: &mut request::Parts,
     client: IpAddr,
+    secure: bool,
     trust_forwarded: bool,
     chunked: bool,
 ) {
@@ -46,7 +47,15 @@ pub(crate) fn prepare_request(
         None => head.headers.get(HOST).cloned(),
     };
     let framed_by_chunks = head.headers.contains_key(TRANSFER_ENCODING);
+    let takes_trailers = takes_trailers(&head.headers);
     strip_hop_by_hop(&mut head.headers);
+    if takes_trailers {
+        // They are passed on to whoever takes them.
+        head.headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    if head.version == Version::HTTP_2 {
+        join_cookies(&mut head.headers);
+    }
     if framed_by_chunks {
         // Two framings in one request are how requests are smuggled: chunks win (RFC 9112 6.3).
         head.headers.remove(CONTENT_LENGTH);
@@ -57,7 +66,7 @@ pub(crate) fn prepare_request(
     }
     // The gate itself asks the client for the body, when it is wanted.
     head.headers.remove(EXPECT);
-    name_client(&mut head.headers, client, trust_forwarded, host.as_ref());
+    name_client(&mut head.headers, client, secure, trust_forwarded, host.as_ref());
     head.headers.insert(HOST, host.unwrap_or_else(|| HeaderValue::from_static("")));
     head.version = Version::HTTP_11;
     if head.uri.scheme().is_some() {
@@ -84,9 +93,27 @@ fn is_plain_connection(value: &str) -> bool {
     value.eq_ignore_ascii_case("keep-alive") || value.eq_ignore_ascii_case("close")
 }
 
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    let Some(te) = headers.get(TE).and_then(|te| te.to_str().ok()) else { return false };
+    te.split(',').any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
+}
+
+/// HTTP/2 clients send a cookie in crumbs, which is one field before (RFC 9113 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(COOKIE).iter();
+    if crumbs.next().is_none() || crumbs.next().is_none() {
+        return;
+    }
+    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(COOKIE, cookie);
+    }
+}
+
 fn name_client(
     headers: &mut HeaderMap,
     client: IpAddr,
+    secure: bool,
     trust_forwarded: bool,
     host: Option<&HeaderValue>,
 ) {
@@ -101,7 +128,8 @@ fn name_client(
     if let Ok(chain) = HeaderValue::try_from(chain.join(", ")) {
         headers.insert(X_FORWARDED_FOR, chain);
     }
-    headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
+    let proto = if secure { "https" } else { "http" };
+    headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static(proto));
     if let Some(host) = host {
         headers.entry(X_FORWARDED_HOST).or_insert_with(|| host.clone());
     }
@@ -114,7 +142,7 @@ fn origin_form(uri: &Uri) -> Uri {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, Request, request};
+    use http::{HeaderMap, Request, Version, request};
 
     use super::{asks_for_websocket, prepare_request, strip_hop_by_hop};
 
@@ -128,7 +156,7 @@ mod tests {
 
     fn prepared(headers: &[(&str, &str)], trust: bool) -> HeaderMap {
         let mut head = head(headers);
-        prepare_request(&mut head, "192.0.2.7".parse().unwrap(), trust, false);
+        prepare_request(&mut head, "192.0.2.7".parse().unwrap(), false, trust, false);
         head.headers
     }
 
@@ -171,9 +199,32 @@ mod tests {
     fn two_framings_become_one() {
         let sent = [("host", "a"), ("transfer-encoding", "chunked"), ("content-length", "5")];
         let mut head = head(&sent);
-        prepare_request(&mut head, "192.0.2.7".parse().unwrap(), false, true);
+        prepare_request(&mut head, "192.0.2.7".parse().unwrap(), false, false, true);
         assert_eq!(head.headers["transfer-encoding"], "chunked");
         assert!(!head.headers.contains_key("content-length"));
+    }
+
+    #[test]
+    fn what_came_by_http2_and_tls_goes_on_as_http1() {
+        let mut head = Request::get("https://shop.example:8443/path?query")
+            .version(Version::HTTP_2)
+            .header("cookie", "a=1")
+            .header("te", "Trailers")
+            .header("cookie", "b=2")
+            .body(())
+            .unwrap()
+            .into_parts()
+            .0;
+        prepare_request(&mut head, "192.0.2.7".parse().unwrap(), true, false, false);
+        assert_eq!(
+            (head.version, head.uri.to_string().as_str()),
+            (Version::HTTP_11, "/path?query")
+        );
+        let cookies: Vec<_> = head.headers.get_all("cookie").iter().collect();
+        assert_eq!(cookies, ["a=1; b=2"]);
+        assert_eq!(head.headers["host"], "shop.example:8443");
+        assert_eq!(head.headers["te"], "trailers");
+        assert_eq!(head.headers["x-forwarded-proto"], "https");
     }
 
     #[test]

@@ -5,43 +5,84 @@ use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::config::gate::Gate;
+
 /// Connections the kernel queues while a worker is busy; it caps this at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} (gate.listen): is another process using it, or may only root?")]
+#[error("cannot listen on {address} ({key}): is another process using it, or may only root?")]
 pub struct ListenError {
+    key: &'static str,
     address: SocketAddr,
     #[source]
     source: io::Error,
 }
 
+/// One listener of one worker thread.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) socket: TcpListener,
+    pub(crate) tls: bool,
+}
+
 /// For each worker its listeners, one for each address; and the addresses, with the port that the
 /// kernel chose where the configuration says 0.
-pub(crate) fn bind(
-    addresses: &[SocketAddr],
-    workers: usize,
-) -> Result<(Vec<Vec<TcpListener>>, Vec<SocketAddr>), ListenError> {
-    let mut listeners: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
-    let mut bound = Vec::new();
-    for address in addresses {
-        let mut address = *address;
-        for worker in &mut listeners {
-            let listener = listen(address).map_err(|source| ListenError { address, source })?;
-            address = listener.local_addr().map_err(|source| ListenError { address, source })?;
-            worker.push(listener);
+#[derive(Debug)]
+pub(crate) struct Bound {
+    pub(crate) workers: Vec<Vec<Listener>>,
+    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) listen_tls: Vec<SocketAddr>,
+}
+
+impl Bound {
+    /// # Errors
+    /// An address cannot be used, or somebody else uses it already.
+    pub(crate) fn new(settings: &Gate, workers: usize) -> Result<Self, ListenError> {
+        ensure_free("gate.listen", &settings.listen)?;
+        ensure_free("gate.listen_tls", &settings.listen_tls)?;
+        let mut bound = Self {
+            workers: (0..workers).map(|_| Vec::new()).collect(),
+            listen: Vec::new(),
+            listen_tls: Vec::new(),
+        };
+        for address in &settings.listen {
+            let address = bound.bind("gate.listen", *address, false)?;
+            bound.listen.push(address);
         }
-        bound.push(address);
+        for address in &settings.listen_tls {
+            let address = bound.bind("gate.listen_tls", *address, true)?;
+            bound.listen_tls.push(address);
+        }
+        Ok(bound)
     }
-    Ok((listeners, bound))
+
+    pub(crate) fn addresses(&self) -> usize {
+        self.listen.len() + self.listen_tls.len()
+    }
+
+    fn bind(
+        &mut self,
+        key: &'static str,
+        mut address: SocketAddr,
+        tls: bool,
+    ) -> Result<SocketAddr, ListenError> {
+        for worker in &mut self.workers {
+            let failed = |source| ListenError { key, address, source };
+            let socket = listen(address).map_err(failed)?;
+            address = socket.local_addr().map_err(failed)?;
+            worker.push(Listener { socket, tls });
+        }
+        Ok(address)
+    }
 }
 
 /// Whether somebody else listens there already. With `SO_REUSEPORT` a second gate of the same user
 /// would bind without an error and take half of the connections.
-pub(crate) fn ensure_free(addresses: &[SocketAddr]) -> Result<(), ListenError> {
+fn ensure_free(key: &'static str, addresses: &[SocketAddr]) -> Result<(), ListenError> {
     for address in addresses.iter().filter(|address| address.port() != 0) {
         let probe = socket(*address).and_then(|socket| socket.bind(&(*address).into()));
-        probe.map_err(|source| ListenError { address: *address, source })?;
+        probe.map_err(|source| ListenError { key, address: *address, source })?;
     }
     Ok(())
 }

@@ -11,12 +11,13 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 
 use super::body::{GateBody, RequestBody};
+use super::client::Client;
 use super::forward::forward;
 use super::header;
 use super::page::{Form, Page, may_go_on};
 use super::passage::Passage;
 use super::route::named_host;
-use super::worker::{App, Client, Worker};
+use super::worker::{App, Worker};
 
 /// Of the body of a request that is turned away, this much is read, so that the client reads its
 /// answer instead of a reset.
@@ -66,7 +67,8 @@ pub(crate) async fn serve(
     let passage = Passage::new(ticket, flight);
     let chunked = !body.is_end_stream() && body.size_hint().exact().is_none();
     let form = Form::preferred(&head.headers);
-    header::prepare_request(&mut head, client.address, worker.settings.trust_forwarded, chunked);
+    let trust_forwarded = worker.settings.trust_forwarded;
+    header::prepare_request(&mut head, client.address, client.secure, trust_forwarded, chunked);
     let body = RequestBody::new(body, worker.settings.client_body_timeout, &passage);
     let request = Request::from_parts(head, body);
     Ok(match forward(&worker, app, request, passage).await {

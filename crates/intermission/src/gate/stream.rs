@@ -16,6 +16,10 @@ const GONE: PollFlags = PollFlags::RDHUP.union(PollFlags::HUP).union(PollFlags::
 /// Anything at all: an idle HTTP/1 server connection has nothing to say but "closed".
 const NEWS: PollFlags = GONE.union(PollFlags::IN);
 
+/// In one system call. The kernel takes no more than a process may have files, and there may be more
+/// held requests than files: many come by one connection of HTTP/2.
+const POLLED_MAX: usize = 1024;
+
 /// One socket of one worker thread. Clones are the same socket.
 #[derive(Debug)]
 pub(crate) struct Shared<S>(Rc<RefCell<S>>);
@@ -29,6 +33,11 @@ impl<S> Clone for Shared<S> {
 impl<S: AsFd> Shared<S> {
     pub(crate) fn new(socket: S) -> Self {
         Self(Rc::new(RefCell::new(socket)))
+    }
+
+    /// `look` at the socket, or at what is around it.
+    pub(crate) fn with<T>(&self, look: impl FnOnce(&mut S) -> T) -> T {
+        look(&mut self.0.borrow_mut())
     }
 
     /// Whether the other side has left. Seen behind unread data too, which hyper does not look
@@ -48,8 +57,15 @@ impl<S: AsFd> Shared<S> {
         poll(&mut fds, Some(&NOW)).is_ok_and(|ready| ready > 0)
     }
 
-    /// Those of `sockets` whose other side has left, found in one system call.
+    /// Those of `sockets` whose other side has left, found in few system calls.
     pub(crate) fn gone<K>(sockets: &[(K, Self)]) -> Vec<K>
+    where
+        K: Copy,
+    {
+        sockets.chunks(POLLED_MAX).flat_map(Self::gone_of).collect()
+    }
+
+    fn gone_of<K>(sockets: &[(K, Self)]) -> Vec<K>
     where
         K: Copy,
     {
@@ -100,5 +116,27 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Shared<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut *self.0.borrow_mut()).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::Shared;
+
+    #[test]
+    fn those_who_left_are_found_among_more_than_there_may_be_files() {
+        let (here, there) = UnixStream::pair().unwrap();
+        let (left, other) = UnixStream::pair().unwrap();
+        drop(there);
+        let (here, left) = (Shared::new(here), Shared::new(left));
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let count = usize::try_from(limit.unwrap_or(0)).unwrap().min(100_000) + 1;
+        let sockets = (0..count).map(|key| (key, if key % 2 == 0 { &here } else { &left }.clone()));
+        let sockets: Vec<_> = sockets.collect();
+        let gone = Shared::gone(&sockets);
+        assert_eq!(gone, (0..count).step_by(2).collect::<Vec<_>>());
+        drop(other);
     }
 }

@@ -6,9 +6,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use slab::Slab;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use super::client::ClientSocket;
 use super::stream::Shared;
 
 /// How long a place in line may be kept for a client that has left.
@@ -20,7 +20,7 @@ pub(crate) struct HeldSockets(RefCell<Slab<Held>>);
 
 #[derive(Debug)]
 struct Held {
-    socket: Shared<TcpStream>,
+    socket: Shared<ClientSocket>,
     gone: Rc<Notify>,
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct Watched {
 }
 
 impl HeldSockets {
-    pub(crate) fn watch(self: &Rc<Self>, socket: Shared<TcpStream>) -> Watched {
+    pub(crate) fn watch(self: &Rc<Self>, socket: Shared<ClientSocket>) -> Watched {
         let gone = Rc::new(Notify::new());
         let key = self.0.borrow_mut().insert(Held { socket, gone: Rc::clone(&gone) });
         Watched { sockets: Rc::clone(self), key, gone }

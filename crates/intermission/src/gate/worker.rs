@@ -3,26 +3,23 @@
 
 use std::cell::Cell;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::pin::pin;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hold::Lane;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::LocalSet;
+use tokio_rustls::rustls::ServerConfig;
 
+use super::converse::{converse, converse_tls};
 use super::flight::Flights;
+use super::listener::Listener;
 use super::pool::Pool;
-use super::proxy::serve;
 use super::route::Routes;
-use super::stream::Shared;
 use super::sweep::{HeldSockets, SWEEP_EVERY};
 use super::warm_up::{self, Asked};
 use crate::config::gate::{App as AppSettings, Gate as Settings, Upstream as Address};
@@ -37,7 +34,9 @@ pub(crate) const LAST_ANSWERS_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) index: usize,
-    pub(crate) listeners: Vec<TcpListener>,
+    pub(crate) listeners: Vec<Listener>,
+    /// What connections to its TLS listeners are accepted with.
+    pub(crate) tls: Option<Arc<ServerConfig>>,
     pub(crate) lanes: Vec<Lane>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) apps: Arc<[AppSettings]>,
@@ -77,13 +76,6 @@ pub(crate) struct Upstream {
     pub(crate) pool: Rc<Pool>,
 }
 
-/// The client's side of one connection.
-#[derive(Debug, Clone)]
-pub(crate) struct Client {
-    pub(crate) address: IpAddr,
-    pub(crate) socket: Shared<TcpStream>,
-}
-
 impl Plan {
     /// Starts the thread. It ends when the gate stops; if it ends before, the gate stops, because
     /// nobody would answer the connections the kernel goes on giving it.
@@ -100,13 +92,15 @@ impl Plan {
     async fn serve(mut self) -> io::Result<()> {
         let listeners = std::mem::take(&mut self.listeners);
         let warm_ups = self.warm_ups.take();
+        let tls = self.tls.take();
         let worker = Rc::new(Worker::new(self));
         if let Some(asked) = warm_ups {
             worker.shutdown.spawn_local(warm_up::serve(Rc::clone(&worker), asked));
         }
         for listener in listeners {
-            let listener = tokio::net::TcpListener::from_std(listener)?;
-            worker.shutdown.spawn_local(Rc::clone(&worker).accept(listener));
+            let tls = tls.clone().filter(|_| listener.tls);
+            let listener = TcpListener::from_std(listener.socket)?;
+            worker.shutdown.spawn_local(Rc::clone(&worker).accept(listener, tls));
         }
         let tick = worker.tick();
         tokio::select! {
@@ -147,24 +141,24 @@ impl Worker {
         }
     }
 
-    async fn accept(self: Rc<Self>, listener: tokio::net::TcpListener) {
+    async fn accept(self: Rc<Self>, listener: TcpListener, tls: Option<Arc<ServerConfig>>) {
         let stopping = self.shutdown.clone();
         tokio::select! {
             () = stopping.stopping() => {}
-            () = Rc::clone(&self).accept_on(&listener) => {}
+            () = Rc::clone(&self).accept_on(&listener, tls.as_ref()) => {}
         }
         // What the kernel has accepted already would be reset if the listener just closed.
         while let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() {
             let queued = futures_util::FutureExt::now_or_never(listener.accept());
             let Some(Ok((stream, address))) = queued else { return };
-            self.connected(stream, address, permit);
+            self.connected(stream, address, tls.as_ref(), permit);
         }
     }
 
-    async fn accept_on(self: Rc<Self>, listener: &tokio::net::TcpListener) {
+    async fn accept_on(self: Rc<Self>, listener: &TcpListener, tls: Option<&Arc<ServerConfig>>) {
         while let Ok(permit) = Arc::clone(&self.connections).acquire_owned().await {
             match listener.accept().await {
-                Ok((stream, address)) => self.connected(stream, address, permit),
+                Ok((stream, address)) => self.connected(stream, address, tls, permit),
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => {
                     tracing::error!(%error, "cannot accept connections");
@@ -178,41 +172,22 @@ impl Worker {
         self: &Rc<Self>,
         stream: TcpStream,
         address: SocketAddr,
+        tls: Option<&Arc<ServerConfig>>,
         permit: OwnedSemaphorePermit,
     ) {
         let worker = Rc::clone(self);
+        let tls = tls.cloned();
         self.shutdown.spawn_local(async move {
             if let Err(error) = prepare(&stream, worker.settings.client_write_timeout) {
                 tracing::debug!(%error, "cannot prepare a client connection");
                 return;
             }
-            worker.converse(stream, address.ip()).await;
+            match tls {
+                None => converse(worker, stream, address.ip()).await,
+                Some(tls) => Box::pin(converse_tls(worker, stream, address.ip(), tls)).await,
+            }
             drop(permit);
         });
-    }
-
-    async fn converse(self: Rc<Self>, stream: TcpStream, address: IpAddr) {
-        let socket = Shared::new(stream);
-        let client = Client { address, socket: socket.clone() };
-        let shutdown = self.shutdown.clone();
-        let head_timeout = self.settings.client_head_timeout;
-        let service = service_fn(move |request| serve(Rc::clone(&self), client.clone(), request));
-        let mut connection = pin!(
-            http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(head_timeout)
-                .serve_connection(TokioIo::new(socket), service)
-        );
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = shutdown.stopping() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(error) = ended {
-            tracing::debug!(%error, source = std::error::Error::source(&error), "client connection ended");
-        }
     }
 
     /// Looks after what no request looks after.

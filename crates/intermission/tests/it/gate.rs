@@ -92,6 +92,19 @@ impl Gate {
         self.directory.path().join("admin.sock")
     }
 
+    /// Where it speaks TLS.
+    pub(crate) async fn tls_address(&self) -> SocketAddr {
+        self.client.status().await.unwrap().listen_tls[0].parse().unwrap()
+    }
+
+    /// Resident memory.
+    pub(crate) fn memory_kib(&self) -> usize {
+        let path = format!("/proc/{}/status", self.process.id());
+        let text = std::fs::read_to_string(path).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
     /// Where its admin API is over TCP.
     pub(crate) async fn admin_address(&self) -> SocketAddr {
         self.client.status().await.unwrap().admin_listen[0].parse().unwrap()
@@ -198,7 +211,7 @@ impl Drop for Gate {
         if std::thread::panicking() {
             println!("--- the gate's log\n{log}");
         } else {
-            assert!(!log.contains("ERROR"), "the gate logged an error:\n{log}");
+            assert!(!log.contains(" ERROR "), "the gate logged an error:\n{log}");
         }
     }
 }
@@ -227,7 +240,8 @@ fn spawn(directory: &TempDir) -> Child {
         .arg("-c")
         .arg(directory.path().join("config.toml"))
         .arg("serve")
-        .env("INTERMISSION_LOG", "debug")
+        // Of every frame that a flood is made of nobody wants to read.
+        .env("INTERMISSION_LOG", "debug,h2=info")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)

@@ -50,7 +50,9 @@ async fn the_upstream_is_told_about_the_client_and_hop_by_hop_headers_end() {
     assert_eq!(header("x-forwarded-for"), Some("127.0.0.1"));
     assert_eq!(header("x-forwarded-proto"), Some("http"));
     assert_eq!(header("x-forwarded-host"), Some("shop.example:81"));
-    for name in ["connection", "x-mine", "te", "upgrade", "via"] {
+    // Trailers are passed on to who takes them.
+    assert_eq!(header("te"), Some("trailers"));
+    for name in ["connection", "x-mine", "upgrade", "via"] {
         assert_eq!(header(name), None, "{name}");
     }
 }

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -32,10 +32,11 @@ pub(crate) struct Seen {
     pub(crate) path: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: String,
+    pub(crate) trailers: Option<HeaderMap>,
 }
 
 /// Answers `ok`; `/slow…` when it is let go; `/echo` with the request's body as it comes;
-/// `/hop` with hop-by-hop headers.
+/// `/hop` with hop-by-hop headers; `/trailers` with a trailer.
 #[derive(Clone)]
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
@@ -152,13 +153,16 @@ fn answer(
         if path == "/echo" {
             return Ok(Response::new(body.boxed()));
         }
-        let body =
-            body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        let (trailers, body) = match body.collect().await {
+            Ok(body) => (body.trailers().cloned(), body.to_bytes()),
+            Err(_broke_off) => (None, Bytes::new()),
+        };
         shared.seen.lock().unwrap().push(Seen {
             method: head.method.to_string(),
             path: path.clone(),
             headers: head.headers,
             body: String::from_utf8(body.to_vec()).unwrap(),
+            trailers,
         });
         if path.starts_with("/slow") {
             shared.waiting.fetch_add(1, Ordering::SeqCst);
@@ -169,6 +173,11 @@ fn answer(
         if let Some(status) = shared.statuses.lock().unwrap().pop_front() {
             *response.status_mut() = status.try_into().unwrap();
         }
+        if path == "/trailers" {
+            let headers = response.headers_mut();
+            headers.insert("trailer", "x-sum".parse().unwrap());
+            *response.body_mut() = with_trailers().boxed();
+        }
         if path == "/hop" {
             let headers = response.headers_mut();
             headers.insert("connection", "x-private".parse().unwrap());
@@ -178,4 +187,11 @@ fn answer(
         }
         Ok(response)
     })
+}
+
+/// A body with the trailer `x-sum: 2`.
+pub(crate) fn with_trailers() -> impl hyper::body::Body<Data = Bytes, Error = hyper::Error> {
+    let trailers = HeaderMap::from_iter([("x-sum".parse().unwrap(), "2".parse().unwrap())]);
+    let frames = [Frame::data(Bytes::from_static(b"ok")), Frame::trailers(trailers)];
+    StreamBody::new(futures_util::stream::iter(frames.map(Ok)))
 }

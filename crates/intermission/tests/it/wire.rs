@@ -81,6 +81,25 @@ impl Wire {
         (size > 0).then_some(data)
     }
 
+    /// Everything up to `end`, with it.
+    pub(crate) async fn until(&mut self, end: &str) -> String {
+        loop {
+            let found = self.buffer.windows(end.len()).position(|bytes| bytes == end.as_bytes());
+            if let Some(at) = found {
+                return self.take(at + end.len()).await;
+            }
+            assert!(self.more().await, "closed before {end:?}: {:?}", self.text());
+        }
+    }
+
+    /// The next `length` bytes.
+    pub(crate) async fn bytes(&mut self, length: usize) -> Vec<u8> {
+        while self.buffer.len() < length {
+            assert!(self.more().await, "closed early: {:?}", self.text());
+        }
+        self.buffer.drain(..length).collect()
+    }
+
     /// Whether the other side has closed, everything read before.
     pub(crate) async fn is_closed(&mut self) -> bool {
         while self.more().await {}
