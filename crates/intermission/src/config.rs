@@ -1,5 +1,6 @@
 //! The configuration file: TOML (or the `cluster.yml` of an older script), every unknown key an error, every default a named constant.
 
+pub mod cidr;
 pub mod cluster;
 pub mod cluster_yml;
 mod error;

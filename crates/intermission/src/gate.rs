@@ -3,9 +3,11 @@
 //! It does not know MySQL, and nothing of it is shared between worker threads on the way of a
 //! request.
 
+mod arrival;
 mod body;
 mod certificate;
 mod client;
+mod client_socket;
 mod control;
 mod converse;
 mod dial;
@@ -15,16 +17,20 @@ mod header;
 mod hold_file;
 mod http2;
 mod listener;
+mod one_by_one;
 mod page;
 mod passage;
 mod pool;
 mod proxy;
+mod proxy_protocol;
 mod route;
 mod state;
 mod stream;
 mod sweep;
 mod taking;
+mod upgrade;
 mod warm_up;
+mod websocket;
 mod worker;
 
 use std::io;
@@ -34,7 +40,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use hold::{Hold, Lane, Limits, Pace};
-use tokio::sync::{Semaphore, broadcast, mpsc};
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio_rustls::rustls::ServerConfig;
 
 pub use self::certificate::CertificateError;
@@ -113,6 +119,7 @@ impl Gate {
                 file_order: tokio::sync::Mutex::default(),
                 flights: flights.clone(),
                 events: events.clone(),
+                holds: watch::Sender::new(()),
                 shutdown: shutdown.clone(),
                 warm_ups: warm_ups.clone(),
                 warming: tokio::sync::Mutex::default(),
@@ -132,6 +139,7 @@ impl Gate {
             apps: config.apps.clone().into(),
             routes: Arc::new(Routes::new(&config.apps)),
             tls,
+            holds: apps.iter().map(|app| app.holds.subscribe()).collect(),
             settings,
         };
         let Bound { workers: listeners, listen, listen_tls } = bound;
@@ -176,6 +184,7 @@ struct Shared {
     settings: Arc<Settings>,
     apps: Arc<[AppSettings]>,
     routes: Arc<Routes>,
+    holds: Arc<[watch::Receiver<()>]>,
     connections: Arc<Semaphore>,
     tls: Option<Arc<ServerConfig>>,
 }
@@ -198,6 +207,7 @@ impl Shared {
             settings: Arc::clone(&self.settings),
             apps: Arc::clone(&self.apps),
             routes: Arc::clone(&self.routes),
+            holds: Arc::clone(&self.holds),
             connections: Arc::clone(&self.connections),
             warm_ups: None,
             shutdown: shutdown.with_own_tasks(),

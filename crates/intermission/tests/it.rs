@@ -15,6 +15,7 @@ mod it {
     mod certificate;
     mod cli;
     mod cut;
+    mod endless;
     mod flood;
     mod gate;
     mod harness;
@@ -22,7 +23,10 @@ mod it {
     mod hold_client;
     mod http2;
     mod http2_client;
+    mod message;
+    mod named;
     mod proxy;
+    mod proxy_protocol;
     mod remote;
     mod remote_caller;
     mod restart;
@@ -30,6 +34,7 @@ mod it {
     mod stop;
     mod tls;
     mod tls_client;
+    mod upgrade;
     mod upstream;
     mod warm_up;
     mod wire;

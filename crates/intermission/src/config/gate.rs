@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 pub use self::admin::AdminTls;
 pub(super) use self::app::check_apps;
 pub use self::app::{
-    ANY_HOST, ANY_PATH, App, DEFAULT_DRAIN, DEFAULT_HELD_MAX, DEFAULT_LEASE, DEFAULT_LEASE_MAX,
-    DEFAULT_MAX_WAIT, DEFAULT_RELEASE_CONCURRENCY, DEFAULT_RELEASE_CONCURRENCY_MAX, Release,
-    WILDCARD,
+    ANY_HOST, ANY_PATH, App, DEFAULT_DRAIN, DEFAULT_ENDLESS_TYPES, DEFAULT_HELD_MAX, DEFAULT_LEASE,
+    DEFAULT_LEASE_MAX, DEFAULT_MAX_WAIT, DEFAULT_RELEASE_CONCURRENCY,
+    DEFAULT_RELEASE_CONCURRENCY_MAX, Release, Upgrades, WILDCARD,
 };
 pub use self::tls::Certificate;
 pub use self::upstream::{Upstream, UpstreamError};
@@ -26,6 +26,7 @@ pub use self::warm_up::{
     DEFAULT_WARM_UP_TIMEOUT, WarmUp,
 };
 use super::Fault;
+use super::cidr::Cidr;
 
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 /// 0 = one worker thread per core.
@@ -45,7 +46,9 @@ pub const DEFAULT_UPSTREAM_BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// that we close an idle connection before its server does.
 pub const DEFAULT_UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 pub const DEFAULT_UPSTREAM_IDLE_MAX: usize = 64;
-pub const DEFAULT_TRUST_FORWARDED: bool = false;
+/// Upgraded connections and endless responses are silent for long; applications that mean them to last say something
+/// every minute or so.
+pub const DEFAULT_ENDLESS_IDLE_TIMEOUT: Duration = Duration::from_hours(1);
 
 const THREADS_MAX: usize = 256;
 const CONNECTIONS_MAX: usize = 1_000_000;
@@ -91,8 +94,15 @@ pub struct Gate {
     pub upstream_idle_timeout: Duration,
     /// Idle connections kept per upstream and worker thread.
     pub upstream_idle_max: usize,
-    /// Whether clients are other proxies whose `X-Forwarded-*` headers may be believed and extended.
-    pub trust_forwarded: bool,
+    /// Between two parts of what is not meant to end: upgraded connections and responses of an
+    /// app's `endless_types`.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub endless_idle_timeout: Duration,
+    /// Clients that are other proxies: what they say in `X-Forwarded-*`, `X-Request-Id` and
+    /// `X-Request-Start` is believed and extended.
+    pub trusted_proxies: Vec<Cidr>,
+    /// Peers whose connections begin with a PROXY header, and must.
+    pub proxy_protocol_from: Vec<Cidr>,
 }
 
 impl Default for Gate {
@@ -118,7 +128,9 @@ impl Default for Gate {
             upstream_body_timeout: DEFAULT_UPSTREAM_BODY_TIMEOUT,
             upstream_idle_timeout: DEFAULT_UPSTREAM_IDLE_TIMEOUT,
             upstream_idle_max: DEFAULT_UPSTREAM_IDLE_MAX,
-            trust_forwarded: DEFAULT_TRUST_FORWARDED,
+            endless_idle_timeout: DEFAULT_ENDLESS_IDLE_TIMEOUT,
+            trusted_proxies: Vec::new(),
+            proxy_protocol_from: Vec::new(),
         }
     }
 }
@@ -149,6 +161,7 @@ impl Gate {
         check_timeout("gate.upstream_head_timeout", self.upstream_head_timeout)?;
         check_timeout("gate.upstream_body_timeout", self.upstream_body_timeout)?;
         check_timeout("gate.upstream_idle_timeout", self.upstream_idle_timeout)?;
+        check_timeout("gate.endless_idle_timeout", self.endless_idle_timeout)?;
         check_timeout("gate.shutdown_grace", self.shutdown_grace)
     }
 }

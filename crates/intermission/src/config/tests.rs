@@ -115,7 +115,7 @@ fn errors_name_file_key_and_mend() {
     check_error(
         "[gate]\nlisten_on = []\n",
         &expect![
-            "x.toml:2: `listen_on`: unknown field `listen_on`, expected one of `listen`, `listen_tls`, `certificates`, `threads`, `admin_socket`, `admin_listen`, `admin_tls`, `admin_token_env`, `admin_token_file`, `state_dir`, `shutdown_grace`, `connections_max`, `client_head_timeout`, `client_body_timeout`, `client_write_timeout`, `upstream_connect_timeout`, `upstream_head_timeout`, `upstream_body_timeout`, `upstream_idle_timeout`, `upstream_idle_max`, `trust_forwarded`"
+            "x.toml:2: `listen_on`: unknown field `listen_on`, expected one of `listen`, `listen_tls`, `certificates`, `threads`, `admin_socket`, `admin_listen`, `admin_tls`, `admin_token_env`, `admin_token_file`, `state_dir`, `shutdown_grace`, `connections_max`, `client_head_timeout`, `client_body_timeout`, `client_write_timeout`, `upstream_connect_timeout`, `upstream_head_timeout`, `upstream_body_timeout`, `upstream_idle_timeout`, `upstream_idle_max`, `endless_idle_timeout`, `trusted_proxies`, `proxy_protocol_from`"
         ],
     );
     check_error(
@@ -167,6 +167,32 @@ fn errors_name_file_key_and_mend() {
         &expect![
             "x.toml: `app.shop.lease`: 600s is longer than lease_max, 300s; make it shorter, or raise lease_max"
         ],
+    );
+}
+
+#[test]
+fn addresses_types_and_policies_that_are_none_are_named() {
+    check_error(
+        "[gate]\ntrusted_proxies = [\"10.1.0.0/8\"]\n",
+        &expect![[
+            r#"x.toml:2: `trusted_proxies`: "10.1.0.0/8" begins within its range; write "10.0.0.0/8""#
+        ]],
+    );
+    check_error(
+        "[gate]\nproxy_protocol_from = [\"lb1\"]\n",
+        &expect![[
+            r#"x.toml:2: `proxy_protocol_from`: "lb1" is no range of addresses; write "10.0.0.0/8", "fd00::/8" or one address"#
+        ]],
+    );
+    check_error(
+        &format!("{MINIMAL}\nendless_types = [\"text/event-stream; charset=utf-8\"]"),
+        &expect![[
+            r#"x.toml: `app.shop.endless_types`: "text/event-stream; charset=utf-8" is no content type; write it in lower case and without parameters, for example "text/event-stream""#
+        ]],
+    );
+    check_error(
+        &format!("{MINIMAL}\nupgrades = \"kill\""),
+        &expect!["x.toml:7: `upgrades`: unknown variant `kill`, expected `keep` or `close`"],
     );
 }
 

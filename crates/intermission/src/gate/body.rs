@@ -38,6 +38,8 @@ pub(crate) struct ResponseBody {
     inner: Incoming,
     patience: Patience,
     passage: Option<Rc<Passage>>,
+    /// In flight only until its head was sent.
+    is_endless: bool,
     /// Goes back to its pool when the body has ended, and is closed when it is dropped before.
     connection: Option<(Rc<Pool>, Connection)>,
 }
@@ -118,11 +120,13 @@ impl ResponseBody {
         inner: Incoming,
         patience: Duration,
         passage: Rc<Passage>,
+        is_endless: bool,
         connection: (Rc<Pool>, Connection),
     ) -> Self {
         let passage = Some(passage);
         let connection = Some(connection);
-        let mut body = Self { inner, patience: Patience::new(patience), passage, connection };
+        let patience = Patience::new(patience);
+        let mut body = Self { inner, patience, passage, is_endless, connection };
         if body.inner.is_end_stream() {
             body.complete();
         }
@@ -146,8 +150,14 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
+        if this.is_endless {
+            // hyper has written the head when it asks for the body.
+            this.passage = None;
+        }
         let frame = ready!(this.patience.poll_frame(Pin::new(&mut this.inner), cx));
         match &frame {
+            // hyper asks no more once it has trailers.
+            Some(Ok(frame)) if frame.is_trailers() => this.complete(),
             Some(Ok(_)) if this.inner.is_end_stream() => this.complete(),
             Some(Ok(_)) => {}
             Some(Err(_)) => {

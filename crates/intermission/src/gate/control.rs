@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hold::{Drain, Generation, Hold, Holder, Summary};
-use tokio::sync::{Mutex, broadcast, mpsc, oneshot};
+use tokio::sync::{Mutex, broadcast, mpsc, oneshot, watch};
 
 pub use self::error::HoldError;
 use super::flight::{Flights, Seen};
@@ -37,6 +37,8 @@ pub struct AppControl {
     pub(super) file_order: Mutex<()>,
     pub(super) flights: Vec<Arc<Flights>>,
     pub(super) events: broadcast::Sender<Event>,
+    /// Changes when a hold begins; upgraded connections listen.
+    pub(super) holds: watch::Sender<()>,
     pub(super) shutdown: Shutdown,
     pub(super) warm_ups: mpsc::Sender<Asked>,
     /// Held while the app is warmed up: one caller at a time.
@@ -169,6 +171,7 @@ impl AppControl {
         let generation = status.generation.next();
         self.write(generation, Some(HoldRecord::new(&holder, lease))).await?;
         let closed = self.hold.close(generation, holder, Instant::now() + lease)?;
+        self.holds.send_replace(());
         self.tell(closed, EventKind::Draining);
         self.keep_lease(closed);
         Ok(closed)

@@ -1,41 +1,63 @@
 //! One connection of a client, from its handshake to its end.
 
 use std::error::Error;
-use std::net::IpAddr;
-use std::pin::pin;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
 use super::certificate::HTTP2;
-use super::client::{Client, ClientSocket};
+use super::client::{Client, ends};
+use super::client_socket::ClientSocket;
 use super::http2::{self, Streams};
+use super::one_by_one::OneByOne;
 use super::proxy::serve;
+use super::proxy_protocol::Ends;
 use super::stream::Shared;
 use super::taking::Taken;
 use super::worker::Worker;
 
-/// In clear text. Whatever is not HTTP/1 on such a connection is boxed, so that one that is does not
-/// carry the size of the others.
-pub(super) async fn converse(worker: Rc<Worker>, stream: TcpStream, address: IpAddr) {
+/// A PROXY header comes before anything else, TLS too. Whatever is not HTTP/1 in clear text is boxed,
+/// so that such a connection does not carry the size of the others.
+pub(super) async fn converse(
+    worker: Rc<Worker>,
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<Arc<ServerConfig>>,
+) {
+    let ends = tokio::select! {
+        ends = ends(&mut stream, peer, &worker.settings) => ends,
+        () = worker.shutdown.ending() => return,
+    };
+    match (ends, tls) {
+        (Ok(ends), None) => converse_plain(worker, stream, ends).await,
+        (Ok(ends), Some(tls)) => Box::pin(converse_tls(worker, stream, ends, tls)).await,
+        (Err(error), _) => tracing::debug!(%peer, %error, "no client behind this proxy"),
+    }
+}
+
+async fn converse_plain(worker: Rc<Worker>, stream: TcpStream, ends: Ends) {
     let socket = Shared::new(ClientSocket::plain(stream));
-    let client = Client { address, secure: false, socket: socket.clone() };
-    converse_http1(Rc::clone(&worker), client.clone()).await;
-    if socket.with(ClientSocket::turn_to_http2) {
+    let client = Rc::new(Client::new(ends, "http", socket, &worker.settings));
+    converse_http1(&worker, &client).await;
+    if client.socket.with(ClientSocket::turn_to_http2) {
         Box::pin(converse_http2(worker, client)).await;
     }
 }
 
-pub(super) async fn converse_tls(
+async fn converse_tls(
     worker: Rc<Worker>,
     stream: TcpStream,
-    address: IpAddr,
+    ends: Ends,
     config: Arc<ServerConfig>,
 ) {
     let limit = worker.settings.client_head_timeout;
@@ -50,44 +72,54 @@ pub(super) async fn converse_tls(
     };
     let http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
     let socket = Shared::new(ClientSocket::tls(stream));
-    let client = Client { address, secure: true, socket };
+    let client = Rc::new(Client::new(ends, "https", socket, &worker.settings));
     if http2 {
         converse_http2(worker, client).await;
     } else {
-        converse_http1(worker, client).await;
+        converse_http1(&worker, &client).await;
     }
 }
 
-async fn converse_http1(worker: Rc<Worker>, client: Client) {
-    let shutdown = worker.shutdown.clone();
-    let head_timeout = worker.settings.client_head_timeout;
-    let socket = TokioIo::new(client.socket.clone());
-    let service = service_fn(move |request| serve(Rc::clone(&worker), client.clone(), request));
-    let mut connection = pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(head_timeout)
-            .serve_connection(socket, service)
-    );
+/// Ends with the connection, with what it was upgraded to, or where HTTP/2 begins on it.
+async fn converse_http1(worker: &Rc<Worker>, client: &Rc<Client>) {
+    let (of_worker, of_client) = (Rc::clone(worker), Rc::clone(client));
+    let service =
+        OneByOne::new(move |request| serve(Rc::clone(&of_worker), Rc::clone(&of_client), request));
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(worker.settings.client_head_timeout)
+        .serve_connection(TokioIo::new(client.socket.clone()), service);
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = shutdown.stopping() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
+        ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => Some(ended),
+        () = worker.shutdown.stopping() => None,
     };
-    log(ended);
+    let ended = if let Some(ended) = ended {
+        ended
+    } else {
+        Pin::new(&mut connection).graceful_shutdown();
+        poll_fn(|cx| connection.poll_without_shutdown(cx)).await
+    };
+    let parts = connection.into_parts();
+    let mut socket = parts.io.into_inner();
+    if ended.is_err() {
+        log(ended);
+    } else if let Some(tunnel) = client.tunnel.take() {
+        let idle_max = worker.settings.endless_idle_timeout;
+        Box::pin(tunnel.run(socket, parts.read_buf, idle_max, &worker.shutdown)).await;
+    } else if let Err(error) = socket.shutdown().await {
+        tracing::debug!(%error, "client connection had ended");
+    }
 }
 
 /// Ends when the gate stops, and when nobody has asked for anything for as long as a connection of
 /// HTTP/1 may be idle: requests that are there are answered, further ones come by another connection.
-async fn converse_http2(worker: Rc<Worker>, client: Client) {
+async fn converse_http2(worker: Rc<Worker>, client: Rc<Client>) {
     let shutdown = worker.shutdown.clone();
     let settings = Arc::clone(&worker.settings);
     let streams = Streams::new(shutdown.clone(), settings.client_write_timeout);
     let socket = TokioIo::new(client.socket.clone());
     let service = service_fn(move |request| {
-        let answer = serve(Rc::clone(&worker), client.clone(), request);
+        let answer = serve(Rc::clone(&worker), Rc::clone(&client), request);
         async move { answer.await.map(Taken::answer) }
     });
     let connection = http2::builder(streams.clone()).serve_connection(socket, service);

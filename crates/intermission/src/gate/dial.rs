@@ -3,16 +3,17 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::passage::WrittenSlot;
-use super::pool::Connection;
+use super::pool::{Connection, SwitchSlot};
 use super::stream::Shared;
 use crate::config::gate::Upstream;
 use crate::shutdown::Shutdown;
@@ -69,12 +70,20 @@ pub(crate) async fn dial(
         .await
         .map_err(|source| DialError::Handshake { upstream: upstream.clone(), source })?;
     let upstream = upstream.clone();
+    let switch = SwitchSlot::default();
+    let connection = Connection::new(sender, socket, written, Rc::clone(&switch));
     tasks.spawn_local(async move {
-        if let Err(error) = driver.await {
-            tracing::debug!(%upstream, %error, "upstream connection ended");
+        match driver.without_shutdown().await {
+            Ok(mut ended) => match switch.take() {
+                // An error says that the client has left meanwhile.
+                Some(rest) => drop(rest.send(ended.read_buf)),
+                // It is closed: there is nobody to tell that it was gone already.
+                None => drop(ended.io.inner_mut().shutdown().await),
+            },
+            Err(error) => tracing::debug!(%upstream, %error, "upstream connection ended"),
         }
     });
-    Ok(Connection::new(sender, socket, written))
+    Ok(connection)
 }
 
 async fn connect(upstream: &Upstream) -> io::Result<Socket> {

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 
 use hold::Ticket;
+use http::HeaderValue;
 
 use super::flight::FlightGuard;
 
@@ -12,12 +13,18 @@ use super::flight::FlightGuard;
 #[derive(Debug)]
 pub(crate) struct Passage {
     ticket: RefCell<Ticket>,
+    /// The request's, for what is logged about it.
+    id: HeaderValue,
     _flight: FlightGuard,
 }
 
 impl Passage {
-    pub(crate) fn new(ticket: Ticket, flight: FlightGuard) -> Rc<Self> {
-        Rc::new(Self { ticket: RefCell::new(ticket), _flight: flight })
+    pub(crate) fn new(ticket: Ticket, id: HeaderValue, flight: FlightGuard) -> Rc<Self> {
+        Rc::new(Self { ticket: RefCell::new(ticket), id, _flight: flight })
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        self.id.to_str().unwrap_or_default()
     }
 
     /// Whether somebody in line may be waiting for this request to be written.

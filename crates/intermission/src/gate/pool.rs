@@ -4,7 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use hyper::client::conn::http1::SendRequest;
+use tokio::sync::oneshot;
 
 use super::body::RequestBody;
 use super::dial::Socket;
@@ -24,8 +26,12 @@ pub(crate) struct Connection {
     pub(crate) sender: SendRequest<RequestBody>,
     pub(crate) written: WrittenSlot,
     socket: Shared<Socket>,
+    switch: SwitchSlot,
     idle_since: Instant,
 }
+
+/// Who takes the connection over when it leaves HTTP. Empty: it is closed when HTTP ends.
+pub(crate) type SwitchSlot = Rc<RefCell<Option<oneshot::Sender<Bytes>>>>;
 
 #[derive(Debug)]
 pub(crate) struct Pool {
@@ -41,8 +47,25 @@ impl Connection {
         sender: SendRequest<RequestBody>,
         socket: Shared<Socket>,
         written: WrittenSlot,
+        switch: SwitchSlot,
     ) -> Self {
-        Self { sender, written, socket, idle_since: Instant::now() }
+        Self { sender, written, socket, switch, idle_since: Instant::now() }
+    }
+
+    /// The next answer may be 101: then the driver leaves the socket open and gives what it has
+    /// read beyond the answer.
+    pub(crate) fn expect_switch(&self) -> oneshot::Receiver<Bytes> {
+        let (rest, receiver) = oneshot::channel();
+        self.switch.replace(Some(rest));
+        receiver
+    }
+
+    pub(crate) fn expect_no_switch(&self) {
+        self.switch.take();
+    }
+
+    pub(crate) fn into_socket(self) -> Shared<Socket> {
+        self.socket
     }
 }
 

@@ -5,18 +5,20 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hold::{Entry, Ticket, Wait};
-use http::header::EXPECT;
+use http::header::{EXPECT, UPGRADE};
 use http::{Method, Request, Response};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 
+use super::arrival::Arrival;
 use super::body::{GateBody, RequestBody};
 use super::client::Client;
-use super::forward::forward;
-use super::header;
+use super::forward::{Answer, forward};
+use super::header::{self, About};
 use super::page::{Form, Page, may_go_on};
 use super::passage::Passage;
 use super::route::named_host;
+use super::upgrade::Tunnel;
 use super::worker::{App, Worker};
 
 /// Of the body of a request that is turned away, this much is read, so that the client reads its
@@ -37,10 +39,22 @@ enum Turned {
 
 pub(crate) async fn serve(
     worker: Rc<Worker>,
-    client: Client,
+    client: Rc<Client>,
     request: Request<Incoming>,
 ) -> Result<Response<GateBody>, ClientLeft> {
-    let app = match find_app(&worker, &request) {
+    let mut arrival = Arrival::now(request.headers(), client.is_trusted);
+    let mut response = answer(&worker, &client, &mut arrival, request).await?;
+    arrival.note_on(&mut response);
+    Ok(response)
+}
+
+async fn answer(
+    worker: &Worker,
+    client: &Client,
+    arrival: &mut Arrival,
+    request: Request<Incoming>,
+) -> Result<Response<GateBody>, ClientLeft> {
+    let app = match find_app(worker, &request) {
         Ok(app) => app,
         Err(page) => return Ok(turn_away(page, request).await),
     };
@@ -48,15 +62,18 @@ pub(crate) async fn serve(
     if !asks && app.upstreams.is_empty() {
         return Ok(turn_away(Page::OnlyAsked, request).await);
     }
-    let ticket = match app.lane.enter() {
-        Entry::Forward(ticket) => ticket,
-        Entry::Wait(wait) => match held(&worker, app, &client, wait).await {
-            Ok(ticket) => ticket,
-            Err(Turned::Away(page)) => return Ok(turn_away(page, request).await),
-            Err(Turned::Left) => return Err(ClientLeft),
-        },
-        Entry::Full => return Ok(turn_away(Page::LineFull, request).await),
+    // Noted before the ticket: a hold that begins after it is seen.
+    let asks_to_upgrade = request.headers().contains_key(UPGRADE);
+    let mut holds = if asks_to_upgrade { app.closing_holds() } else { None };
+    let ticket = match admit(worker, app, client, arrival).await {
+        Ok(ticket) => ticket,
+        Err(Turned::Away(page)) => return Ok(turn_away(page, request).await),
+        Err(Turned::Left) => return Err(ClientLeft),
     };
+    if let (Some(holds), Some(_)) = (&mut holds, arrival.held) {
+        // The hold that it has waited for is no reason to close what it becomes.
+        holds.mark_unchanged();
+    }
     if asks {
         // What becomes of the request is not seen here: its ticket is done.
         drop(ticket);
@@ -64,26 +81,48 @@ pub(crate) async fn serve(
     }
     let (mut head, body) = request.into_parts();
     let flight = worker.flights.enter(app.index, head.method.clone(), head.uri.clone());
-    let passage = Passage::new(ticket, flight);
+    let passage = Passage::new(ticket, arrival.id.clone(), flight);
     let chunked = !body.is_end_stream() && body.size_hint().exact().is_none();
     let form = Form::preferred(&head.headers);
-    let trust_forwarded = worker.settings.trust_forwarded;
-    header::prepare_request(&mut head, client.address, client.secure, trust_forwarded, chunked);
+    header::prepare_request(&mut head, About::new(client, arrival), chunked);
     let body = RequestBody::new(body, worker.settings.client_body_timeout, &passage);
     let request = Request::from_parts(head, body);
-    Ok(match forward(&worker, app, request, passage).await {
-        Ok(response) => response.map(GateBody::Upstream),
+    Ok(match forward(worker, app, request, passage).await {
+        Ok(Answer::Response(response)) => response.map(GateBody::Upstream),
+        Ok(Answer::Switched { response, is_websocket, upstream }) => {
+            client.tunnel.replace(Some(Tunnel { upstream, is_websocket, holds }));
+            response.map(|()| GateBody::Page(Full::default()))
+        }
         Err(page) => page.response(form).map(GateBody::Page),
     })
 }
 
 fn find_app<'w>(worker: &'w Worker, request: &Request<Incoming>) -> Result<&'w App, Page> {
-    if request.method() == Method::CONNECT || header::asks_for_websocket(request.headers()) {
+    if request.method() == Method::CONNECT {
         return Err(Page::NotCarried);
     }
     let host = named_host(request.uri(), request.headers()).ok_or(Page::BadRequest)?;
     let index = worker.routes.find(host, request.uri().path()).ok_or(Page::UnknownHost)?;
     worker.apps.get(index).ok_or(Page::UnknownHost)
+}
+
+/// Lets a request go on, at once or when its turn has come.
+async fn admit(
+    worker: &Worker,
+    app: &App,
+    client: &Client,
+    arrival: &mut Arrival,
+) -> Result<Ticket, Turned> {
+    match app.lane.enter() {
+        Entry::Forward(ticket) => Ok(ticket),
+        Entry::Wait(wait) => {
+            let since = Instant::now();
+            let granted = held(worker, app, client, wait).await;
+            arrival.held = Some(since.elapsed());
+            granted
+        }
+        Entry::Full => Err(Turned::Away(Page::LineFull)),
+    }
 }
 
 /// Waits in line. Its body stays in the socket: nobody polls it, so `100 Continue` is not sent.

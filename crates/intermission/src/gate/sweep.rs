@@ -8,7 +8,7 @@ use std::time::Duration;
 use slab::Slab;
 use tokio::sync::Notify;
 
-use super::client::ClientSocket;
+use super::client_socket::ClientSocket;
 use super::stream::Shared;
 
 /// How long a place in line may be kept for a client that has left.

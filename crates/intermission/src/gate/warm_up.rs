@@ -218,7 +218,7 @@ impl Asking<'_> {
     fn request(&self) -> Request<RequestBody> {
         // An application that redirects who came without TLS would answer 3xx: where a proxy before us speaks TLS, these
         // requests look as if they had come by it.
-        let proto = if self.worker.settings.trust_forwarded { "https" } else { "http" };
+        let proto = if !self.worker.settings.trusted_proxies.is_empty() { "https" } else { "http" };
         Request::get(self.settings.path.as_str())
             .header(HOST, self.host)
             .header(USER_AGENT, AGENT)

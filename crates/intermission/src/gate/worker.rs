@@ -10,19 +10,20 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hold::Lane;
+use http::HeaderValue;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::LocalSet;
 use tokio_rustls::rustls::ServerConfig;
 
-use super::converse::{converse, converse_tls};
+use super::converse::converse;
 use super::flight::Flights;
 use super::listener::Listener;
 use super::pool::Pool;
 use super::route::Routes;
 use super::sweep::{HeldSockets, SWEEP_EVERY};
 use super::warm_up::{self, Asked};
-use crate::config::gate::{App as AppSettings, Gate as Settings, Upstream as Address};
+use crate::config::gate::{App as AppSettings, Gate as Settings, Upgrades, Upstream as Address};
 use crate::shutdown::Shutdown;
 
 /// After an accept failed for want of file descriptors or memory: others must end first.
@@ -38,6 +39,8 @@ pub(crate) struct Plan {
     /// What connections to its TLS listeners are accepted with.
     pub(crate) tls: Option<Arc<ServerConfig>>,
     pub(crate) lanes: Vec<Lane>,
+    /// Of each app: changes when a hold begins.
+    pub(crate) holds: Arc<[watch::Receiver<()>]>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) apps: Arc<[AppSettings]>,
     pub(crate) routes: Arc<Routes>,
@@ -67,6 +70,7 @@ pub(crate) struct App {
     pub(crate) settings: AppSettings,
     pub(crate) lane: Lane,
     pub(crate) upstreams: Vec<Upstream>,
+    holds: watch::Receiver<()>,
     turn: Cell<usize>,
 }
 
@@ -122,10 +126,12 @@ impl Worker {
                 plan.shutdown.clone(),
             ),
         };
-        let apps = plan.apps.iter().zip(plan.lanes).enumerate().map(|(index, (app, lane))| App {
+        let apps = plan.apps.iter().zip(plan.lanes).zip(plan.holds.iter()).enumerate();
+        let apps = apps.map(|(index, ((app, lane), holds))| App {
             index,
             settings: app.clone(),
             lane,
+            holds: holds.clone(),
             upstreams: app.upstreams.iter().map(pool).collect(),
             // Workers begin at different upstreams, or the first would get every first request.
             turn: Cell::new(plan.index),
@@ -182,10 +188,7 @@ impl Worker {
                 tracing::debug!(%error, "cannot prepare a client connection");
                 return;
             }
-            match tls {
-                None => converse(worker, stream, address.ip()).await,
-                Some(tls) => Box::pin(converse_tls(worker, stream, address.ip(), tls)).await,
-            }
+            converse(worker, stream, address, tls).await;
             drop(permit);
         });
     }
@@ -221,6 +224,25 @@ impl Worker {
 }
 
 impl App {
+    /// Tells of holds from now on, if they close upgraded connections.
+    pub(crate) fn closing_holds(&self) -> Option<watch::Receiver<()>> {
+        match self.settings.upgrades {
+            Upgrades::Keep => None,
+            Upgrades::Close => {
+                let mut holds = self.holds.clone();
+                holds.mark_unchanged();
+                Some(holds)
+            }
+        }
+    }
+
+    pub(crate) fn is_endless(&self, content_type: &HeaderValue) -> bool {
+        let kind = content_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+        let kind = kind.trim_ascii();
+        let mut endless = self.settings.endless_types.iter();
+        endless.any(|endless| endless.as_bytes().eq_ignore_ascii_case(kind))
+    }
+
     /// Every upstream once, beginning with the one whose turn it is.
     pub(crate) fn upstreams_in_turn(&self) -> impl Iterator<Item = &Upstream> {
         let first = self.turn.get() % self.upstreams.len().max(1);

@@ -70,7 +70,9 @@ async fn requests_are_turned_into_http1_and_answers_back() {
     assert_eq!(seen.headers["host"], "shop.example");
     assert_eq!(seen.headers["x-forwarded-host"], "shop.example");
     assert_eq!(seen.headers["x-forwarded-proto"], "http");
-    for name in ["transfer-encoding", "connection", ":authority"] {
+    assert_eq!(seen.headers["te"], "trailers");
+    assert_eq!(seen.headers["connection"], "te");
+    for name in ["transfer-encoding", ":authority"] {
         assert!(!seen.headers.contains_key(name), "{name}");
     }
     let echo = Full::new(Bytes::from(vec![b'x'; 1_000_000])).map_err(|never| match never {});

@@ -34,6 +34,18 @@ pub(crate) async fn connect(
     name: &str,
     protocol: &str,
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    let stream = soon("a connection", TcpStream::connect(address)).await?;
+    stream.set_nodelay(true)?;
+    handshake(authority, stream, name, protocol).await
+}
+
+/// Like `connect`, on a connection that is there.
+pub(crate) async fn handshake(
+    authority: &Authority,
+    stream: TcpStream,
+    name: &str,
+    protocol: &str,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(first_certificate(&authority.ca_file())).unwrap();
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -43,8 +55,6 @@ pub(crate) async fn connect(
         .with_no_client_auth();
     config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
     let name = ServerName::try_from(name.to_owned()).unwrap();
-    let stream = soon("a connection", TcpStream::connect(address)).await?;
-    stream.set_nodelay(true)?;
     soon("a handshake", TlsConnector::from(Arc::new(config)).connect(name, stream)).await
 }
 

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::harness::soon;
 
-pub(crate) struct Wire {
-    pub(crate) stream: TcpStream,
+pub(crate) struct Wire<S = TcpStream> {
+    pub(crate) stream: S,
     buffer: Vec<u8>,
 }
 
@@ -23,10 +23,12 @@ pub(crate) struct Answer {
 impl Wire {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         let stream = soon("a connection", TcpStream::connect(address)).await.unwrap();
-        Self { stream, buffer: Vec::new() }
+        Self::of(stream)
     }
+}
 
-    pub(crate) const fn of(stream: TcpStream) -> Self {
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+    pub(crate) const fn of(stream: S) -> Self {
         Self { stream, buffer: Vec::new() }
     }
 
@@ -39,8 +41,25 @@ impl Wire {
         first
     }
 
+    /// As a server: the first line and the headers of a request.
+    pub(crate) async fn request_head(&mut self) -> (String, HashMap<String, String>) {
+        self.lines().await
+    }
+
     pub(crate) async fn send(&mut self, text: &str) {
-        soon("a write", self.stream.write_all(text.as_bytes())).await.unwrap();
+        self.send_bytes(text.as_bytes()).await;
+    }
+
+    pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) {
+        soon("a write", self.stream.write_all(bytes)).await.unwrap();
+    }
+
+    /// The next `length` bytes.
+    pub(crate) async fn bytes(&mut self, length: usize) -> Vec<u8> {
+        while self.buffer.len() < length {
+            assert!(self.more().await, "closed after: {:?}", self.text());
+        }
+        self.buffer.drain(..length).collect()
     }
 
     pub(crate) async fn get(&mut self, path: &str) {
@@ -92,14 +111,6 @@ impl Wire {
         }
     }
 
-    /// The next `length` bytes.
-    pub(crate) async fn bytes(&mut self, length: usize) -> Vec<u8> {
-        while self.buffer.len() < length {
-            assert!(self.more().await, "closed early: {:?}", self.text());
-        }
-        self.buffer.drain(..length).collect()
-    }
-
     /// Whether the other side has closed, everything read before.
     pub(crate) async fn is_closed(&mut self) -> bool {
         while self.more().await {}
@@ -125,10 +136,7 @@ impl Wire {
     }
 
     async fn take(&mut self, length: usize) -> String {
-        while self.buffer.len() < length {
-            assert!(self.more().await, "closed within a body: {:?}", self.text());
-        }
-        String::from_utf8(self.buffer.drain(..length).collect()).unwrap()
+        String::from_utf8(self.bytes(length).await).unwrap()
     }
 
     async fn more(&mut self) -> bool {

@@ -24,6 +24,10 @@ pub const DEFAULT_LEASE: Duration = Duration::from_secs(30);
 pub const DEFAULT_LEASE_MAX: Duration = Duration::from_mins(5);
 pub const DEFAULT_DRAIN: Duration = Duration::from_secs(5);
 
+/// Server-sent events: they end when the client leaves.
+pub const DEFAULT_ENDLESS_TYPES: [&str; 1] = ["text/event-stream"];
+
+const ENDLESS_TYPES_MAX: usize = 100;
 const APPS_MAX: usize = 1000;
 const UPSTREAMS_MAX: usize = 1000;
 const HELD_MAX_MAX: usize = 1_000_000;
@@ -74,9 +78,27 @@ pub struct App {
     pub drain: Duration,
     #[serde(default)]
     pub release: Release,
+    /// What a hold does to upgraded connections.
+    #[serde(default)]
+    pub upgrades: Upgrades,
+    /// Content types of responses that are not meant to end: a hold does not wait for them once
+    /// their head was sent.
+    #[serde(default = "default_endless_types")]
+    pub endless_types: Vec<String>,
     /// What every upstream has to answer before a swap lets held requests go on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm_up: Option<WarmUp>,
+}
+
+/// What a hold does to upgraded connections (WebSockets and others). No drain waits for them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Upgrades {
+    /// They go on through the hold.
+    #[default]
+    Keep,
+    /// Both sides of a WebSocket are told "Service Restart", other connections are closed.
+    Close,
 }
 
 /// How many held requests run at once when a hold ends: from `concurrency`, growing as responses
@@ -138,6 +160,10 @@ impl App {
         check_timeout(&key("lease"), self.lease)?;
         check_timeout(&key("lease_max"), self.lease_max)?;
         check_timeout(&key("drain"), self.drain)?;
+        check_range(&key("endless_types"), self.endless_types.len(), 0, ENDLESS_TYPES_MAX)?;
+        for kind in &self.endless_types {
+            check_type(&key("endless_types"), kind)?;
+        }
         if self.lease > self.lease_max {
             let problem =
                 format!("{:?} is longer than lease_max, {:?}", self.lease, self.lease_max);
@@ -224,6 +250,16 @@ fn default_paths() -> Vec<String> {
     vec![ANY_PATH.to_owned()]
 }
 
+fn check_type(key: &str, kind: &str) -> Result<(), Fault> {
+    let plain = |c: char| c.is_ascii_graphic() && !c.is_ascii_uppercase() && !"/;,".contains(c);
+    let part = |part: &str| !part.is_empty() && part.chars().all(plain);
+    if kind.split_once('/').is_some_and(|(kind, subtype)| part(kind) && part(subtype)) {
+        return Ok(());
+    }
+    let mend = "write it in lower case and without parameters, for example \"text/event-stream\"";
+    Err(Fault::new(key, format!("{kind:?} is no content type"), mend))
+}
+
 fn default_max_wait() -> Duration {
     DEFAULT_MAX_WAIT
 }
@@ -242,6 +278,10 @@ fn default_lease_max() -> Duration {
 
 fn default_drain() -> Duration {
     DEFAULT_DRAIN
+}
+
+fn default_endless_types() -> Vec<String> {
+    DEFAULT_ENDLESS_TYPES.map(str::to_owned).into()
 }
 
 #[cfg(test)]

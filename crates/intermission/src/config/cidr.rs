@@ -1,0 +1,129 @@
+//! A range of addresses, as "10.0.0.0/8", "fd00::/8" or one address.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The first address and how many of its bits every other one shares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Cidr {
+    first: IpAddr,
+    bits: u8,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CidrError {
+    #[error("{0:?} is no range of addresses; write \"10.0.0.0/8\", \"fd00::/8\" or one address")]
+    Malformed(String),
+    #[error("{text:?} begins within its range; write \"{meant}\"")]
+    Within { text: String, meant: Cidr },
+}
+
+impl Cidr {
+    /// Whether `address` is one of these. An IPv4 address within IPv6 counts as IPv4.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        first_of(address.to_canonical(), self.bits) == Some(self.first)
+    }
+}
+
+/// The first address of the range of `bits` that `address` is in; none where it has not so many.
+fn first_of(address: IpAddr, bits: u8) -> Option<IpAddr> {
+    let bits = u32::from(bits);
+    match address {
+        IpAddr::V4(address) => {
+            let rest = u32::BITS.checked_sub(bits)?;
+            let mask = u32::MAX.checked_shl(rest).unwrap_or(0);
+            Some(IpAddr::V4((address.to_bits() & mask).into()))
+        }
+        IpAddr::V6(address) => {
+            let rest = u128::BITS.checked_sub(bits)?;
+            let mask = u128::MAX.checked_shl(rest).unwrap_or(0);
+            Some(IpAddr::V6((address.to_bits() & mask).into()))
+        }
+    }
+}
+
+impl FromStr for Cidr {
+    type Err = CidrError;
+
+    fn from_str(text: &str) -> Result<Self, CidrError> {
+        let malformed = || CidrError::Malformed(text.to_owned());
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_invalid| malformed())?;
+        let bits = match bits {
+            Some(bits) => bits.parse().map_err(|_invalid| malformed())?,
+            None if address.is_ipv4() => 32,
+            None => 128,
+        };
+        let first = first_of(address, bits).ok_or_else(malformed)?;
+        let range = Self { first, bits };
+        if first == address {
+            return Ok(range);
+        }
+        Err(CidrError::Within { text: text.to_owned(), meant: range })
+    }
+}
+
+impl TryFrom<String> for Cidr {
+    type Error = CidrError;
+
+    fn try_from(text: String) -> Result<Self, CidrError> {
+        text.parse()
+    }
+}
+
+impl From<Cidr> for String {
+    fn from(range: Cidr) -> Self {
+        range.to_string()
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.first, self.bits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cidr;
+
+    #[test]
+    fn a_range_holds_its_addresses_and_no_other() {
+        for (range, address, within) in [
+            ("10.0.0.0/8", "10.255.0.1", true),
+            ("10.0.0.0/8", "11.0.0.0", false),
+            ("10.0.0.0/8", "::ffff:10.1.2.3", true),
+            ("10.0.0.0/8", "a00::", false),
+            ("192.0.2.7", "192.0.2.7", true),
+            ("192.0.2.7", "192.0.2.6", false),
+            ("0.0.0.0/0", "203.0.113.9", true),
+            ("0.0.0.0/0", "2001:db8::1", false),
+            ("::/0", "2001:db8::1", true),
+            ("::/0", "203.0.113.9", false),
+            ("fd00::/8", "fdff::1", true),
+            ("fd00::/8", "fe00::1", false),
+        ] {
+            let range: Cidr = range.parse().unwrap();
+            assert_eq!(range.contains(address.parse().unwrap()), within, "{range} {address}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_range_is_named() {
+        for text in
+            ["", "10.0.0.0/33", "::/129", "10.0.0/8", "localhost", "10.0.0.0/", "10.0.0.0/-1"]
+        {
+            assert!(text.parse::<Cidr>().is_err(), "{text}");
+        }
+        let error = "10.1.0.0/8".parse::<Cidr>().unwrap_err().to_string();
+        assert!(error.contains("write \"10.0.0.0/8\""), "{error}");
+    }
+}
