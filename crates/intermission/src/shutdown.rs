@@ -7,6 +7,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use nix::sys::signal::{SigSet, Signal as NixSignal};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -104,11 +105,22 @@ pub enum StopSignal {
 }
 
 impl StopSignals {
-    /// From now on these signals no longer end the process by themselves.
+    /// From now on these signals no longer end the process by themselves. Called before there are other threads: one that
+    /// comes while the handlers are put in place waits until they are, because the library under tokio may lose it
+    /// (signal-hook-registry 1.4.8 says so; one in some 4000 was lost, when it came in the first milliseconds).
     ///
     /// # Errors
     /// The operating system refuses to install a handler.
     pub fn install() -> std::io::Result<Self> {
+        let all: SigSet =
+            [NixSignal::SIGINT, NixSignal::SIGTERM, NixSignal::SIGHUP].into_iter().collect();
+        all.thread_block()?;
+        let installed = Self::install_now();
+        all.thread_unblock()?;
+        installed
+    }
+
+    fn install_now() -> std::io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,

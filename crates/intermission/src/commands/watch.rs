@@ -5,14 +5,12 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    task::JoinHandle,
-};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     cli::Printer,
+    shutdown::StopSignals,
     swap::{
         executor::Listener,
         record::{Action, Entry, Outcome, Record, Verdict},
@@ -77,12 +75,11 @@ fn told(entry: &Entry) -> Option<String> {
     }
 }
 
-/// SIGINT and SIGTERM stop a swap: before the commit point it is taken back, after it it is finished. False when they
-/// cannot be watched for.
+/// SIGINT, SIGTERM and SIGHUP stop a swap: before the commit point it is taken back, after it it is finished. The last
+/// comes when a login is lost: then nobody listens any more, and the journal has everything. False when they cannot be
+/// watched for.
 pub(super) fn cancel_on_signals(cancel: &CancellationToken, printer: &Printer) -> bool {
-    let watched = signal(SignalKind::interrupt())
-        .and_then(|interrupt| Ok((interrupt, signal(SignalKind::terminate())?)));
-    let (mut interrupt, mut terminate) = match watched {
+    let mut signals = match StopSignals::install() {
         Ok(signals) => signals,
         Err(error) => {
             printer.talk(format_args!("cannot watch for signals: {error}"));
@@ -91,10 +88,7 @@ pub(super) fn cancel_on_signals(cancel: &CancellationToken, printer: &Printer) -
     };
     let cancel = cancel.clone();
     tokio::spawn(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
+        signals.next().await;
         cancel.cancel();
     });
     true

@@ -1,4 +1,4 @@
-//! F16: Ctrl-C and SIGTERM. Before the commit point all is taken back, behind it all is finished.
+//! F16: Ctrl-C, SIGTERM, and the SIGHUP of a login that is lost. Before the commit point all is taken back, behind it all is finished.
 
 use anyhow::Context;
 use futures_util::future::BoxFuture;
@@ -8,12 +8,13 @@ use rustix::process::Signal;
 use super::bench::Bench;
 use super::judge::End;
 
+const STOPPING: [Signal; 3] = [Signal::INT, Signal::TERM, Signal::HUP];
 /// A hook slow enough for a signal to come while it runs.
 const SLOW_HOOK: &str = "sleep 0.5; exec $REPOINT";
 
 pub(super) fn at_hold(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>> {
     Box::pin(async move {
-        for signal in [Signal::INT, Signal::TERM] {
+        for signal in STOPPING {
             let (swap, plug) = bench.start_draining().await?;
             swap.signal(signal)?;
             swap.end().await?.expect(1)?;
@@ -27,7 +28,7 @@ pub(super) fn at_hold(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>> {
 pub(super) fn at_settle(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>> {
     Box::pin(async move {
         let primary = bench.stage.pair.primary_index().await?;
-        for signal in [Signal::INT, Signal::TERM] {
+        for signal in STOPPING {
             let (mut swap, plug) = bench.start_draining().await?;
             let mut busy = bench.app_session(primary).await?;
             busy.query_drop("BEGIN").await?;
@@ -50,7 +51,7 @@ pub(super) fn at_settle(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>>
 pub(super) fn at_fence(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>> {
     Box::pin(async move {
         let primary = bench.stage.pair.primary_index().await?;
-        for signal in [Signal::INT, Signal::TERM] {
+        for signal in STOPPING {
             let (mut swap, plug) = bench.start_draining().await?;
             let mut locking = bench.app_session(primary).await?;
             locking.query_drop("LOCK TABLES ledger.bystander WRITE").await?;
@@ -72,7 +73,7 @@ pub(super) fn at_fence(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>> 
 pub(super) fn at_catch_up(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>> {
     Box::pin(async move {
         let replica = 1 - bench.stage.pair.primary_index().await?;
-        for signal in [Signal::INT, Signal::TERM] {
+        for signal in STOPPING {
             let (mut swap, plug) = bench.start_draining().await?;
             let stalled = bench.stall_applier(replica).await?;
             let (written, waiting) = tokio::join!(plug.pull(), async {
@@ -92,13 +93,14 @@ pub(super) fn at_catch_up(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End
 pub(super) fn after_promote(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>> {
     Box::pin(async move {
         let configuration = bench.configure_hook("slow", SLOW_HOOK, "5s")?;
-        for signal in [Signal::INT, Signal::TERM] {
+        for signal in STOPPING {
             let mut swap = bench.start_with(&configuration, &["swap", "--yes"], None)?;
             swap.wait_step("promote").await?;
             swap.signal(signal)?;
             swap.end().await?.expect(0).context("behind the commit point")?;
             bench.wait_healthy().await?;
         }
-        Ok(End::swapped().moved(false))
+        // There, back and there.
+        Ok(End::swapped().moved(STOPPING.len() % 2 == 1))
     })
 }
