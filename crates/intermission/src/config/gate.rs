@@ -35,8 +35,10 @@ pub const DEFAULT_ADMIN_SOCKET: &str = "/run/intermission/admin.sock";
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/intermission";
 pub const DEFAULT_SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 pub const DEFAULT_CONNECTIONS_MAX: usize = 16_384;
-/// One clock for a whole request head and for an idle kept-alive connection: both wait for a head.
-pub const DEFAULT_CLIENT_HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// One clock for a whole request head and for an idle kept-alive connection: both wait for a head. Longer than what may be in
+/// front keeps its idle connections (nginx and AWS's load balancers: 60 s), so that they close first: a request that crosses
+/// our closing is lost.
+pub const DEFAULT_CLIENT_HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 pub const DEFAULT_CLIENT_BODY_TIMEOUT: Duration = Duration::from_secs(60);
 pub const DEFAULT_CLIENT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 pub const DEFAULT_UPSTREAM_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -23,6 +24,10 @@ const QUOTE_MAX: usize = 200;
 
 type Sender = SendRequest<Full<Bytes>>;
 
+/// As long as the proxies in front of web applications keep theirs (nginx and AWS's load balancers). Whoever is the first to
+/// close an idle connection loses no request.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+
 /// A complete answer, or why there is none, and what to tell a person about a failure.
 pub(super) type Answer = Result<(u16, Option<String>), (Failure, String)>;
 
@@ -31,8 +36,8 @@ pub(super) type Answer = Result<(u16, Option<String>), (Failure, String)>;
 pub(super) struct Connections {
     target: SocketAddr,
     host: HeaderValue,
-    /// Most recently used last: few connections stay busy and the rest may be closed by the other side.
-    idle: Arc<Mutex<Vec<Sender>>>,
+    /// Most recently used last: few connections stay busy. With the time since when.
+    idle: Arc<Mutex<Vec<(Sender, Instant)>>>,
     places: Arc<Semaphore>,
 }
 
@@ -114,7 +119,14 @@ impl Connections {
     }
 
     fn pop(&self) -> Option<Sender> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let (sender, since) = idle.pop()?;
+        if since.elapsed() < IDLE_MAX {
+            return Some(sender);
+        }
+        // Those below are idle for longer.
+        idle.clear();
+        None
     }
 
     /// Pools a connection once its last answer is fully behind it; off the request's path.
@@ -122,7 +134,7 @@ impl Connections {
         let idle = Arc::clone(&self.idle);
         tokio::spawn(async move {
             if sender.ready().await.is_ok() {
-                idle.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
+                idle.lock().unwrap_or_else(PoisonError::into_inner).push((sender, Instant::now()));
             }
         });
     }
