@@ -112,6 +112,12 @@ impl Hold {
         self.0.settle(|inner, outbox| inner.abort_drain(generation, now, outbox))
     }
 
+    /// Other bounds from now on. Who is in line stays there, and what is on its way is counted as it was.
+    pub fn set_limits(&self, limits: Limits) {
+        let now = sync::now();
+        self.0.settle(|inner, outbox| inner.set_limits(limits, now, outbox));
+    }
+
     pub fn status(&self) -> Status {
         let now = sync::now();
         self.0.settle(|inner, _| inner.status(now))

@@ -93,6 +93,12 @@ impl Inner {
         Ok(self.generation)
     }
 
+    pub(crate) fn set_limits(&mut self, limits: Limits, now: Instant, outbox: &mut Outbox) {
+        self.held_max = limits.held_max;
+        self.ramp.set_pace(limits.pace);
+        self.advance(now, outbox);
+    }
+
     pub(crate) fn renew(&mut self, named: Generation, until: Instant) -> Result<(), Stale> {
         if let Some(lease) = &mut self.lease
             && named == self.generation

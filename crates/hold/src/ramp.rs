@@ -33,6 +33,13 @@ impl Ramp {
         }
     }
 
+    /// A window that has grown goes on from where it is, within the new bounds.
+    pub(crate) fn set_pace(&mut self, pace: Pace) {
+        self.pace = pace;
+        let widest = pace.concurrency_max.max(pace.concurrency).get();
+        self.window = self.window.clamp(pace.concurrency.get(), widest);
+    }
+
     /// The release of `generation` begins: the window starts small again.
     pub(crate) fn begin(&mut self, generation: Generation) {
         self.generation = generation;

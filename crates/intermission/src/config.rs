@@ -61,7 +61,9 @@ impl Config {
         }
         let text = std::fs::read_to_string(&path).map_err(unreadable)?;
         let mut config = Self::parse(&path, &text)?;
-        config.named = named.map(|path| path.canonicalize().unwrap_or_else(|_| path.to_owned()));
+        // As it was named: a link may lead to another file the next time it is read.
+        config.named =
+            named.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
         Ok(config)
     }
 

@@ -17,18 +17,22 @@ mod header;
 mod hold_file;
 mod http2;
 mod listener;
+mod live;
 mod one_by_one;
 mod page;
 mod passage;
 mod pool;
 mod proxy;
 mod proxy_protocol;
+mod registry;
+mod reload;
 mod route;
 mod state;
 mod stream;
 mod sweep;
 mod taking;
 mod upgrade;
+mod upstream;
 mod warm_up;
 mod websocket;
 mod worker;
@@ -36,26 +40,28 @@ mod worker;
 use std::io;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
-use hold::{Hold, Lane, Limits, Pace};
-use tokio::sync::{Semaphore, broadcast, mpsc, watch};
-use tokio_rustls::rustls::ServerConfig;
+use hold::{Limits, Pace};
+use tokio::sync::{Mutex, Semaphore, broadcast, mpsc};
 
 pub use self::certificate::CertificateError;
 use self::certificate::Certificates;
 pub use self::control::{AppControl, Done, Held, HoldError};
-use self::flight::Flights;
 pub use self::flight::Seen;
+use self::listener::Bound;
 pub use self::listener::ListenError;
-use self::listener::{Bound, Listener};
+use self::live::{Given, Lanes};
+use self::registry::Registry;
+pub use self::reload::ReloadError;
 use self::route::Routes;
 use self::state::StateDir;
 pub use self::state::StateError;
 pub(crate) use self::state::millis;
+pub(crate) use self::upstream::{Health, Standing};
 pub use self::warm_up::{WarmUpError, Warmed};
-use self::worker::Plan;
+use self::worker::{Change, Plan};
 use crate::admin::api::Event;
 use crate::config::Config;
 use crate::config::gate::{App as AppSettings, Gate as Settings};
@@ -76,14 +82,18 @@ pub enum GateError {
 /// The running gate, as the admin API sees it.
 #[derive(Debug)]
 pub struct Gate {
-    pub apps: Vec<Arc<AppControl>>,
+    apps: RwLock<Vec<Arc<AppControl>>>,
     pub listen: Vec<SocketAddr>,
     pub listen_tls: Vec<SocketAddr>,
     pub workers: usize,
     pub events: broadcast::Sender<Event>,
     pub shutdown: Shutdown,
-    /// Locked until the gate is gone.
-    _state: StateDir,
+    registry: Registry,
+    /// What it runs by. Locked while it is replaced.
+    settings: Mutex<Arc<Settings>>,
+    certificates: Option<certificate::Watcher>,
+    /// To each worker.
+    changes: Vec<mpsc::Sender<Change>>,
 }
 
 /// The worker threads of a running gate.
@@ -99,69 +109,77 @@ impl Gate {
     pub fn start(config: &Config, shutdown: &Shutdown) -> Result<(Self, Workers), GateError> {
         let settings = Arc::new(config.gate.clone());
         let workers = settings.workers();
-        let tls = tls(&settings, shutdown)?;
+        let certificates = certificates(&settings)?;
         let state = StateDir::open(&settings.state_dir)?;
-        let flights: Vec<Arc<Flights>> = (0..workers).map(|_| Arc::default()).collect();
         let (events, _) = broadcast::channel(control::EVENTS_MAX);
         let (warm_ups, asked) = mpsc::channel(warm_up::WAITING_MAX);
+        let registry = Registry::new(state, workers, events.clone(), warm_ups, shutdown.clone());
         let mut apps = Vec::new();
-        let mut lanes: Vec<Vec<Lane>> = (0..workers).map(|_| Vec::new()).collect();
-        for (index, app) in config.apps.iter().enumerate() {
-            let file = state.file(&app.name);
-            let record = file.read()?;
-            let (hold, of_app) = Hold::new(limits(app), at_least_one(workers));
-            lanes.iter_mut().zip(of_app).for_each(|(lanes, lane)| lanes.push(lane));
-            let control = Arc::new(AppControl {
-                settings: app.clone(),
-                hold,
-                index,
-                file,
-                file_order: tokio::sync::Mutex::default(),
-                flights: flights.clone(),
-                events: events.clone(),
-                holds: watch::Sender::new(()),
-                shutdown: shutdown.clone(),
-                warm_ups: warm_ups.clone(),
-                warming: tokio::sync::Mutex::default(),
-            });
-            if let Some(record) = record {
-                control.restore(&record);
-            }
-            apps.push(control);
+        let mut lanes: Vec<Lanes> = (0..workers).map(|_| Lanes::new()).collect();
+        for app in &config.apps {
+            apps.push(registry.make(app, &settings, &mut lanes)?);
         }
         let bound = Bound::new(&settings, workers)?;
-        let shared = Shared {
-            // An accept loop waits with a permit in its hand, so each may exceed the bound by one;
-            // without that, a connection could wait at one loop for a permit idle in another.
-            connections: Arc::new(Semaphore::new(
-                settings.connections_max.saturating_add(workers * bound.addresses()),
-            )),
-            apps: config.apps.clone().into(),
-            routes: Arc::new(Routes::new(&config.apps)),
-            tls,
-            holds: apps.iter().map(|app| app.holds.subscribe()).collect(),
-            settings,
+        let (certificates, tls) = match certificates {
+            Some(certificates) => {
+                let tls = certificates.server_config()?;
+                (Some(certificates.watch(shutdown)), Some(tls))
+            }
+            None => (None, None),
         };
+        // An accept loop waits with a permit in its hand, so each may exceed the bound by one;
+        // without that, a connection could wait at one loop for a permit idle in another.
+        let connections = settings.connections_max.saturating_add(workers * bound.addresses());
+        let connections = Arc::new(Semaphore::new(connections));
+        let given = given(&settings, &config.apps, &apps);
         let Bound { workers: listeners, listen, listen_tls } = bound;
         // The first worker has upstream connections as good as any.
         let mut asked = Some(asked);
-        let threads = listeners.into_iter().zip(lanes).zip(flights).enumerate();
-        let threads = threads.map(|(index, ((listeners, lanes), flights))| {
-            let warm_ups = asked.take();
-            let plan = shared.plan(index, listeners, lanes, flights, shutdown);
-            Plan { warm_ups, ..plan }.spawn()
-        });
-        let threads: io::Result<Vec<_>> = threads.collect();
-        let threads = threads.map_err(GateError::Thread)?;
+        let mut changes = Vec::new();
+        let mut threads = Vec::new();
+        let of_workers = listeners.into_iter().zip(lanes).zip(registry.flights());
+        for (index, ((listeners, lanes), flights)) in of_workers.enumerate() {
+            let (changes_of_one, receiver) = mpsc::channel(1);
+            changes.push(changes_of_one);
+            let plan = Plan {
+                index,
+                listeners,
+                tls: tls.clone(),
+                given: given.clone(),
+                lanes,
+                changes: receiver,
+                flights: Arc::clone(flights),
+                connections: Arc::clone(&connections),
+                warm_ups: asked.take(),
+                shutdown: shutdown.with_own_tasks(),
+            };
+            threads.push(plan.spawn().map_err(GateError::Thread)?);
+        }
         apps.iter().for_each(AppControl::watch_hold_file);
-        let shutdown = shutdown.clone();
-        let gate = Self { apps, listen, listen_tls, workers, events, shutdown, _state: state };
+        let gate = Self {
+            apps: RwLock::new(apps),
+            listen,
+            listen_tls,
+            workers,
+            events,
+            shutdown: shutdown.clone(),
+            registry,
+            settings: Mutex::new(settings),
+            certificates,
+            changes,
+        };
         Ok((gate, Workers(threads)))
     }
 
+    /// In the configuration's order.
     #[must_use]
-    pub fn app(&self, name: &str) -> Option<&Arc<AppControl>> {
-        self.apps.iter().find(|app| app.settings.name == name)
+    pub fn apps(&self) -> Vec<Arc<AppControl>> {
+        self.apps.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    #[must_use]
+    pub fn app(&self, name: &str) -> Option<Arc<AppControl>> {
+        self.apps().into_iter().find(|app| app.name == name)
     }
 }
 
@@ -179,54 +197,21 @@ impl Workers {
     }
 }
 
-/// What all workers of a gate are started with.
-struct Shared {
-    settings: Arc<Settings>,
-    apps: Arc<[AppSettings]>,
-    routes: Arc<Routes>,
-    holds: Arc<[watch::Receiver<()>]>,
-    connections: Arc<Semaphore>,
-    tls: Option<Arc<ServerConfig>>,
-}
-
-impl Shared {
-    fn plan(
-        &self,
-        index: usize,
-        listeners: Vec<Listener>,
-        lanes: Vec<Lane>,
-        flights: Arc<Flights>,
-        shutdown: &Shutdown,
-    ) -> Plan {
-        Plan {
-            index,
-            listeners,
-            tls: self.tls.clone(),
-            lanes,
-            flights,
-            settings: Arc::clone(&self.settings),
-            apps: Arc::clone(&self.apps),
-            routes: Arc::clone(&self.routes),
-            holds: Arc::clone(&self.holds),
-            connections: Arc::clone(&self.connections),
-            warm_ups: None,
-            shutdown: shutdown.with_own_tasks(),
-        }
+/// What workers serve by. `apps` are those of `configured`, in the same order.
+fn given(settings: &Arc<Settings>, configured: &[AppSettings], apps: &[Arc<AppControl>]) -> Given {
+    Given {
+        settings: Arc::clone(settings),
+        routes: Arc::new(Routes::new(configured)),
+        apps: apps.iter().map(|app| app.given()).collect(),
     }
 }
 
-/// What clients are accepted with where TLS is spoken; its certificates are watched.
-fn tls(
-    settings: &Settings,
-    shutdown: &Shutdown,
-) -> Result<Option<Arc<ServerConfig>>, CertificateError> {
+/// None where TLS is not spoken.
+fn certificates(settings: &Settings) -> Result<Option<Certificates>, CertificateError> {
     if settings.listen_tls.is_empty() {
         return Ok(None);
     }
-    let certificates = Certificates::load(&settings.certificates)?;
-    let config = certificates.server_config()?;
-    shutdown.spawn(certificates.watch(shutdown.clone()));
-    Ok(Some(config))
+    Certificates::load(&settings.certificates).map(Some)
 }
 
 fn limits(app: &AppSettings) -> Limits {

@@ -11,6 +11,7 @@
 
 mod it {
     mod admin;
+    mod balance;
     mod beside;
     mod certificate;
     mod cli;
@@ -19,6 +20,7 @@ mod it {
     mod flood;
     mod gate;
     mod harness;
+    mod health;
     mod hold;
     mod hold_client;
     mod http2;
@@ -27,8 +29,10 @@ mod it {
     mod named;
     mod proxy;
     mod proxy_protocol;
+    mod reload;
     mod remote;
     mod remote_caller;
+    mod resolve;
     mod restart;
     mod several;
     mod stop;

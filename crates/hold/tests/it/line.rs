@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use hold::{Entry, State, Ticket, Wait};
+use hold::{Entry, Limits, State, Ticket, Wait};
 
 use crate::fixture::{App, app, app_with, pace};
 
@@ -226,5 +226,34 @@ fn h26_the_line_may_go_empty_and_fill_again_while_releasing() {
         waits = queue(&app, 1);
     }
     waits.clear();
+    assert_eq!(app.hold.status().state, State::Open);
+}
+
+#[test]
+fn other_bounds_apply_from_the_next_decision_on_and_nobody_in_line_is_lost() {
+    let app = app_with(1, 100, pace(4, 8));
+    let generation = app.close();
+    let mut waits = queue(&app, 6);
+    app.hold.set_limits(Limits { held_max: 3, pace: pace(1, 1) });
+    assert!(matches!(app.lanes[0].enter(), Entry::Full));
+    assert_eq!(app.hold.status().held, 6);
+    app.hold.release(generation).unwrap();
+    let mut running = granted(&mut waits);
+    assert_eq!(places(&running), [0]);
+    // Wider while it runs: others go on at once, and nobody is passed over.
+    app.hold.set_limits(Limits { held_max: 3, pace: pace(3, 3) });
+    running.extend(granted(&mut waits));
+    assert_eq!(places(&running), [0, 1, 2]);
+    // Narrower: those on their way stay there, and the next goes when there is room for it.
+    app.hold.set_limits(Limits { held_max: 3, pace: pace(1, 1) });
+    for (_, ticket) in &mut running {
+        ticket.written();
+    }
+    running.truncate(1);
+    assert!(granted(&mut waits).is_empty());
+    running.clear();
+    for place in 3..6 {
+        assert_eq!(places(&granted(&mut waits)), [place]);
+    }
     assert_eq!(app.hold.status().state, State::Open);
 }

@@ -32,7 +32,7 @@ pub struct Apps {
 pub struct AppStatus {
     pub name: String,
     pub hosts: Vec<String>,
-    pub upstreams: Vec<String>,
+    pub upstreams: Vec<UpstreamStatus>,
     pub state: AppState,
     /// Of the hold, or of the last one; 0 before the first.
     pub generation: u64,
@@ -48,6 +48,29 @@ pub struct AppStatus {
     /// How long a request may be held.
     pub max_wait_ms: u64,
     pub warm_up: Option<WarmUpSettings>,
+}
+
+/// One upstream of an app, and whether it is given requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamStatus {
+    pub upstream: String,
+    pub health: UpstreamHealth,
+    /// Why it is not up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// How long it is left out yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out_for_ms: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UpstreamHealth {
+    Up,
+    /// As the health checks have it.
+    Down,
+    /// Left out for a while, after users' requests had failed.
+    Ejected,
 }
 
 /// What is asked of an app's upstreams before a swap releases it.
@@ -258,6 +281,17 @@ impl AppState {
             Self::Draining => "draining",
             Self::Held => "held",
             Self::Releasing => "releasing",
+        }
+    }
+}
+
+impl UpstreamHealth {
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Ejected => "ejected",
         }
     }
 }

@@ -52,6 +52,7 @@ impl From<HoldError> for ApiError {
                 tracing::error!(message);
                 Self::new(ErrorCode::StateNotWritten, message)
             }
+            HoldError::Retired => Self::new(ErrorCode::UnknownApp, message),
             HoldError::Stopping => Self::new(ErrorCode::Stopping, message),
         }
     }

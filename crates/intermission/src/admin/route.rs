@@ -17,10 +17,10 @@ use self::event::{Subscribers, events};
 use super::api::{
     APPS_PATH, AppState, AppStatus, Apps, EVENTS_PATH, ErrorCode, HeldBy, HoldReply, HoldRequest,
     ReleaseReply, ReleaseRequest, RenewReply, RenewRequest, STATUS_PATH, Status, Summary,
-    WarmUpReply, WarmUpRequest, WarmUpSettings, WarmUpstream,
+    UpstreamHealth, UpstreamStatus, WarmUpReply, WarmUpRequest, WarmUpSettings, WarmUpstream,
 };
 use super::error::ApiError;
-use crate::gate::{AppControl, Done, Gate, StateError, millis};
+use crate::gate::{AppControl, Done, Gate, Health, Standing, StateError, millis};
 
 const BODY_BYTES_MAX: usize = 16 * 1024;
 const HOLDER_CHARS_MAX: usize = 100;
@@ -59,18 +59,18 @@ async fn status(State(context): State<Context>) -> Json<Status> {
         admin_listen: context.listen.iter().map(ToString::to_string).collect(),
         workers: gate.workers,
         stopping: gate.shutdown.is_stopping(),
-        apps: gate.apps.iter().map(|app| app_status(app)).collect(),
+        apps: gate.apps().iter().map(|app| app_status(app)).collect(),
     })
 }
 
 async fn apps(State(context): State<Context>) -> Json<Apps> {
-    Json(Apps { apps: context.gate.apps.iter().map(|app| app_status(app)).collect() })
+    Json(Apps { apps: context.gate.apps().iter().map(|app| app_status(app)).collect() })
 }
 
 async fn hold(Call { app, asked }: Call<HoldRequest>) -> Result<Json<HoldReply>, ApiError> {
     let holder = holder(asked.holder, asked.reason)?;
     let lease = lease(&app, asked.lease_ms)?;
-    let drain = asked.drain_ms.map_or(app.settings.drain.min(lease), Duration::from_millis);
+    let drain = asked.drain_ms.map_or(app.settings().drain.min(lease), Duration::from_millis);
     if drain > lease {
         let (drain_ms, lease_ms) = (millis(drain), millis(lease));
         let message = format!(
@@ -139,8 +139,9 @@ fn holder(name: String, reason: String) -> Result<Holder, ApiError> {
 }
 
 fn lease(app: &AppControl, asked_ms: Option<u64>) -> Result<Duration, ApiError> {
-    let lease = asked_ms.map_or(app.settings.lease, Duration::from_millis);
-    let max = app.settings.lease_max;
+    let settings = app.settings();
+    let lease = asked_ms.map_or(settings.lease, Duration::from_millis);
+    let max = settings.lease_max;
     if !lease.is_zero() && lease <= max {
         return Ok(lease);
     }
@@ -148,7 +149,7 @@ fn lease(app: &AppControl, asked_ms: Option<u64>) -> Result<Duration, ApiError> 
         "lease_ms {} is not within 1 and {}, lease_max of the app `{}`",
         millis(lease),
         millis(max),
-        app.settings.name
+        app.name
     );
     Err(ApiError::new(ErrorCode::BadRequest, message))
 }
@@ -161,10 +162,11 @@ fn warning(message: &str, error: &StateError) -> String {
 
 fn app_status(app: &AppControl) -> AppStatus {
     let status = app.hold.status();
+    let settings = app.settings();
     AppStatus {
-        name: app.settings.name.clone(),
-        hosts: app.settings.hosts.clone(),
-        upstreams: app.settings.upstreams.iter().map(ToString::to_string).collect(),
+        name: app.name.clone(),
+        hosts: settings.hosts.clone(),
+        upstreams: app.standings().iter().map(|standing| upstream_status(standing)).collect(),
         state: status.state.into(),
         generation: status.generation.get(),
         held: status.held,
@@ -173,15 +175,26 @@ fn app_status(app: &AppControl) -> AppStatus {
         oldest_ms: status.oldest.map(millis),
         hold: status.hold.map(|current| HeldBy::new(status.generation, &current)),
         summary: status.summary.into(),
-        max_wait_ms: millis(app.settings.max_wait),
-        warm_up: app.settings.warm_up.as_ref().map(|warm_up| WarmUpSettings {
+        max_wait_ms: millis(settings.max_wait),
+        warm_up: settings.warm_up.as_ref().map(|warm_up| WarmUpSettings {
             path: warm_up.shown_path().to_owned(),
-            host: warm_up.host_for(&app.settings.hosts).unwrap_or_default().to_owned(),
+            host: warm_up.host_for(&settings.hosts).unwrap_or_default().to_owned(),
             successes: warm_up.successes,
             concurrency: warm_up.concurrency,
             timeout_ms: millis(warm_up.timeout),
         }),
     }
+}
+
+fn upstream_status(standing: &Standing) -> UpstreamStatus {
+    let (health, problem, left_out_for_ms) = match standing.health() {
+        Health::Up => (UpstreamHealth::Up, None, None),
+        Health::Down(problem) => (UpstreamHealth::Down, Some(problem), None),
+        Health::Ejected(problem, left) => {
+            (UpstreamHealth::Ejected, Some(problem), Some(millis(left)))
+        }
+    };
+    UpstreamStatus { upstream: standing.address().to_string(), health, problem, left_out_for_ms }
 }
 
 impl From<hold::State> for AppState {

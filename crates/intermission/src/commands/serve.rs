@@ -19,11 +19,10 @@ const LAST_TASKS_MAX: Duration = Duration::from_secs(1);
 /// Open files besides the client connections: upstream connections, above all.
 const FILES_BESIDE: u64 = 2048;
 
+const NO_APP: &str = "the configuration has no [[app]]: a gate without one answers nobody (see examples/intermission.toml)";
+
 pub(crate) fn run(config: &Config) -> anyhow::Result<Exit> {
-    anyhow::ensure!(
-        !config.apps.is_empty(),
-        "the configuration has no [[app]]: a gate without one answers nobody (see examples/intermission.toml)"
-    );
+    anyhow::ensure!(!config.apps.is_empty(), NO_APP);
     let filter = tracing_subscriber::EnvFilter::builder()
         .with_env_var("INTERMISSION_LOG")
         .with_default_directive(tracing::Level::INFO.into())
@@ -49,12 +48,15 @@ async fn serve(config: &Config) -> anyhow::Result<Exit> {
     }
     let listen: Vec<_> =
         gate.listen.iter().chain(&gate.listen_tls).map(ToString::to_string).collect();
-    tracing::info!(listen = listen.join(", "), apps = gate.apps.len(), "serving");
+    tracing::info!(listen = listen.join(", "), apps = gate.apps().len(), "serving");
     let mut ended = tokio::task::spawn_blocking(move || workers.join());
     let result = loop {
         tokio::select! {
             result = &mut ended => break result,
-            signal = signals.next() => stop(signal, &shutdown),
+            signal = signals.next() => match signal {
+                StopSignal::Hangup => reload(config, &gate).await,
+                StopSignal::Interrupt | StopSignal::Terminate => stop(signal, &shutdown),
+            },
         }
     };
     shutdown.end();
@@ -66,12 +68,26 @@ async fn serve(config: &Config) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// Reads the file again. What cannot be used is told, and the gate goes on by what it has.
+async fn reload(config: &Config, gate: &Gate) {
+    let named = config.named.clone();
+    let read = gate.shutdown.spawn_blocking(move || Config::load(named.as_deref()));
+    let reloaded = match read.await.context("cannot read the configuration") {
+        Ok(Ok(config)) if config.apps.is_empty() => Err(anyhow::anyhow!(NO_APP)),
+        Ok(Ok(config)) => gate.reload(&config).await.map_err(Into::into),
+        Ok(Err(error)) => Err(error.into()),
+        Err(error) => Err(error),
+    };
+    match reloaded {
+        Ok(()) => tracing::info!(apps = gate.apps().len(), "the configuration was read again"),
+        Err(error) => tracing::error!("going on with the former configuration: {error:#}"),
+    }
+}
+
 /// The first one lets what is there finish, the second does not wait for it.
 fn stop(signal: StopSignal, shutdown: &Shutdown) {
     let signal_name = signal.name();
-    if signal == StopSignal::Hangup {
-        tracing::info!("the configuration is read at the start only: SIGHUP is ignored");
-    } else if shutdown.is_stopping() {
+    if shutdown.is_stopping() {
         tracing::warn!(signal_name, "stopping at once");
         shutdown.end();
     } else {

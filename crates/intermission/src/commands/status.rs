@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::admin::api::{AppStatus, Status};
+use crate::admin::api::{AppStatus, Status, UpstreamHealth};
 use crate::admin::client::Client;
 use crate::cli::{Exit, Printer};
 
@@ -54,7 +54,25 @@ fn table(status: &Status) -> String {
     let listen: Vec<_> = status.listen.iter().chain(&status.listen_tls).cloned().collect();
     let listen = listen.join(", ");
     let first = format!("gate {} (pid {}) on {listen}{stopping}\n", status.version, status.pid);
-    [first].into_iter().chain(rows.iter().map(line)).collect::<Vec<_>>().join("\n")
+    let unwell = status.apps.iter().flat_map(unwell);
+    let lines = [first].into_iter().chain(rows.iter().map(line)).chain(unwell);
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// A line for each upstream that is given no requests.
+fn unwell(app: &AppStatus) -> impl Iterator<Item = String> {
+    let unwell = app.upstreams.iter().filter(|upstream| upstream.health != UpstreamHealth::Up);
+    unwell.map(|upstream| {
+        let left = upstream.left_out_for_ms.map(|ms| format!(" for {} yet", seconds(ms)));
+        format!(
+            "{}: {} is {}{}: {}",
+            app.name,
+            upstream.upstream,
+            upstream.health.name(),
+            left.unwrap_or_default(),
+            upstream.problem.as_deref().unwrap_or("why is not known")
+        )
+    })
 }
 
 fn row(app: &AppStatus) -> [String; 7] {

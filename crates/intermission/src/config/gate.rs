@@ -2,6 +2,8 @@
 
 mod admin;
 mod app;
+mod asked;
+mod balance;
 mod tls;
 mod upstream;
 mod warm_up;
@@ -18,6 +20,11 @@ pub use self::app::{
     ANY_HOST, ANY_PATH, App, DEFAULT_DRAIN, DEFAULT_ENDLESS_TYPES, DEFAULT_HELD_MAX, DEFAULT_LEASE,
     DEFAULT_LEASE_MAX, DEFAULT_MAX_WAIT, DEFAULT_RELEASE_CONCURRENCY,
     DEFAULT_RELEASE_CONCURRENCY_MAX, Release, Upgrades, WILDCARD,
+};
+pub use self::balance::{
+    Balance, DEFAULT_EJECT_DURATION, DEFAULT_EJECT_FAILURES, DEFAULT_HEALTH_FALL,
+    DEFAULT_HEALTH_INTERVAL, DEFAULT_HEALTH_RISE, DEFAULT_HEALTH_TIMEOUT, DEFAULT_TRY_DURATION,
+    Eject, Health,
 };
 pub use self::tls::Certificate;
 pub use self::upstream::{Upstream, UpstreamError};
@@ -48,6 +55,8 @@ pub const DEFAULT_UPSTREAM_BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// that we close an idle connection before its server does.
 pub const DEFAULT_UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 pub const DEFAULT_UPSTREAM_IDLE_MAX: usize = 64;
+/// The lifetime of a record in the name servers of common container platforms.
+pub const DEFAULT_UPSTREAM_RESOLVE_INTERVAL: Duration = Duration::from_secs(5);
 /// Upgraded connections and endless responses are silent for long; applications that mean them to last say something
 /// every minute or so.
 pub const DEFAULT_ENDLESS_IDLE_TIMEOUT: Duration = Duration::from_hours(1);
@@ -96,6 +105,9 @@ pub struct Gate {
     pub upstream_idle_timeout: Duration,
     /// Idle connections kept per upstream and worker thread.
     pub upstream_idle_max: usize,
+    /// How often the names of upstreams are looked up.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub upstream_resolve_interval: Duration,
     /// Between two parts of what is not meant to end: upgraded connections and responses of an
     /// app's `endless_types`.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
@@ -130,6 +142,7 @@ impl Default for Gate {
             upstream_body_timeout: DEFAULT_UPSTREAM_BODY_TIMEOUT,
             upstream_idle_timeout: DEFAULT_UPSTREAM_IDLE_TIMEOUT,
             upstream_idle_max: DEFAULT_UPSTREAM_IDLE_MAX,
+            upstream_resolve_interval: DEFAULT_UPSTREAM_RESOLVE_INTERVAL,
             endless_idle_timeout: DEFAULT_ENDLESS_IDLE_TIMEOUT,
             trusted_proxies: Vec::new(),
             proxy_protocol_from: Vec::new(),
@@ -163,6 +176,7 @@ impl Gate {
         check_timeout("gate.upstream_head_timeout", self.upstream_head_timeout)?;
         check_timeout("gate.upstream_body_timeout", self.upstream_body_timeout)?;
         check_timeout("gate.upstream_idle_timeout", self.upstream_idle_timeout)?;
+        check_timeout("gate.upstream_resolve_interval", self.upstream_resolve_interval)?;
         check_timeout("gate.endless_idle_timeout", self.endless_idle_timeout)?;
         check_timeout("gate.shutdown_grace", self.shutdown_grace)
     }

@@ -77,8 +77,10 @@ fn a_warm_up_that_cannot_be_meant_is_named() {
         ("interval = \"50ms\"", "interval = \"0s\"", "warm_up.interval"),
         ("timeout = \"5s\" }\n\n[cluster]", "timeout = \"11m\" }\n\n[cluster]", "warm_up.timeout"),
     ] {
-        assert!(example.contains(from), "{from}");
-        let error = parse(&example.replacen(from, to, 1)).unwrap_err().to_string();
+        let (before, warm_up) = example.split_at(example.find("warm_up = {").unwrap());
+        assert!(warm_up.contains(from), "{from}");
+        let changed = format!("{before}{}", warm_up.replacen(from, to, 1));
+        let error = parse(&changed).unwrap_err().to_string();
         assert!(error.contains(&format!("app.shop.{key}")), "{error}");
     }
     let any = MINIMAL.replace("shop.example.com", "*");
@@ -115,7 +117,7 @@ fn errors_name_file_key_and_mend() {
     check_error(
         "[gate]\nlisten_on = []\n",
         &expect![
-            "x.toml:2: `listen_on`: unknown field `listen_on`, expected one of `listen`, `listen_tls`, `certificates`, `threads`, `admin_socket`, `admin_listen`, `admin_tls`, `admin_token_env`, `admin_token_file`, `state_dir`, `shutdown_grace`, `connections_max`, `client_head_timeout`, `client_body_timeout`, `client_write_timeout`, `upstream_connect_timeout`, `upstream_head_timeout`, `upstream_body_timeout`, `upstream_idle_timeout`, `upstream_idle_max`, `endless_idle_timeout`, `trusted_proxies`, `proxy_protocol_from`"
+            "x.toml:2: `listen_on`: unknown field `listen_on`, expected one of `listen`, `listen_tls`, `certificates`, `threads`, `admin_socket`, `admin_listen`, `admin_tls`, `admin_token_env`, `admin_token_file`, `state_dir`, `shutdown_grace`, `connections_max`, `client_head_timeout`, `client_body_timeout`, `client_write_timeout`, `upstream_connect_timeout`, `upstream_head_timeout`, `upstream_body_timeout`, `upstream_idle_timeout`, `upstream_idle_max`, `upstream_resolve_interval`, `endless_idle_timeout`, `trusted_proxies`, `proxy_protocol_from`"
         ],
     );
     check_error(

@@ -74,6 +74,11 @@ impl RequestBody {
         Self { inner: None, patience, passage: None, slot: WrittenSlot::default() }
     }
 
+    /// The request has another passage: it has waited anew.
+    pub(crate) fn passes_by(&mut self, passage: &Rc<Passage>) {
+        self.passage = passage.was_held().then(|| Rc::downgrade(passage));
+    }
+
     /// Which connection is about to write it; another one after a connection had died.
     pub(crate) fn written_by(&mut self, slot: WrittenSlot) {
         self.slot = slot;

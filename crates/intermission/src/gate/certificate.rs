@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::mpsc;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
@@ -50,6 +51,10 @@ pub(crate) struct Certificates {
     each: Vec<Watched>,
     shown: Arc<Shown>,
 }
+
+/// Whoever watches the files, in a task of its own. Dropped: it ends.
+#[derive(Debug)]
+pub(crate) struct Watcher(mpsc::Sender<Vec<Watched>>);
 
 /// What a handshake chooses from. The lock is held to take or put a pointer.
 #[derive(Debug)]
@@ -115,10 +120,24 @@ impl Certificates {
     }
 
     /// Reads what changes, until the gate stops.
-    pub(crate) async fn watch(mut self, shutdown: Shutdown) {
+    pub(crate) fn watch(self, shutdown: &Shutdown) -> Watcher {
+        let (replace, replaced) = mpsc::channel(1);
+        drop(shutdown.spawn(self.follow(replaced, shutdown.clone())));
+        Watcher(replace)
+    }
+
+    async fn follow(mut self, mut replaced: mpsc::Receiver<Vec<Watched>>, shutdown: Shutdown) {
         loop {
             tokio::select! {
                 () = shutdown.ending() => return,
+                each = replaced.recv() => match each {
+                    Some(each) => {
+                        self.each = each;
+                        self.show();
+                        continue;
+                    }
+                    None => return,
+                },
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
             // A disk that does not answer keeps nobody else waiting.
@@ -137,9 +156,21 @@ impl Certificates {
             changed |= watched.look(&self.provider);
         }
         if changed {
-            let choice = Arc::new(Choice::of(&self.each));
-            *self.shown.0.lock().unwrap_or_else(PoisonError::into_inner) = choice;
+            self.show();
         }
+    }
+
+    fn show(&self) {
+        let choice = Arc::new(Choice::of(&self.each));
+        *self.shown.0.lock().unwrap_or_else(PoisonError::into_inner) = choice;
+    }
+}
+
+impl Watcher {
+    /// From now on it watches, and clients are shown, what is configured now.
+    pub(crate) async fn replace(&self, certificates: Certificates) {
+        // An error says that the gate stops.
+        drop(self.0.send(certificates.each).await);
     }
 }
 

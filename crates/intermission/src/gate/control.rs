@@ -7,15 +7,18 @@
 mod error;
 mod lease;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use hold::{Drain, Generation, Hold, Holder, Summary};
 use tokio::sync::{Mutex, broadcast, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 pub use self::error::HoldError;
 use super::flight::{Flights, Seen};
+use super::live::AppId;
 use super::state::{HoldRecord, StateError, StateFile, unix_ms};
+use super::upstream::Standing;
 use super::warm_up::Asked;
 use crate::admin::api::{Event, EventKind};
 use crate::config::gate::App as Settings;
@@ -29,9 +32,14 @@ const STRAGGLERS_MAX: usize = 100;
 /// One app from the side of whoever holds it.
 #[derive(Debug)]
 pub struct AppControl {
-    pub settings: Settings,
+    pub name: String,
+    pub(super) id: AppId,
+    pub(super) settings: watch::Sender<Arc<Settings>>,
+    /// The upstreams' standing, in the settings' order.
+    pub(super) standings: std::sync::Mutex<Vec<Arc<Standing>>>,
     pub(crate) hold: Hold,
-    pub(super) index: usize,
+    /// Cancelled when the configuration has the app no more.
+    pub(super) retired: CancellationToken,
     pub(super) file: StateFile,
     /// Held over every write of the state file, so that the file never goes back in time.
     pub(super) file_order: Mutex<()>,
@@ -60,6 +68,17 @@ pub struct Done<T> {
 }
 
 impl AppControl {
+    /// As they are now; they may be others after the configuration was read again.
+    #[must_use]
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.borrow())
+    }
+
+    /// How its upstreams are, in the settings' order.
+    pub(crate) fn standings(&self) -> Vec<Arc<Standing>> {
+        self.standings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Closes the app and waits until nothing is in flight, `drain` at most. Not held in the end →
     /// released again, and nothing was killed. So it is if the caller drops this future.
     ///
@@ -145,7 +164,7 @@ impl AppControl {
 
     /// Nobody is left who would release it.
     async fn give_up(self: &Arc<Self>, generation: Generation) {
-        tracing::warn!(app = self.settings.name, %generation, "the holder left, releasing");
+        tracing::warn!(app = self.name, %generation, "the holder left, releasing");
         match self.release(generation).await {
             Ok(Done { unwritten: None, .. }) => {}
             Ok(Done { unwritten: Some(error), .. }) => log_unwritten(&error),
@@ -163,6 +182,9 @@ impl AppControl {
         if self.shutdown.is_stopping() {
             return Err(HoldError::Stopping);
         }
+        if self.retired.is_cancelled() {
+            return Err(HoldError::Retired);
+        }
         let status = self.hold.status();
         if let Some(current) = status.hold {
             let (generation, state) = (status.generation, status.state);
@@ -179,14 +201,14 @@ impl AppControl {
 
     fn stragglers(&self, at: Instant) -> Vec<Seen> {
         let mut seen: Vec<Seen> =
-            self.flights.iter().flat_map(|flights| flights.list(self.index, at)).collect();
+            self.flights.iter().flat_map(|flights| flights.list(self.id, at)).collect();
         seen.sort_by_key(|straggler| std::cmp::Reverse(straggler.age));
         seen.truncate(STRAGGLERS_MAX);
         seen
     }
 
     pub(super) fn tell(&self, generation: Generation, kind: EventKind) {
-        let app = self.settings.name.clone();
+        let app = self.name.clone();
         tracing::info!(app, %generation, ?kind, "hold");
         let event = Event { unix_ms: unix_ms(), app, generation: generation.get(), kind };
         // An error says that nobody listens.

@@ -34,8 +34,9 @@ pub(super) async fn converse(
     peer: SocketAddr,
     tls: Option<Arc<ServerConfig>>,
 ) {
+    let live = worker.live();
     let ends = tokio::select! {
-        ends = ends(&mut stream, peer, &worker.settings) => ends,
+        ends = ends(&mut stream, peer, &live.settings) => ends,
         () = worker.shutdown.ending() => return,
     };
     match (ends, tls) {
@@ -47,7 +48,7 @@ pub(super) async fn converse(
 
 async fn converse_plain(worker: Rc<Worker>, stream: TcpStream, ends: Ends) {
     let socket = Shared::new(ClientSocket::plain(stream));
-    let client = Rc::new(Client::new(ends, "http", socket, &worker.settings));
+    let client = Rc::new(Client::new(ends, "http", socket, &worker.live().settings));
     converse_http1(&worker, &client).await;
     if client.socket.with(ClientSocket::turn_to_http2) {
         Box::pin(converse_http2(worker, client)).await;
@@ -60,7 +61,7 @@ async fn converse_tls(
     ends: Ends,
     config: Arc<ServerConfig>,
 ) {
-    let limit = worker.settings.client_head_timeout;
+    let limit = worker.live().settings.client_head_timeout;
     let shaken = tokio::select! {
         shaken = tokio::time::timeout(limit, TlsAcceptor::from(config).accept(stream)) => shaken,
         () = worker.shutdown.ending() => return,
@@ -72,7 +73,7 @@ async fn converse_tls(
     };
     let http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
     let socket = Shared::new(ClientSocket::tls(stream));
-    let client = Rc::new(Client::new(ends, "https", socket, &worker.settings));
+    let client = Rc::new(Client::new(ends, "https", socket, &worker.live().settings));
     if http2 {
         converse_http2(worker, client).await;
     } else {
@@ -87,7 +88,7 @@ async fn converse_http1(worker: &Rc<Worker>, client: &Rc<Client>) {
         OneByOne::new(move |request| serve(Rc::clone(&of_worker), Rc::clone(&of_client), request));
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(worker.settings.client_head_timeout)
+        .header_read_timeout(worker.live().settings.client_head_timeout)
         .serve_connection(TokioIo::new(client.socket.clone()), service);
     let ended = tokio::select! {
         ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => Some(ended),
@@ -104,7 +105,7 @@ async fn converse_http1(worker: &Rc<Worker>, client: &Rc<Client>) {
     if ended.is_err() {
         log(ended);
     } else if let Some(tunnel) = client.tunnel.take() {
-        let idle_max = worker.settings.endless_idle_timeout;
+        let idle_max = worker.live().settings.endless_idle_timeout;
         Box::pin(tunnel.run(socket, parts.read_buf, idle_max, &worker.shutdown)).await;
     } else if let Err(error) = socket.shutdown().await {
         tracing::debug!(%error, "client connection had ended");
@@ -115,8 +116,11 @@ async fn converse_http1(worker: &Rc<Worker>, client: &Rc<Client>) {
 /// HTTP/1 may be idle: requests that are there are answered, further ones come by another connection.
 async fn converse_http2(worker: Rc<Worker>, client: Rc<Client>) {
     let shutdown = worker.shutdown.clone();
-    let settings = Arc::clone(&worker.settings);
-    let streams = Streams::new(shutdown.clone(), settings.client_write_timeout);
+    let (head_timeout, write_timeout) = {
+        let settings = &worker.live().settings;
+        (settings.client_head_timeout, settings.client_write_timeout)
+    };
+    let streams = Streams::new(shutdown.clone(), write_timeout);
     let socket = TokioIo::new(client.socket.clone());
     let service = service_fn(move |request| {
         let answer = serve(Rc::clone(&worker), Rc::clone(&client), request);
@@ -127,13 +131,13 @@ async fn converse_http2(worker: Rc<Worker>, client: Rc<Client>) {
     tokio::select! {
         ended = connection.as_mut() => return log(ended),
         () = shutdown.stopping() => {}
-        () = streams.idle(settings.client_head_timeout) => {}
+        () = streams.idle(head_timeout) => {}
     }
     connection.as_mut().graceful_shutdown();
     tokio::select! {
         ended = connection => log(ended),
         // It does not close its side, or takes nothing of the last answers.
-        () = streams.idle(settings.client_write_timeout) => {}
+        () = streams.idle(write_timeout) => {}
     }
 }
 

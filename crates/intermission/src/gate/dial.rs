@@ -1,6 +1,7 @@
 //! Opening a connection to an upstream.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -15,6 +16,7 @@ use tokio::net::{TcpStream, UnixStream};
 use super::passage::WrittenSlot;
 use super::pool::{Connection, SwitchSlot};
 use super::stream::Shared;
+use super::upstream::Standing;
 use crate::config::gate::Upstream;
 use crate::shutdown::Shutdown;
 
@@ -52,11 +54,14 @@ struct Wire {
 
 /// A fresh connection, its driver running among `tasks`.
 pub(crate) async fn dial(
-    upstream: &Upstream,
+    standing: &Standing,
     limit: Duration,
     tasks: &Shutdown,
 ) -> Result<Connection, DialError> {
-    let socket = match tokio::time::timeout(limit, connect(upstream)).await {
+    let upstream = standing.address();
+    let edition = standing.edition();
+    let connected = tokio::time::timeout(limit, connect(standing, limit)).await;
+    let (socket, peer) = match connected {
         Ok(socket) => {
             socket.map_err(|source| DialError::Connect { upstream: upstream.clone(), source })?
         }
@@ -71,7 +76,7 @@ pub(crate) async fn dial(
         .map_err(|source| DialError::Handshake { upstream: upstream.clone(), source })?;
     let upstream = upstream.clone();
     let switch = SwitchSlot::default();
-    let connection = Connection::new(sender, socket, written, Rc::clone(&switch));
+    let connection = Connection::new(sender, socket, written, Rc::clone(&switch), peer, edition);
     tasks.spawn_local(async move {
         match driver.without_shutdown().await {
             Ok(mut ended) => match switch.take() {
@@ -86,14 +91,38 @@ pub(crate) async fn dial(
     Ok(connection)
 }
 
-async fn connect(upstream: &Upstream) -> io::Result<Socket> {
-    let stream = match upstream {
+/// The socket, and where it goes if it has an address.
+async fn connect(standing: &Standing, limit: Duration) -> io::Result<(Socket, Option<SocketAddr>)> {
+    let stream = match standing.address() {
         Upstream::Address(address) => TcpStream::connect(address).await?,
-        Upstream::Name { host, port } => TcpStream::connect((host.as_str(), *port)).await?,
-        Upstream::Unix(path) => return UnixStream::connect(path).await.map(Socket::Unix),
+        Upstream::Name { host, port } => match standing.addresses() {
+            Some(addresses) => connect_any(&addresses, limit).await?,
+            None => TcpStream::connect((host.as_str(), *port)).await?,
+        },
+        Upstream::Unix(path) => {
+            return UnixStream::connect(path).await.map(|stream| (Socket::Unix(stream), None));
+        }
     };
     stream.set_nodelay(true)?;
-    Ok(Socket::Tcp(stream))
+    let peer = stream.peer_addr()?;
+    Ok((Socket::Tcp(stream), Some(peer)))
+}
+
+/// To one of `addresses`, each with its share of the time, from any of them on.
+async fn connect_any(addresses: &[SocketAddr], limit: Duration) -> io::Result<TcpStream> {
+    let count = u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
+    let share = limit / count;
+    let first = rand::random::<u32>() % count;
+    let first = usize::try_from(first).unwrap_or(0);
+    let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in addresses.iter().cycle().skip(first).take(addresses.len()) {
+        match tokio::time::timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => failure = error,
+            Err(_elapsed) => failure = io::ErrorKind::TimedOut.into(),
+        }
+    }
+    Err(failure)
 }
 
 impl AsFd for Socket {

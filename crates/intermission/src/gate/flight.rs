@@ -6,13 +6,15 @@ use std::time::{Duration, Instant};
 use http::{Method, Uri};
 use slab::Slab;
 
+use super::live::AppId;
+
 /// Only the lister ever competes for the lock.
 #[derive(Debug, Default)]
 pub(crate) struct Flights(Mutex<Slab<Flight>>);
 
 #[derive(Debug)]
 struct Flight {
-    app: usize,
+    app: AppId,
     method: Method,
     /// The whole URI shares the request's memory; only its path is ever shown.
     uri: Uri,
@@ -35,14 +37,14 @@ pub(crate) struct FlightGuard {
 }
 
 impl Flights {
-    pub(crate) fn enter(self: &Arc<Self>, app: usize, method: Method, uri: Uri) -> FlightGuard {
+    pub(crate) fn enter(self: &Arc<Self>, app: AppId, method: Method, uri: Uri) -> FlightGuard {
         let flight = Flight { app, method, uri, since: Instant::now() };
         let key = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(flight);
         FlightGuard { flights: Arc::clone(self), key }
     }
 
     /// Those of `app` that were in flight at `at` already.
-    pub(crate) fn list(&self, app: usize, at: Instant) -> Vec<Seen> {
+    pub(crate) fn list(&self, app: AppId, at: Instant) -> Vec<Seen> {
         let now = Instant::now();
         let flights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let ours = flights.iter().map(|(_, flight)| flight);

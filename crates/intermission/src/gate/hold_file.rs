@@ -18,19 +18,46 @@ const RENEW_AFTER_PART: u32 = 3;
 impl AppControl {
     /// Looks for the app's file until the gate stops. Within a tokio runtime.
     pub(in crate::gate) fn watch_hold_file(self: &Arc<Self>) {
-        let Some(path) = self.settings.hold_file.clone() else { return };
         let control = Arc::clone(self);
         self.shutdown.spawn(async move {
             tokio::select! {
                 () = control.shutdown.stopping() => {}
-                () = control.follow_file(&path) => {}
+                () = control.retired.cancelled() => {}
+                () = control.follow_files() => {}
             }
         });
     }
 
+    /// Whichever file the settings name; a hold for one that they name no more is taken back.
+    async fn follow_files(self: &Arc<Self>) {
+        let mut settings = self.settings.subscribe();
+        loop {
+            let path = settings.borrow_and_update().hold_file.clone();
+            let other = async {
+                while settings.changed().await.is_ok() {
+                    if settings.borrow_and_update().hold_file != path {
+                        return;
+                    }
+                }
+                std::future::pending::<()>().await;
+            };
+            let Some(path) = path.as_deref() else {
+                other.await;
+                continue;
+            };
+            tokio::select! {
+                () = other => {
+                    if let Some(generation) = self.held_by(&holder_of(path)) {
+                        self.give_up_or_log(generation).await;
+                    }
+                }
+                () = self.follow_file(path) => {}
+            }
+        }
+    }
+
     async fn follow_file(self: &Arc<Self>, path: &Path) {
-        let holder =
-            Holder { name: format!("file {}", path.display()), reason: "it exists".to_owned() };
+        let holder = holder_of(path);
         let mut renewed = Instant::now();
         loop {
             let pause = match (tokio::fs::try_exists(path).await, self.held_by(&holder)) {
@@ -43,7 +70,7 @@ impl AppControl {
                     }
                 }
                 (Ok(true), Some(generation)) => {
-                    if renewed.elapsed() >= self.settings.lease / RENEW_AFTER_PART {
+                    if renewed.elapsed() >= self.settings().lease / RENEW_AFTER_PART {
                         renewed = Instant::now();
                         self.renew_for_file(generation).await;
                     }
@@ -71,8 +98,8 @@ impl AppControl {
 
     /// Returns when to look again.
     async fn hold_for_file(self: &Arc<Self>, holder: &Holder) -> Duration {
-        let app = &self.settings.name;
-        match self.hold(holder.clone(), self.settings.lease, self.settings.drain).await {
+        let (app, settings) = (&self.name, self.settings());
+        match self.hold(holder.clone(), settings.lease, settings.drain).await {
             // Somebody else's: after that it is the file's.
             Ok(_) | Err(HoldError::AlreadyHeld(_)) => LOOK_EVERY,
             Err(error) => {
@@ -83,16 +110,20 @@ impl AppControl {
     }
 
     async fn renew_for_file(self: &Arc<Self>, generation: Generation) {
-        if let Err(error) = self.renew(generation, self.settings.lease).await {
-            tracing::debug!(app = self.settings.name, %error, "not renewed for the hold file");
+        if let Err(error) = self.renew(generation, self.settings().lease).await {
+            tracing::debug!(app = self.name, %error, "not renewed for the hold file");
         }
     }
 
     async fn give_up_or_log(self: &Arc<Self>, generation: Generation) {
         if let Err(error) = self.release(generation).await {
-            tracing::debug!(app = self.settings.name, %error, "released already");
+            tracing::debug!(app = self.name, %error, "released already");
         }
     }
+}
+
+fn holder_of(path: &Path) -> Holder {
+    Holder { name: format!("file {}", path.display()), reason: "it exists".to_owned() }
 }
 
 async fn gone(path: &Path) {

@@ -1,7 +1,9 @@
 //! The idle connections of one worker thread to one upstream: last in, first out.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,6 +14,7 @@ use super::body::RequestBody;
 use super::dial::Socket;
 use super::passage::WrittenSlot;
 use super::stream::Shared;
+use super::upstream::{Standing, Use};
 use crate::shutdown::Shutdown;
 
 /// An idle connection younger than this is used without asking the kernel whether it still lives.
@@ -27,6 +30,14 @@ pub(crate) struct Connection {
     pub(crate) written: WrittenSlot,
     socket: Shared<Socket>,
     switch: SwitchSlot,
+    /// Where it goes; none for a unix socket.
+    peer: Option<SocketAddr>,
+    /// Of the upstream's addresses, when they were looked at last.
+    edition: u64,
+    /// Of its pool, when it was dialed or checked out.
+    era: u64,
+    /// While a request has it.
+    in_use: Option<Use>,
     idle_since: Instant,
 }
 
@@ -39,6 +50,9 @@ pub(crate) struct Pool {
     /// 0 once the pool is closed.
     idle_max: Cell<usize>,
     idle_timeout: Duration,
+    /// Counts the times that everything was forgotten.
+    era: Cell<u64>,
+    standing: Arc<Standing>,
     tasks: Shutdown,
 }
 
@@ -48,8 +62,11 @@ impl Connection {
         socket: Shared<Socket>,
         written: WrittenSlot,
         switch: SwitchSlot,
+        peer: Option<SocketAddr>,
+        edition: u64,
     ) -> Self {
-        Self { sender, written, socket, switch, idle_since: Instant::now() }
+        let (era, in_use, idle_since) = (0, None, Instant::now());
+        Self { sender, written, socket, switch, peer, edition, era, in_use, idle_since }
     }
 
     /// The next answer may be 101: then the driver leaves the socket open and gives what it has
@@ -64,19 +81,31 @@ impl Connection {
         self.switch.take();
     }
 
-    pub(crate) fn into_socket(self) -> Shared<Socket> {
-        self.socket
+    /// The socket, and that it is in use.
+    pub(crate) fn into_socket(self) -> (Shared<Socket>, Option<Use>) {
+        (self.socket, self.in_use)
     }
 }
 
 impl Pool {
-    pub(crate) fn new(idle_max: usize, idle_timeout: Duration, tasks: Shutdown) -> Rc<Self> {
+    pub(crate) fn new(
+        idle_max: usize,
+        idle_timeout: Duration,
+        standing: Arc<Standing>,
+        tasks: Shutdown,
+    ) -> Rc<Self> {
         Rc::new(Self {
             idle: RefCell::new(Vec::new()),
             idle_max: Cell::new(idle_max),
             idle_timeout,
+            era: Cell::new(0),
+            standing,
             tasks,
         })
+    }
+
+    pub(crate) fn is_bounded_by(&self, idle_max: usize, idle_timeout: Duration) -> bool {
+        (self.idle_max.get(), self.idle_timeout) == (idle_max, idle_timeout)
     }
 
     /// The connection that was idle for the shortest time, if it still lives. A server that closes
@@ -84,7 +113,7 @@ impl Pool {
     /// sent again. Hence the look at the socket.
     pub(crate) fn check_out(&self) -> Option<Connection> {
         loop {
-            let connection = self.idle.borrow_mut().pop()?;
+            let mut connection = self.idle.borrow_mut().pop()?;
             let idle_for = connection.idle_since.elapsed();
             if idle_for > self.idle_timeout {
                 // The ones below are idle for longer.
@@ -92,13 +121,21 @@ impl Pool {
                 return None;
             }
             let silent = idle_for < FRESH || !connection.socket.has_news();
-            if connection.sender.is_ready() && silent {
+            if connection.sender.is_ready() && silent && self.leads_to(&mut connection) {
                 return Some(connection);
             }
         }
     }
 
+    /// Counts a fresh connection among those that are given back.
+    pub(crate) fn adopt(&self, mut connection: Connection, in_use: Use) -> Connection {
+        connection.era = self.era.get();
+        connection.in_use = Some(in_use);
+        connection
+    }
+
     pub(crate) fn check_in(self: &Rc<Self>, mut connection: Connection) {
+        connection.in_use = None;
         if connection.sender.is_ready() {
             self.keep(connection);
         } else if !connection.sender.is_closed() {
@@ -120,13 +157,27 @@ impl Pool {
         idle.drain(..expired);
     }
 
+    /// Closes what is idle now and what is in use when it is given back: while nobody sends anything, the upstream may be
+    /// restarted, or close connections that it thinks idle.
+    pub(crate) fn forget(&self) {
+        self.era.set(self.era.get().wrapping_add(1));
+        self.idle.borrow_mut().clear();
+    }
+
     /// Closes what is idle, and keeps nothing from now on.
     pub(crate) fn close(&self) {
         self.idle_max.set(0);
         self.idle.borrow_mut().clear();
     }
 
+    fn leads_to(&self, connection: &mut Connection) -> bool {
+        self.standing.still_leads_to(connection.peer, &mut connection.edition)
+    }
+
     fn keep(&self, mut connection: Connection) {
+        if connection.era != self.era.get() || !self.leads_to(&mut connection) {
+            return;
+        }
         let mut idle = self.idle.borrow_mut();
         if idle.len() < self.idle_max.get() {
             connection.idle_since = Instant::now();

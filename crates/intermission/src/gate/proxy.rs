@@ -13,14 +13,17 @@ use hyper::body::{Body, Incoming};
 use super::arrival::Arrival;
 use super::body::{GateBody, RequestBody};
 use super::client::Client;
-use super::forward::{Answer, forward};
+use super::forward::{Answer, Unanswered, forward};
 use super::header::{self, About};
+use super::live::{App, AppId, Live};
 use super::page::{Form, Page, may_go_on};
 use super::passage::Passage;
 use super::route::named_host;
 use super::upgrade::Tunnel;
-use super::worker::{App, Worker};
+use super::worker::Worker;
 
+/// The pause between two rounds of all upstreams while none can be connected to.
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// Of the body of a request that is turned away, this much is read, so that the client reads its
 /// answer instead of a reset.
 const DISCARD_BYTES_MAX: usize = 64 * 1024;
@@ -54,7 +57,8 @@ async fn answer(
     arrival: &mut Arrival,
     request: Request<Incoming>,
 ) -> Result<Response<GateBody>, ClientLeft> {
-    let app = match find_app(worker, &request) {
+    let live = worker.live();
+    let app = match find_app(&live, &request) {
         Ok(app) => app,
         Err(page) => return Ok(turn_away(page, request).await),
     };
@@ -79,15 +83,9 @@ async fn answer(
         drop(ticket);
         return Ok(may_go_on().map(GateBody::Page));
     }
-    let (mut head, body) = request.into_parts();
-    let flight = worker.flights.enter(app.index, head.method.clone(), head.uri.clone());
-    let passage = Passage::new(ticket, arrival.id.clone(), flight);
-    let chunked = !body.is_end_stream() && body.size_hint().exact().is_none();
-    let form = Form::preferred(&head.headers);
-    header::prepare_request(&mut head, About::new(client, arrival), chunked);
-    let body = RequestBody::new(body, worker.settings.client_body_timeout, &passage);
-    let request = Request::from_parts(head, body);
-    Ok(match forward(worker, app, request, passage).await {
+    let form = Form::preferred(request.headers());
+    let passing = Passing { worker, client, app: app.id };
+    Ok(match passing.pass(ticket, request, arrival).await? {
         Ok(Answer::Response(response)) => response.map(GateBody::Upstream),
         Ok(Answer::Switched { response, is_websocket, upstream }) => {
             client.tunnel.replace(Some(Tunnel { upstream, is_websocket, holds }));
@@ -97,13 +95,70 @@ async fn answer(
     })
 }
 
-fn find_app<'w>(worker: &'w Worker, request: &Request<Incoming>) -> Result<&'w App, Page> {
+fn find_app<'l>(live: &'l Live, request: &Request<Incoming>) -> Result<&'l App, Page> {
     if request.method() == Method::CONNECT {
         return Err(Page::NotCarried);
     }
     let host = named_host(request.uri(), request.headers()).ok_or(Page::BadRequest)?;
-    let index = worker.routes.find(host, request.uri().path()).ok_or(Page::UnknownHost)?;
-    worker.apps.get(index).ok_or(Page::UnknownHost)
+    let index = live.routes.find(host, request.uri().path()).ok_or(Page::UnknownHost)?;
+    live.apps.get(index).map(Rc::as_ref).ok_or(Page::UnknownHost)
+}
+
+/// A request that has been let go on.
+struct Passing<'a> {
+    worker: &'a Worker,
+    client: &'a Client,
+    app: AppId,
+}
+
+impl Passing<'_> {
+    /// Tries until an upstream takes it, as long as the app allows. A hold that begins meanwhile does not wait for it: it
+    /// waits in line.
+    async fn pass(
+        &self,
+        ticket: Ticket,
+        request: Request<Incoming>,
+        arrival: &mut Arrival,
+    ) -> Result<Result<Answer, Page>, ClientLeft> {
+        // By what there is now: it may have been held while the configuration was read again.
+        let mut live = self.worker.live();
+        let (mut head, body) = request.into_parts();
+        let (method, uri) = (head.method.clone(), head.uri.clone());
+        let flight = self.worker.flights.enter(self.app, method.clone(), uri.clone());
+        let mut passage = Passage::new(ticket, arrival.id.clone(), flight);
+        let chunked = !body.is_end_stream() && body.size_hint().exact().is_none();
+        header::prepare_request(&mut head, About::new(self.client, arrival), chunked);
+        let body = RequestBody::new(body, live.settings.client_body_timeout, &passage);
+        let mut request = Request::from_parts(head, body);
+        let mut give_up = None;
+        loop {
+            // An app that is there no more was open, so nobody comes here from its line.
+            let Some(app) = live.app(self.app) else { return Ok(Err(Page::UnknownHost)) };
+            match forward(self.worker, &live.settings, app, request, &passage).await {
+                Ok(answer) => return Ok(Ok(answer)),
+                Err(Unanswered::Page(page)) => return Ok(Err(page)),
+                Err(Unanswered::Unsent(unsent)) => request = *unsent,
+            }
+            let now = Instant::now();
+            let give_up = *give_up.get_or_insert(now + app.try_duration());
+            if now + TRY_AGAIN_AFTER > give_up {
+                return Ok(Err(Page::UpstreamUnreachable));
+            }
+            tokio::time::sleep(TRY_AGAIN_AFTER).await;
+            live = self.worker.live();
+            let Some(app) = live.app(self.app).filter(|app| app.is_draining()) else { continue };
+            drop(passage);
+            let ticket = match admit(self.worker, app, self.client, arrival).await {
+                Ok(ticket) => ticket,
+                Err(Turned::Away(page)) => return Ok(Err(page)),
+                Err(Turned::Left) => return Err(ClientLeft),
+            };
+            let flight = self.worker.flights.enter(self.app, method.clone(), uri.clone());
+            passage = Passage::new(ticket, arrival.id.clone(), flight);
+            request.body_mut().passes_by(&passage);
+            live = self.worker.live();
+        }
+    }
 }
 
 /// Lets a request go on, at once or when its turn has come.
@@ -118,7 +173,7 @@ async fn admit(
         Entry::Wait(wait) => {
             let since = Instant::now();
             let granted = held(worker, app, client, wait).await;
-            arrival.held = Some(since.elapsed());
+            arrival.held = Some(arrival.held.unwrap_or_default() + since.elapsed());
             granted
         }
         Entry::Full => Err(Turned::Away(Page::LineFull)),

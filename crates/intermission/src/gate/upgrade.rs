@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::dial::Socket;
 use super::stream::Shared;
+use super::upstream::Use;
 use super::websocket::{Frames, close_frame};
 use crate::shutdown::Shutdown;
 
@@ -27,6 +28,8 @@ pub(crate) struct Upgraded {
     pub(crate) socket: Shared<Socket>,
     /// What hyper had read beyond the answer.
     pub(crate) rest: oneshot::Receiver<Bytes>,
+    /// The upstream is as busy with it as with a request.
+    pub(crate) _in_use: Option<Use>,
 }
 
 /// The upstream's side of an upgraded connection, until the client's side has been answered.

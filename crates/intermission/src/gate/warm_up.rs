@@ -17,8 +17,10 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::body::RequestBody;
 use super::control::AppControl;
 use super::dial::dial;
-use super::worker::{App, Upstream, Worker};
-use crate::config::gate::WarmUp as Settings;
+use super::live::{App, AppId};
+use super::upstream::Upstream;
+use super::worker::Worker;
+use crate::config::gate::{Gate, WarmUp as Settings};
 
 /// Callers that wait for the worker to take their wish, which it does at once.
 pub(super) const WAITING_MAX: usize = 16;
@@ -31,7 +33,7 @@ const BODY_BYTES_MAX: usize = 256 * 1024;
 /// One wish: which app, and where the outcome goes.
 #[derive(Debug)]
 pub(crate) struct Asked {
-    app: usize,
+    app: AppId,
     timeout: Option<Duration>,
     reply: oneshot::Sender<Result<Vec<Warmed>, WarmUpError>>,
 }
@@ -67,7 +69,7 @@ impl AppControl {
         let Ok(_alone) = self.warming.try_lock() else { return Err(WarmUpError::UnderWay) };
         let (reply, answer) = oneshot::channel();
         let stopping = |_| WarmUpError::Stopping;
-        self.warm_ups.send(Asked { app: self.index, timeout, reply }).await.map_err(stopping)?;
+        self.warm_ups.send(Asked { app: self.id, timeout, reply }).await.map_err(stopping)?;
         answer.await.unwrap_or(Err(WarmUpError::Stopping))
     }
 }
@@ -85,9 +87,10 @@ pub(super) async fn serve(worker: Rc<Worker>, mut asked: mpsc::Receiver<Asked>) 
         };
         let warming = Rc::clone(&worker);
         worker.shutdown.spawn_local(async move {
-            let Some(app) = warming.apps.get(app) else { return };
+            let live = warming.live();
+            let Some(app) = live.app(app) else { return };
             tokio::select! {
-                warmed = warm_up(&warming, app, timeout) => drop(reply.send(warmed)),
+                warmed = warm_up(&warming, &live.settings, app, timeout) => drop(reply.send(warmed)),
                 () = reply.closed() => {}
                 () = warming.shutdown.ending() => {}
             }
@@ -97,13 +100,14 @@ pub(super) async fn serve(worker: Rc<Worker>, mut asked: mpsc::Receiver<Asked>) 
 
 async fn warm_up(
     worker: &Worker,
+    gate: &Gate,
     app: &App,
     timeout: Option<Duration>,
 ) -> Result<Vec<Warmed>, WarmUpError> {
     let Some(settings) = &app.settings.warm_up else { return Ok(Vec::new()) };
     let bound = timeout.map_or(settings.timeout, |timeout| timeout.min(settings.timeout));
     let host = settings.host_for(&app.settings.hosts).unwrap_or_default();
-    let asking = Asking { worker, settings, host, bound, began: Instant::now() };
+    let asking = Asking { worker, gate, settings, host, bound, began: Instant::now() };
     let all = join_all(app.upstreams.iter().map(|upstream| asking.until_warm(upstream))).await;
     let count = all.len();
     let (mut warmed, mut failed) = (Vec::new(), Vec::new());
@@ -130,6 +134,7 @@ async fn warm_up(
 /// One warm-up of one app.
 struct Asking<'a> {
     worker: &'a Worker,
+    gate: &'a Gate,
     settings: &'a Settings,
     host: &'a str,
     bound: Duration,
@@ -159,7 +164,7 @@ impl Asking<'_> {
             }
             in_a_row = if failed == before { in_a_row + 1 } else { 0 };
             if in_a_row >= self.settings.successes {
-                let (upstream, took) = (upstream.address.to_string(), self.began.elapsed());
+                let (upstream, took) = (upstream.address().to_string(), self.began.elapsed());
                 return Ok(Warmed { upstream, requests, failed, took });
             }
             if in_a_row > 0 {
@@ -170,7 +175,7 @@ impl Asking<'_> {
             }
             sleep(self.settings.interval).await;
         }
-        Err(format!("{}, asked {requests} times: {last}", upstream.address))
+        Err(format!("{}, asked {requests} times: {last}", upstream.address()))
     }
 
     /// One request, on a pooled connection if there is one. Asked anew only where nothing of it was sent.
@@ -179,11 +184,12 @@ impl Asking<'_> {
         loop {
             let pooled = upstream.pool.check_out();
             let was_pooled = pooled.is_some();
-            let mut connection = match pooled {
+            let connection = match pooled {
                 Some(connection) => connection,
                 None => self.dial(upstream).await?,
             };
-            let limit = Instant::now() + self.worker.settings.upstream_head_timeout;
+            let mut connection = upstream.pool.adopt(connection, upstream.enter());
+            let limit = Instant::now() + self.gate.upstream_head_timeout;
             let answer = connection.sender.try_send_request(request);
             let answer =
                 timeout_at(limit, answer).await.map_err(|_elapsed| "no answer".to_owned())?;
@@ -191,7 +197,7 @@ impl Asking<'_> {
                 Ok(response) => {
                     let status = response.status();
                     let body = Limited::new(response.into_body(), BODY_BYTES_MAX).collect();
-                    let limit = Instant::now() + self.worker.settings.upstream_body_timeout;
+                    let limit = Instant::now() + self.gate.upstream_body_timeout;
                     match timeout_at(limit, body).await {
                         Ok(Ok(_)) => upstream.pool.check_in(connection),
                         Ok(Err(error)) => {
@@ -210,15 +216,15 @@ impl Asking<'_> {
     }
 
     async fn dial(&self, upstream: &Upstream) -> Result<super::pool::Connection, String> {
-        let limit = self.worker.settings.upstream_connect_timeout;
-        let dialed = dial(&upstream.address, limit, &self.worker.shutdown).await;
+        let limit = self.gate.upstream_connect_timeout;
+        let dialed = dial(&upstream.standing, limit, &self.worker.shutdown).await;
         dialed.map_err(|error| chain(&error))
     }
 
     fn request(&self) -> Request<RequestBody> {
         // An application that redirects who came without TLS would answer 3xx: where a proxy before us speaks TLS, these
         // requests look as if they had come by it.
-        let proto = if !self.worker.settings.trusted_proxies.is_empty() { "https" } else { "http" };
+        let proto = if !self.gate.trusted_proxies.is_empty() { "https" } else { "http" };
         Request::get(self.settings.path.as_str())
             .header(HOST, self.host)
             .header(USER_AGENT, AGENT)

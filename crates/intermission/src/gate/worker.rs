@@ -1,7 +1,6 @@
 //! One worker thread: its listeners, its lanes, its upstream connections. On the way of a request
 //! it shares nothing with the other workers as long as nobody holds.
 
-use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -9,21 +8,19 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use hold::Lane;
-use http::HeaderValue;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::LocalSet;
 use tokio_rustls::rustls::ServerConfig;
 
 use super::converse::converse;
 use super::flight::Flights;
 use super::listener::Listener;
+use super::live::{App, Current, Given, Lanes, Live};
 use super::pool::Pool;
-use super::route::Routes;
 use super::sweep::{HeldSockets, SWEEP_EVERY};
+use super::upstream::watch_health;
 use super::warm_up::{self, Asked};
-use crate::config::gate::{App as AppSettings, Gate as Settings, Upgrades, Upstream as Address};
 use crate::shutdown::Shutdown;
 
 /// After an accept failed for want of file descriptors or memory: others must end first.
@@ -38,46 +35,37 @@ pub(crate) struct Plan {
     pub(crate) listeners: Vec<Listener>,
     /// What connections to its TLS listeners are accepted with.
     pub(crate) tls: Option<Arc<ServerConfig>>,
-    pub(crate) lanes: Vec<Lane>,
-    /// Of each app: changes when a hold begins.
-    pub(crate) holds: Arc<[watch::Receiver<()>]>,
-    pub(crate) settings: Arc<Settings>,
-    pub(crate) apps: Arc<[AppSettings]>,
-    pub(crate) routes: Arc<Routes>,
+    pub(crate) given: Given,
+    pub(crate) lanes: Lanes,
+    /// What it is given later.
+    pub(crate) changes: mpsc::Receiver<Change>,
     pub(crate) flights: Arc<Flights>,
     /// Connections that may be open, all workers together.
     pub(crate) connections: Arc<Semaphore>,
-    /// Where this worker is asked to warm apps up, if it is the one.
+    /// Where the one worker is asked to warm apps up that also looks after the upstreams' health.
     pub(crate) warm_ups: Option<mpsc::Receiver<Asked>>,
     pub(crate) shutdown: Shutdown,
 }
 
+/// From now on a worker is to serve by this.
+#[derive(Debug)]
+pub(crate) struct Change {
+    pub(crate) given: Given,
+    /// Of the apps that are new.
+    pub(crate) lanes: Lanes,
+    /// It does.
+    pub(crate) done: oneshot::Sender<()>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Worker {
-    pub(crate) settings: Arc<Settings>,
-    pub(crate) routes: Arc<Routes>,
-    pub(crate) apps: Vec<App>,
+    current: Current,
     pub(crate) flights: Arc<Flights>,
     pub(crate) held: Rc<HeldSockets>,
     pub(crate) shutdown: Shutdown,
     connections: Arc<Semaphore>,
-}
-
-/// One app as this worker sees it.
-#[derive(Debug)]
-pub(crate) struct App {
-    pub(crate) index: usize,
-    pub(crate) settings: AppSettings,
-    pub(crate) lane: Lane,
-    pub(crate) upstreams: Vec<Upstream>,
-    holds: watch::Receiver<()>,
-    turn: Cell<usize>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Upstream {
-    pub(crate) address: Address,
-    pub(crate) pool: Rc<Pool>,
+    index: usize,
+    checks_health: bool,
 }
 
 impl Plan {
@@ -97,10 +85,22 @@ impl Plan {
         let listeners = std::mem::take(&mut self.listeners);
         let warm_ups = self.warm_ups.take();
         let tls = self.tls.take();
-        let worker = Rc::new(Worker::new(self));
+        let lanes = std::mem::take(&mut self.lanes);
+        let live = Live::new(&self.given, &lanes, None, self.index, &self.shutdown);
+        let worker = Rc::new(Worker {
+            current: Current::new(live),
+            flights: self.flights,
+            held: Rc::default(),
+            shutdown: self.shutdown,
+            connections: self.connections,
+            index: self.index,
+            checks_health: warm_ups.is_some(),
+        });
+        worker.begin(&worker.live());
         if let Some(asked) = warm_ups {
             worker.shutdown.spawn_local(warm_up::serve(Rc::clone(&worker), asked));
         }
+        worker.shutdown.spawn_local(Rc::clone(&worker).follow(self.changes));
         for listener in listeners {
             let tls = tls.clone().filter(|_| listener.tls);
             let listener = TcpListener::from_std(listener.socket)?;
@@ -116,34 +116,39 @@ impl Plan {
 }
 
 impl Worker {
-    fn new(plan: Plan) -> Self {
-        let settings = plan.settings;
-        let pool = |address: &Address| Upstream {
-            address: address.clone(),
-            pool: Pool::new(
-                settings.upstream_idle_max,
-                settings.upstream_idle_timeout,
-                plan.shutdown.clone(),
-            ),
-        };
-        let apps = plan.apps.iter().zip(plan.lanes).zip(plan.holds.iter()).enumerate();
-        let apps = apps.map(|(index, ((app, lane), holds))| App {
-            index,
-            settings: app.clone(),
-            lane,
-            holds: holds.clone(),
-            upstreams: app.upstreams.iter().map(pool).collect(),
-            // Workers begin at different upstreams, or the first would get every first request.
-            turn: Cell::new(plan.index),
-        });
-        Self {
-            apps: apps.collect(),
-            settings,
-            routes: plan.routes,
-            flights: plan.flights,
-            held: Rc::default(),
-            shutdown: plan.shutdown,
-            connections: plan.connections,
+    pub(crate) fn live(&self) -> Rc<Live> {
+        self.current.get()
+    }
+
+    /// Serves by whatever comes, until the gate stops.
+    async fn follow(self: Rc<Self>, mut changes: mpsc::Receiver<Change>) {
+        loop {
+            let change = tokio::select! {
+                change = changes.recv() => change,
+                () = self.shutdown.stopping() => return,
+            };
+            let Some(Change { given, lanes, done }) = change else { return };
+            let old = self.live();
+            let live = Live::new(&given, &lanes, Some(&old), self.index, &self.shutdown);
+            let live = self.current.replace(live);
+            self.begin(&live);
+            if done.send(()).is_err() {
+                tracing::debug!("nobody waits any more for the new configuration");
+            }
+        }
+    }
+
+    /// What goes on beside the requests as long as it serves by `live`.
+    fn begin(self: &Rc<Self>, live: &Rc<Live>) {
+        for app in &live.apps {
+            self.shutdown.spawn_local(forget_at_holds(
+                Rc::clone(self),
+                Rc::clone(live),
+                Rc::clone(app),
+            ));
+        }
+        if self.checks_health {
+            watch_health(self, live);
         }
     }
 
@@ -184,7 +189,8 @@ impl Worker {
         let worker = Rc::clone(self);
         let tls = tls.cloned();
         self.shutdown.spawn_local(async move {
-            if let Err(error) = prepare(&stream, worker.settings.client_write_timeout) {
+            let write_timeout = worker.current.look().settings.client_write_timeout;
+            if let Err(error) = prepare(&stream, write_timeout) {
                 tracing::debug!(%error, "cannot prepare a client connection");
                 return;
             }
@@ -200,15 +206,15 @@ impl Worker {
         loop {
             ticks.tick().await;
             self.held.sweep();
-            self.pools().for_each(|pool| pool.trim());
+            self.each_pool(Pool::trim);
         }
     }
 
     /// Returns when every connection has ended, or the grace and the time for last answers are over.
     async fn finish(&self) {
         self.shutdown.stopping().await;
-        self.pools().for_each(|pool| pool.close());
-        let grace = self.settings.shutdown_grace;
+        self.each_pool(Pool::close);
+        let grace = self.current.look().settings.shutdown_grace;
         if self.shutdown.tasks_ended(grace).await {
             return;
         }
@@ -218,36 +224,21 @@ impl Worker {
         }
     }
 
-    fn pools(&self) -> impl Iterator<Item = &Rc<Pool>> {
-        self.apps.iter().flat_map(|app| &app.upstreams).map(|upstream| &upstream.pool)
+    fn each_pool(&self, act: impl Fn(&Pool)) {
+        let live = self.current.look();
+        live.apps.iter().flat_map(|app| &app.upstreams).for_each(|upstream| act(&upstream.pool));
     }
 }
 
-impl App {
-    /// Tells of holds from now on, if they close upgraded connections.
-    pub(crate) fn closing_holds(&self) -> Option<watch::Receiver<()>> {
-        match self.settings.upgrades {
-            Upgrades::Keep => None,
-            Upgrades::Close => {
-                let mut holds = self.holds.clone();
-                holds.mark_unchanged();
-                Some(holds)
-            }
+/// The idle connections of an app end when a hold begins.
+async fn forget_at_holds(worker: Rc<Worker>, live: Rc<Live>, app: Rc<App>) {
+    let mut holds = app.holds_from_now_on();
+    loop {
+        tokio::select! {
+            changed = holds.changed() => if changed.is_err() { return },
+            () = live.over(&worker.shutdown) => return,
         }
-    }
-
-    pub(crate) fn is_endless(&self, content_type: &HeaderValue) -> bool {
-        let kind = content_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-        let kind = kind.trim_ascii();
-        let mut endless = self.settings.endless_types.iter();
-        endless.any(|endless| endless.as_bytes().eq_ignore_ascii_case(kind))
-    }
-
-    /// Every upstream once, beginning with the one whose turn it is.
-    pub(crate) fn upstreams_in_turn(&self) -> impl Iterator<Item = &Upstream> {
-        let first = self.turn.get() % self.upstreams.len().max(1);
-        self.turn.set(first + 1);
-        self.upstreams.iter().cycle().skip(first).take(self.upstreams.len())
+        app.upstreams.iter().for_each(|upstream| upstream.pool.forget());
     }
 }
 

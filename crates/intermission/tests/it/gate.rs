@@ -20,6 +20,8 @@ pub(crate) struct Gate {
     pub(crate) address: SocketAddr,
     pub(crate) client: Client,
     process: Child,
+    /// Before the command that starts it.
+    prefix: Vec<String>,
 }
 
 /// The text of `[gate]`'s further keys and of `[[app]]`s.
@@ -27,6 +29,7 @@ pub(crate) struct Gate {
 pub(crate) struct Setup {
     gate: String,
     apps: String,
+    prefix: Vec<String>,
 }
 
 impl Setup {
@@ -56,6 +59,18 @@ impl Setup {
         self
     }
 
+    /// An app of several upstreams for every host.
+    pub(crate) fn shops(upstreams: &[&dyn std::fmt::Display], further: &str) -> Self {
+        let all: Vec<_> = upstreams.iter().map(ToString::to_string).collect();
+        Self::default().app("shop", "*", all.join("\", \""), further)
+    }
+
+    /// Starts it by another command, which runs what follows it.
+    pub(crate) fn behind(mut self, prefix: &[&str]) -> Self {
+        self.prefix = prefix.iter().map(ToString::to_string).collect();
+        self
+    }
+
     /// Further lines of `[gate]`.
     pub(crate) fn gate(mut self, line: &str) -> Self {
         writeln!(self.gate, "{line}").unwrap();
@@ -76,12 +91,15 @@ impl Setup {
     }
 
     pub(crate) async fn start(self) -> Gate {
-        let directory = directory();
+        self.start_in(directory()).await
+    }
+
+    pub(crate) async fn start_in(self, directory: TempDir) -> Gate {
         self.write(&directory);
-        let process = spawn(&directory);
+        let process = spawn(&directory, &self.prefix);
         let client = Client::new(directory.path().join("admin.sock"));
         let address = "127.0.0.1:0".parse().unwrap();
-        let mut gate = Gate { directory, address, client, process };
+        let mut gate = Gate { directory, address, client, process, prefix: self.prefix };
         gate.wait_until_serving().await;
         gate
     }
@@ -154,7 +172,7 @@ impl Gate {
     /// SIGKILL, then the same gate again.
     pub(crate) async fn crash_and_restart(&mut self) {
         self.crash();
-        self.process = spawn(&self.directory);
+        self.process = spawn(&self.directory, &self.prefix);
         self.wait_until_serving().await;
     }
 
@@ -230,13 +248,16 @@ pub(crate) fn ask(lease_ms: u64, drain_ms: u64) -> HoldRequest {
     }
 }
 
-fn spawn(directory: &TempDir) -> Child {
+fn spawn(directory: &TempDir, prefix: &[String]) -> Child {
     let log = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
         .open(directory.path().join("log"))
         .unwrap();
-    Command::new(env!("CARGO_BIN_EXE_intermission"))
+    let program = env!("CARGO_BIN_EXE_intermission").to_owned();
+    let mut words = prefix.iter().cloned().chain([program]);
+    Command::new(words.next().unwrap())
+        .args(words)
         .arg("-c")
         .arg(directory.path().join("config.toml"))
         .arg("serve")

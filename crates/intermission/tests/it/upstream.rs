@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -52,6 +52,8 @@ struct Shared {
     waiting: AtomicUsize,
     /// The statuses of the next answers; then 200.
     statuses: Mutex<VecDeque<u16>>,
+    /// The status of the others; 0: 200.
+    always: AtomicU16,
 }
 
 struct Slow(Semaphore);
@@ -124,6 +126,11 @@ impl Upstream {
         *self.shared.statuses.lock().unwrap() = statuses.iter().copied().collect();
     }
 
+    /// Every answer from now on.
+    pub(crate) fn answer_always(&self, status: u16) {
+        self.shared.always.store(status, Ordering::SeqCst);
+    }
+
     /// Lets `count` slow requests be answered.
     pub(crate) fn let_go(&self, count: usize) {
         self.shared.slow.0.add_permits(count);
@@ -170,7 +177,8 @@ fn answer(
             shared.waiting.fetch_sub(1, Ordering::SeqCst);
         }
         let mut response = Response::new(Full::from("ok").map_err(|never| match never {}).boxed());
-        if let Some(status) = shared.statuses.lock().unwrap().pop_front() {
+        let always = Some(shared.always.load(Ordering::SeqCst)).filter(|status| *status > 0);
+        if let Some(status) = shared.statuses.lock().unwrap().pop_front().or(always) {
             *response.status_mut() = status.try_into().unwrap();
         }
         if path == "/trailers" {

@@ -117,6 +117,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.buffer.is_empty()
     }
 
+    /// Whether something comes before the end.
+    pub(crate) async fn has_more(&mut self) -> bool {
+        !self.buffer.is_empty() || self.more().await
+    }
+
     async fn lines(&mut self) -> (String, HashMap<String, String>) {
         let end = loop {
             if let Some(at) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {

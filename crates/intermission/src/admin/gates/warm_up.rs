@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use super::{AdminGates, find};
 use crate::{
     admin::{
-        api::{Status, WarmUpReply, WarmUpSettings},
+        api::{Status, UpstreamStatus, WarmUpReply, WarmUpSettings},
         client::ClientError,
     },
     swap::{
@@ -85,14 +85,15 @@ impl AdminGates {
     }
 }
 
-fn words(app: &str, settings: &WarmUpSettings, upstreams: &[String]) -> String {
+fn words(app: &str, settings: &WarmUpSettings, upstreams: &[UpstreamStatus]) -> String {
     let WarmUpSettings { path, host, successes, concurrency, timeout_ms } = settings;
     let at_once = if *concurrency > 1 { format!(", {concurrency} at once") } else { String::new() };
     let bound = Duration::from_millis(*timeout_ms);
+    let names: Vec<_> = upstreams.iter().map(|upstream| upstream.upstream.as_str()).collect();
     format!(
         "{app}: GET {path} (Host: {host}) of {} until each answers 2xx {successes} times in a row{at_once}  ({bound:?} at \
          most)",
-        upstreams.join(", ")
+        names.join(", ")
     )
 }
 

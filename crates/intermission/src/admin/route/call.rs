@@ -44,9 +44,8 @@ impl<T: DeserializeOwned> FromRequest<Context> for Call<T> {
 }
 
 fn find(context: &Context, name: &str) -> Result<Arc<AppControl>, ApiError> {
-    context.gate.app(name).map(Arc::clone).ok_or_else(|| {
-        let known: Vec<_> =
-            context.gate.apps.iter().map(|app| app.settings.name.as_str()).collect();
+    context.gate.app(name).ok_or_else(|| {
+        let known: Vec<_> = context.gate.apps().iter().map(|app| app.name.clone()).collect();
         let name: String = name.chars().take(QUOTE_CHARS_MAX).collect();
         let message = format!("no app {name:?}; there is: {}", known.join(", "));
         ApiError::new(ErrorCode::UnknownApp, message)

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Upstream, WarmUp, check_range, check_timeout};
+use super::balance::check_try_duration;
+use super::{
+    Balance, DEFAULT_TRY_DURATION, Eject, Health, Upstream, WarmUp, check_range, check_timeout,
+};
 use crate::config::Fault;
 
 /// In `hosts`: this app takes every host no other app names.
@@ -45,6 +48,21 @@ pub struct App {
     /// May be none where a web server only asks.
     #[serde(default)]
     pub upstreams: Vec<Upstream>,
+    /// Which of them gets the next request.
+    #[serde(default)]
+    pub balance: Balance,
+    /// How long a request of which nothing was sent is tried again while no upstream can be connected to.
+    #[serde(
+        default = "default_try_duration",
+        with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required"
+    )]
+    pub try_duration: Duration,
+    /// When one that fails requests is left out.
+    #[serde(default)]
+    pub eject: Eject,
+    /// What each of them has to answer to be given requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
     /// Where a web server beside the gate asks whether a request may go on: 204 when it may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ask_path: Option<String>,
@@ -127,58 +145,91 @@ impl App {
     }
 
     fn check(&self) -> Result<(), Fault> {
-        let key = |key: &str| format!("app.{}.{key}", self.name);
+        self.check_places()?;
+        self.check_upstreams()?;
+        self.check_hold()
+    }
+
+    fn key(&self, key: &str) -> String {
+        format!("app.{}.{key}", self.name)
+    }
+
+    fn check_places(&self) -> Result<(), Fault> {
         if self.hosts.is_empty() {
             let mend = "write the host names it serves, or [\"*\"] for every other host";
-            return Err(Fault::new(key("hosts"), "is empty", mend));
+            return Err(Fault::new(self.key("hosts"), "is empty", mend));
         }
         for host in &self.hosts {
-            check_host(&key("hosts"), host)?;
+            check_host(&self.key("hosts"), host)?;
         }
         if self.paths.is_empty() {
-            return Err(Fault::new(key("paths"), "is empty", "write [\"/\"] for all of them"));
+            return Err(Fault::new(self.key("paths"), "is empty", "write [\"/\"] for all of them"));
         }
-        check_range(&key("paths"), self.paths.len(), 1, PATHS_MAX)?;
+        check_range(&self.key("paths"), self.paths.len(), 1, PATHS_MAX)?;
         for path in &self.paths {
-            check_path(&key("paths"), path)?;
+            check_path(&self.key("paths"), path)?;
         }
+        if let Some(path) = &self.ask_path {
+            check_path(&self.key("ask_path"), path)?;
+        }
+        check_range(&self.key("endless_types"), self.endless_types.len(), 0, ENDLESS_TYPES_MAX)?;
+        self.endless_types.iter().try_for_each(|kind| check_type(&self.key("endless_types"), kind))
+    }
+
+    fn check_upstreams(&self) -> Result<(), Fault> {
         if self.upstreams.is_empty() && self.ask_path.is_none() {
             let mend = "write where its requests go, for example [\"127.0.0.1:3000\"], or ask_path where a web server only \
                         asks";
-            return Err(Fault::new(key("upstreams"), "is empty", mend));
+            return Err(Fault::new(self.key("upstreams"), "is empty", mend));
         }
-        check_range(&key("upstreams"), self.upstreams.len(), 0, UPSTREAMS_MAX)?;
-        if let Some(path) = &self.ask_path {
-            check_path(&key("ask_path"), path)?;
+        check_range(&self.key("upstreams"), self.upstreams.len(), 0, UPSTREAMS_MAX)?;
+        let twice = self.upstreams.iter().enumerate().find(|(at, upstream)| {
+            self.upstreams.iter().take(*at).any(|earlier| earlier == *upstream)
+        });
+        if let Some((_, upstream)) = twice {
+            let problem = format!("{upstream} is there twice");
+            return Err(Fault::new(self.key("upstreams"), problem, "write each of them once"));
         }
+        check_try_duration(&self.key("try_duration"), self.try_duration)?;
+        self.eject.check(&self.key("eject"))?;
+        if let Some(warm_up) = &self.warm_up {
+            self.check_some_to_ask("warm_up")?;
+            warm_up.check(&self.key("warm_up"), &self.hosts)?;
+        }
+        if let Some(health) = &self.health {
+            self.check_some_to_ask("health")?;
+            health.check(&self.key("health"), &self.hosts)?;
+        }
+        Ok(())
+    }
+
+    fn check_some_to_ask(&self, name: &str) -> Result<(), Fault> {
+        if !self.upstreams.is_empty() {
+            return Ok(());
+        }
+        let mend = format!("write its upstreams, or leave {name} out");
+        Err(Fault::new(self.key(name), "has no upstreams to ask", mend))
+    }
+
+    fn check_hold(&self) -> Result<(), Fault> {
         if let Some(path) = self.hold_file.as_ref().filter(|path| !path.is_absolute()) {
             let problem = format!("{} is not absolute", path.display());
-            return Err(Fault::new(key("hold_file"), problem, "write it from / on"));
+            return Err(Fault::new(self.key("hold_file"), problem, "write it from / on"));
         }
-        check_timeout(&key("max_wait"), self.max_wait)?;
-        check_range(&key("held_max"), self.held_max, 1, HELD_MAX_MAX)?;
-        check_timeout(&key("lease"), self.lease)?;
-        check_timeout(&key("lease_max"), self.lease_max)?;
-        check_timeout(&key("drain"), self.drain)?;
-        check_range(&key("endless_types"), self.endless_types.len(), 0, ENDLESS_TYPES_MAX)?;
-        for kind in &self.endless_types {
-            check_type(&key("endless_types"), kind)?;
-        }
+        check_timeout(&self.key("max_wait"), self.max_wait)?;
+        check_range(&self.key("held_max"), self.held_max, 1, HELD_MAX_MAX)?;
+        check_timeout(&self.key("lease"), self.lease)?;
+        check_timeout(&self.key("lease_max"), self.lease_max)?;
+        check_timeout(&self.key("drain"), self.drain)?;
         if self.lease > self.lease_max {
             let problem =
                 format!("{:?} is longer than lease_max, {:?}", self.lease, self.lease_max);
-            return Err(Fault::new(key("lease"), problem, "make it shorter, or raise lease_max"));
-        }
-        if self.upstreams.is_empty() && self.warm_up.is_some() {
-            let mend = "write its upstreams, or leave warm_up out";
-            return Err(Fault::new(key("warm_up"), "has no upstreams to ask", mend));
-        }
-        if let Some(warm_up) = &self.warm_up {
-            warm_up.check(&key("warm_up"), &self.hosts)?;
+            let mend = "make it shorter, or raise lease_max";
+            return Err(Fault::new(self.key("lease"), problem, mend));
         }
         let Release { concurrency, concurrency_max } = self.release;
-        check_range(&key("release.concurrency_max"), concurrency_max, 1, HELD_MAX_MAX)?;
-        check_range(&key("release.concurrency"), concurrency, 1, concurrency_max)
+        check_range(&self.key("release.concurrency_max"), concurrency_max, 1, HELD_MAX_MAX)?;
+        check_range(&self.key("release.concurrency"), concurrency, 1, concurrency_max)
     }
 }
 
@@ -262,6 +313,10 @@ fn check_type(key: &str, kind: &str) -> Result<(), Fault> {
 
 fn default_max_wait() -> Duration {
     DEFAULT_MAX_WAIT
+}
+
+fn default_try_duration() -> Duration {
+    DEFAULT_TRY_DURATION
 }
 
 fn default_held_max() -> usize {

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use http::uri::PathAndQuery;
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
 use serde::{Deserialize, Serialize};
 
-use super::{ANY_HOST, check_range, check_timeout};
+use super::asked::{check_asked, host_for};
+use super::{check_range, check_timeout};
 use crate::config::Fault;
 
 pub const DEFAULT_WARM_UP_SUCCESSES: usize = 3;
@@ -19,7 +19,6 @@ const SUCCESSES_MAX: usize = 1000;
 const CONCURRENCY_MAX: usize = 256;
 /// Users wait for it.
 const TIMEOUT_MAX: Duration = Duration::from_mins(10);
-const TEXT_BYTES_MAX: usize = 1024;
 
 /// A request that an upstream has to answer 2xx, several times in a row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,8 +47,7 @@ impl WarmUp {
     /// The `Host` for an app with these hosts; nothing where none is a name.
     #[must_use]
     pub fn host_for<'a>(&'a self, hosts: &'a [String]) -> Option<&'a str> {
-        let first = || hosts.first().map(String::as_str).filter(|host| !host.starts_with(ANY_HOST));
-        self.host.as_deref().or_else(first)
+        host_for(self.host.as_deref(), hosts)
     }
 
     /// Without its query, which may hold what nobody should read.
@@ -60,28 +58,8 @@ impl WarmUp {
 
     /// `key` is the app's.
     pub(super) fn check(&self, key: &str, hosts: &[String]) -> Result<(), Fault> {
-        let Self { path, successes, concurrency, interval, timeout, host: _ } = self;
-        let is_path = path.starts_with('/') && path.parse::<PathAndQuery>().is_ok();
-        if !is_path || path.len() > TEXT_BYTES_MAX {
-            let shown: String = path.chars().take(TEXT_BYTES_MAX).collect();
-            let mend = "write for example \"/up\"";
-            return Err(Fault::new(format!("{key}.path"), format!("{shown:?} is no path"), mend));
-        }
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-._[]:".contains(c);
-        match self.host_for(hosts) {
-            None => {
-                let problem = "is missing, and the app's first host is no name";
-                let mend = "write the name the application knows itself by";
-                return Err(Fault::new(format!("{key}.host"), problem, mend));
-            }
-            Some(host)
-                if host.is_empty() || host.len() > TEXT_BYTES_MAX || !host.chars().all(plain) =>
-            {
-                let mend = "write a host name, with a port if the application wants one";
-                return Err(Fault::new(format!("{key}.host"), "is no host name", mend));
-            }
-            Some(_) => {}
-        }
+        let Self { path, successes, concurrency, interval, timeout, host } = self;
+        check_asked(key, path, host.as_deref(), hosts)?;
         check_range(&format!("{key}.successes"), *successes, 1, SUCCESSES_MAX)?;
         check_range(&format!("{key}.concurrency"), *concurrency, 1, CONCURRENCY_MAX)?;
         check_timeout(&format!("{key}.interval"), *interval)?;

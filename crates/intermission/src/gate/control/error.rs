@@ -23,6 +23,8 @@ pub enum HoldError {
     ReleasedWhileDraining { generation: Generation },
     #[error("not held: the hold could not be written down")]
     Unwritten(#[from] StateError),
+    #[error("this app is there no more: the configuration was read again without it")]
+    Retired,
     #[error("the gate is stopping")]
     Stopping,
 }

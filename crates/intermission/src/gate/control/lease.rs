@@ -23,7 +23,7 @@ impl AppControl {
         self.hold.restore(generation, holder, until).expect("a new hold is open");
         if left.is_zero() {
             // Its end was not written down; the keeper does that now.
-            tracing::info!(app = self.settings.name, "the lease ended while no gate was running");
+            tracing::info!(app = self.name, "the lease ended while no gate was running");
         } else {
             self.tell(generation, EventKind::Restored);
         }
@@ -49,7 +49,7 @@ impl AppControl {
                 () = control.shutdown.ending() => return,
             };
             if matches!(ended, LeaseEnd::Expired(_)) {
-                let app = &control.settings.name;
+                let app = &control.name;
                 tracing::warn!(app, %generation, "nobody renewed the lease: released");
                 control.tell(generation, EventKind::Expired);
                 control.write_open_or_log(generation).await;

@@ -62,3 +62,46 @@ fn what_cannot_be_asked_or_looked_for_is_named() {
         assert!(error.contains(said), "{error}");
     }
 }
+
+#[test]
+fn how_upstreams_are_chosen_and_checked_is_read_and_what_cannot_be_meant_is_named() {
+    let parse =
+        |keys: &str| parse(&format!("upstreams = ['127.0.0.1:1', 'app.internal:80']\n{keys}"));
+    let config = parse("health = { path = '/up', host = 'a' }\nbalance = 'least-connections'")
+        .expect("parses");
+    let text = config.print().expect("prints");
+    assert_eq!(Config::parse(Path::new("x.toml"), &text).expect("parses"), config);
+    parse("try_duration = '0s'\neject = { failures = 0 }").expect("parses");
+    for (keys, said) in [
+        (
+            "balance = 'random'",
+            "unknown variant `random`, expected `round-robin` or `least-connections`",
+        ),
+        ("try_duration = '11m'", "`app.shop.try_duration`: 660s is out of range"),
+        ("eject = { failures = 1001 }", "`app.shop.eject.failures`: 1001 is out of range"),
+        ("eject = { duration = '0s' }", "`app.shop.eject.duration`: 0ns is out of range"),
+        ("health = { path = 'up', host = 'a' }", "`app.shop.health.path`: \"up\" is no path"),
+        (
+            "health = { path = '/up' }",
+            "`app.shop.health.host`: is missing, and the app's first host is no name",
+        ),
+        (
+            "health = { path = '/up', host = 'a', rise = 0 }",
+            "`app.shop.health.rise`: 0 is out of range",
+        ),
+        (
+            "health = { path = '/up', host = 'a', fall = 0 }",
+            "`app.shop.health.fall`: 0 is out of range",
+        ),
+        ("health = { path = '/up', host = 'a', timeout = '0s' }", "`app.shop.health.timeout`"),
+    ] {
+        let error = parse(keys).expect_err(said);
+        assert!(error.contains(said), "{error}");
+    }
+    let twice = Config::parse(
+        Path::new("x.toml"),
+        "[[app]]\nname = 'shop'\nhosts = ['*']\nupstreams = ['127.0.0.1:1', '127.0.0.1:1']\n",
+    );
+    let error = twice.expect_err("twice").to_string();
+    assert!(error.contains("`app.shop.upstreams`: 127.0.0.1:1 is there twice"), "{error}");
+}

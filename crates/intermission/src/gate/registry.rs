@@ -1,0 +1,116 @@
+//! Makes the controls of apps, at the start and when the configuration is read again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hold::Hold;
+use tokio::sync::{Mutex, broadcast, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::control::AppControl;
+use super::flight::Flights;
+use super::live::{GivenApp, Lanes};
+use super::state::{StateDir, StateError};
+use super::upstream::{Standing, keep_resolving};
+use super::warm_up::Asked;
+use super::{at_least_one, limits};
+use crate::admin::api::Event;
+use crate::config::gate::{App as AppSettings, Gate as Settings, Upstream as Address};
+use crate::shutdown::Shutdown;
+
+#[derive(Debug)]
+pub(super) struct Registry {
+    /// Locked until the gate is gone.
+    state: StateDir,
+    /// Of each worker.
+    flights: Vec<Arc<Flights>>,
+    events: broadcast::Sender<Event>,
+    warm_ups: mpsc::Sender<Asked>,
+    shutdown: Shutdown,
+    next_id: AtomicUsize,
+}
+
+impl Registry {
+    pub(super) fn new(
+        state: StateDir,
+        workers: usize,
+        events: broadcast::Sender<Event>,
+        warm_ups: mpsc::Sender<Asked>,
+        shutdown: Shutdown,
+    ) -> Self {
+        let flights = (0..workers).map(|_| Arc::default()).collect();
+        Self { state, flights, events, warm_ups, shutdown, next_id: AtomicUsize::new(0) }
+    }
+
+    pub(super) fn flights(&self) -> &[Arc<Flights>] {
+        &self.flights
+    }
+
+    /// Comes up as its state file says. Its lanes are put into `lanes`, one for each worker.
+    pub(super) fn make(
+        &self,
+        app: &AppSettings,
+        settings: &Settings,
+        lanes: &mut [Lanes],
+    ) -> Result<Arc<AppControl>, StateError> {
+        let file = self.state.file(&app.name);
+        let record = file.read()?;
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let (hold, of_app) = Hold::new(limits(app), at_least_one(self.flights.len()));
+        for (lanes, lane) in lanes.iter_mut().zip(of_app) {
+            lanes.insert(id, lane);
+        }
+        let control = Arc::new(AppControl {
+            name: app.name.clone(),
+            id,
+            settings: watch::Sender::new(Arc::new(app.clone())),
+            standings: self.standings(app, settings.upstream_resolve_interval, &[]).into(),
+            hold,
+            retired: CancellationToken::new(),
+            file,
+            file_order: Mutex::default(),
+            flights: self.flights.clone(),
+            events: self.events.clone(),
+            holds: watch::Sender::new(()),
+            shutdown: self.shutdown.clone(),
+            warm_ups: self.warm_ups.clone(),
+            warming: Mutex::default(),
+        });
+        if let Some(record) = record {
+            control.restore(&record);
+        }
+        Ok(control)
+    }
+
+    /// One for each upstream; those of `old` stay what they are.
+    pub(super) fn standings(
+        &self,
+        app: &AppSettings,
+        resolve_interval: Duration,
+        old: &[Arc<Standing>],
+    ) -> Vec<Arc<Standing>> {
+        let standing = |address: &Address| {
+            if let Some(old) = old.iter().find(|old| old.address() == address) {
+                return Arc::clone(old);
+            }
+            let new = Arc::new(Standing::new(address.clone()));
+            keep_resolving(&new, resolve_interval, &self.shutdown);
+            new
+        };
+        app.upstreams.iter().map(standing).collect()
+    }
+}
+
+impl AppControl {
+    /// What workers are to serve it by.
+    pub(super) fn given(&self) -> GivenApp {
+        GivenApp {
+            id: self.id,
+            settings: self.settings(),
+            hold: self.hold.clone(),
+            holds: self.holds.subscribe(),
+            standings: self.standings(),
+        }
+    }
+}
