@@ -12,4 +12,3 @@ mod tls;
 
 pub use self::server::{ServeError, TcpAdmin, TcpAdminError, serve};
 pub use self::socket::SocketError;
-pub use self::tls::TlsError;

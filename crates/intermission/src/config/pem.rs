@@ -7,7 +7,9 @@ use std::{
 
 use tokio_rustls::rustls::{
     self, RootCertStore,
+    crypto::CryptoProvider,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    sign::CertifiedKey,
 };
 
 /// A file with every authority of an operating system has a quarter of it.
@@ -42,6 +44,19 @@ pub enum PemError {
         #[source]
         source: rustls::Error,
     },
+    #[error(
+        "{key}: the key {} does not belong to the certificate {}: name the two that were made together",
+        private_key.display(), certificate.display()
+    )]
+    Mismatch { key: String, certificate: PathBuf, private_key: PathBuf },
+}
+
+/// A certificate and its key, each with the name of its key in the table of the configuration.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PairFiles<'a> {
+    pub(crate) table: &'a str,
+    pub(crate) certificate: (&'a str, &'a Path),
+    pub(crate) key: (&'a str, &'a Path),
 }
 
 /// All the certificates of a file, one at least. `key` names the file in errors.
@@ -76,8 +91,30 @@ pub(crate) fn authorities(
     Ok(roots)
 }
 
+/// A certificate, those it was signed with, and the key that belongs to it.
+pub(crate) fn pair(
+    files: PairFiles<'_>,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, PemError> {
+    let PairFiles { table, certificate: (certificate_key, certificate), key: (key_key, key) } =
+        files;
+    let [certificate_key, key_key] = [certificate_key, key_key].map(|key| format!("{table}.{key}"));
+    let chain = certificates(&certificate_key, certificate)?;
+    let private = private_key(&key_key, key)?;
+    CertifiedKey::from_der(chain, private, provider).map_err(|source| {
+        if matches!(source, rustls::Error::InconsistentKeys(_)) {
+            let (certificate, private_key) = (certificate.to_owned(), key.to_owned());
+            return PemError::Mismatch { key: table.to_owned(), certificate, private_key };
+        }
+        let of_certificate = matches!(source, rustls::Error::InvalidCertificate(_));
+        let (key, path) =
+            if of_certificate { (certificate_key, certificate) } else { (key_key, key) };
+        PemError::Unusable { key, path: path.to_owned(), source }
+    })
+}
+
 /// The first private key of a file.
-pub(crate) fn private_key(key: &str, path: &Path) -> Result<PrivateKeyDer<'static>, PemError> {
+fn private_key(key: &str, path: &Path) -> Result<PrivateKeyDer<'static>, PemError> {
     let bytes = read(key, path)?;
     let no_key = |_| PemError::NoKey { key: key.to_owned(), path: path.to_owned() };
     PrivateKeyDer::from_pem_slice(&bytes).map_err(no_key)

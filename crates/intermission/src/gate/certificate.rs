@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -18,7 +18,7 @@ use tokio_rustls::rustls::{self, ServerConfig};
 use webpki::EndEntityCert;
 
 use crate::config::gate::Certificate;
-use crate::config::pem::{self, PemError};
+use crate::config::pem::{self, PairFiles, PemError};
 use crate::shutdown::Shutdown;
 
 /// What is spoken after the handshake, the better one first (RFC 7301).
@@ -27,19 +27,15 @@ pub(crate) const HTTP2: &[u8] = b"h2";
 /// How often the files are looked at. What has changed is read when it was the same twice: a
 /// certificate and its key are not replaced in the same moment.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-const CERTIFICATE: &str = "gate.certificates.certificate_file";
-const KEY: &str = "gate.certificates.key_file";
+const TABLE: &str = "gate.certificates";
+const CERTIFICATE: &str = "certificate_file";
+const KEY: &str = "key_file";
 
 /// Why clients cannot be shown a certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     #[error(transparent)]
     Pem(#[from] PemError),
-    #[error(
-        "gate.certificates: the key {} does not belong to the certificate {}: name the two that were made together",
-        key.display(), certificate.display()
-    )]
-    Mismatch { certificate: PathBuf, key: PathBuf },
     #[error("TLS cannot be set up")]
     Tls(#[source] rustls::Error),
 }
@@ -201,22 +197,20 @@ impl Watched {
 }
 
 impl Pair {
-    fn read(files: &Certificate, provider: &CryptoProvider) -> Result<Self, CertificateError> {
-        let (certificate, key) = (&files.certificate_file, &files.key_file);
-        let chain = pem::certificates(CERTIFICATE, certificate)?;
-        let first = chain.first().ok_or_else(|| no_certificate(certificate))?;
-        let names = names(first).map_err(|error| {
-            let error = rustls::OtherError(Arc::new(error));
-            unusable(CERTIFICATE, certificate, rustls::CertificateError::Other(error).into())
-        })?;
-        let private = pem::private_key(KEY, key)?;
-        let pair = CertifiedKey::from_der(chain, private, provider);
-        let pair = pair.map_err(|source| {
-            if matches!(source, rustls::Error::InconsistentKeys(_)) {
-                let (certificate, key) = (certificate.clone(), key.clone());
-                return CertificateError::Mismatch { certificate, key };
-            }
-            unusable(KEY, key, source)
+    fn read(files: &Certificate, provider: &CryptoProvider) -> Result<Self, PemError> {
+        let Certificate { certificate_file, key_file } = files;
+        let certificate = (CERTIFICATE, certificate_file.as_path());
+        let files = PairFiles { table: TABLE, certificate, key: (KEY, key_file) };
+        let pair = pem::pair(files, provider)?;
+        let names = pair.end_entity_cert().and_then(|certificate| {
+            names(certificate).map_err(|error| {
+                let error = rustls::OtherError(Arc::new(error));
+                rustls::CertificateError::Other(error).into()
+            })
+        });
+        let names = names.map_err(|source| {
+            let key = format!("{TABLE}.{CERTIFICATE}");
+            PemError::Unusable { key, path: certificate_file.clone(), source }
         })?;
         Ok(Self { key: Arc::new(pair), names })
     }
@@ -270,12 +264,4 @@ fn stamps(files: &Certificate) -> Stamps {
         Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
     };
     [stamp(&files.certificate_file), stamp(&files.key_file)]
-}
-
-fn no_certificate(path: &Path) -> CertificateError {
-    PemError::NoCertificate { key: CERTIFICATE.to_owned(), path: path.to_owned() }.into()
-}
-
-fn unusable(key: &str, path: &Path, source: rustls::Error) -> CertificateError {
-    PemError::Unusable { key: key.to_owned(), path: path.to_owned(), source }.into()
 }

@@ -16,8 +16,9 @@ use tokio_rustls::rustls::{self};
 
 use super::ClientError;
 use crate::admin::keep_alive::watch_over;
-use crate::admin::tls::{TlsError, connector};
+use crate::admin::tls::connector;
 use crate::config::cluster::{GateAddress, RemoteGate};
+use crate::config::pem::PemError;
 use crate::config::token::TokenError;
 
 /// Name, connection and TLS handshake together.
@@ -30,7 +31,7 @@ const VANISHED_AFTER: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
     #[error(transparent)]
-    Tls(#[from] TlsError),
+    Tls(#[from] PemError),
     #[error(transparent)]
     Token(#[from] TokenError),
     #[error(

@@ -24,8 +24,8 @@ use super::caller::Caller;
 use super::identity::Identity;
 use super::{cannot_accept, serve_connection};
 use crate::admin::keep_alive::watch_over;
-use crate::admin::tls::TlsError;
 use crate::config::gate::Gate as Settings;
+use crate::config::pem::PemError;
 use crate::config::token::TokenError;
 use crate::shutdown::Shutdown;
 
@@ -40,7 +40,7 @@ const BACKLOG: u32 = 128;
 #[derive(Debug, thiserror::Error)]
 pub enum TcpAdminError {
     #[error(transparent)]
-    Tls(#[from] TlsError),
+    Tls(#[from] PemError),
     #[error(transparent)]
     Token(#[from] TokenError),
     #[error("cannot listen on {address} (gate.admin_listen)")]
