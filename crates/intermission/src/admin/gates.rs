@@ -1,17 +1,15 @@
-//! The gates of a swap, over the admin API: what makes `swap` independent of HTTP.
+//! An app at a gate of a swap, over the admin API: what makes `swap` independent of HTTP.
 
 mod warm_up;
 
 pub(crate) use self::warm_up::told;
 
 use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
-use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use super::{
@@ -19,28 +17,30 @@ use super::{
     client::{Client, ClientError},
 };
 use crate::swap::{
-    gates::{ACKNOWLEDGE, GateBounds, GateError, Gates, Users, all_warm},
+    gates::{ACKNOWLEDGE, GateBounds, GateError, Gates, Users},
     refusal::{Code, Refusal},
 };
 
 /// How many stragglers an error names.
 const STRAGGLERS_SHOWN: usize = 5;
 
-/// One gate and the apps of a swap behind it.
+/// One app at one gate. A swap holds all of its apps at all of its gates, or none: together they are
+/// [`crate::swap::gates::AllGates`].
 #[derive(Debug)]
-pub struct AdminGates {
-    client: Client,
-    apps: Vec<String>,
+pub struct AdminGate {
+    /// All apps of a gate share it.
+    client: Arc<Client>,
+    app: String,
     /// How an operator calls this program for this gate.
     program: String,
     /// What this process holds: saves asking for it inside the pause.
-    generations: Mutex<BTreeMap<String, u64>>,
+    generation: Mutex<Option<u64>>,
 }
 
-impl AdminGates {
+impl AdminGate {
     #[must_use]
-    pub fn new(client: Client, apps: Vec<String>, program: String) -> Self {
-        Self { client, apps, program, generations: Mutex::default() }
+    pub fn new(client: Arc<Client>, app: String, program: String) -> Self {
+        Self { client, app, program, generation: Mutex::default() }
     }
 
     fn error(&self, doing: impl Into<String>, error: &ClientError) -> GateError {
@@ -67,24 +67,30 @@ impl AdminGates {
         self.client.status().await.map_err(|error| self.error("ask for its status", &error))
     }
 
-    fn known(&self, app: &str) -> Option<u64> {
-        self.generations.lock().unwrap_or_else(PoisonError::into_inner).get(app).copied()
+    fn known(&self) -> Option<u64> {
+        *self.generation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The generation of each app that `holder` holds now.
-    async fn held_by(&self, holder: &str) -> Result<Vec<(String, u64)>, GateError> {
+    fn learn(&self, generation: Option<u64>) {
+        *self.generation.lock().unwrap_or_else(PoisonError::into_inner) = generation;
+    }
+
+    /// The app, if what this process held last is its newest hold.
+    async fn ours(&self) -> Result<Option<AppStatus>, GateError> {
         let status = self.status().await?;
-        Ok(self
-            .apps
-            .iter()
-            .filter_map(|name| {
-                let held = find(&status, name)?.hold.as_ref()?;
-                (held.holder == holder).then(|| (name.clone(), held.generation))
-            })
-            .collect())
+        let app = status.apps.into_iter().find(|app| app.name == self.app);
+        Ok(app.filter(|app| self.known() == Some(app.generation)))
     }
 
-    fn refusal_of(&self, status: &Status, name: &str) -> Option<Refusal> {
+    /// The generation that `holder` holds now.
+    async fn held_by(&self, holder: &str) -> Result<Option<u64>, GateError> {
+        let status = self.status().await?;
+        let held = find(&status, &self.app).and_then(|app| app.hold.as_ref());
+        Ok(held.filter(|held| held.holder == holder).map(|held| held.generation))
+    }
+
+    fn refusal_of(&self, status: &Status) -> Option<Refusal> {
+        let name = &self.app;
         let Some(app) = find(status, name) else {
             let known: Vec<&str> = status.apps.iter().map(|app| app.name.as_str()).collect();
             return Some(Refusal::new(
@@ -107,30 +113,10 @@ impl AdminGates {
             format!("wait for it, or: {} release {name}", self.program),
         ))
     }
-
-    async fn hold_app(&self, app: &str, request: &HoldRequest) -> Result<(), GateError> {
-        match self.client.hold(app, request).await {
-            Ok(reply) => {
-                let mut known = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
-                known.insert(app.to_owned(), reply.generation);
-                Ok(())
-            }
-            Err(error) => Err(self.error(format!("hold {app}"), &error)),
-        }
-    }
-
-    /// Released already counts as released: by an operator, or at the end of the lease.
-    async fn release_app(&self, app: &str, generation: u64) -> Result<(), GateError> {
-        match self.client.release(app, &ReleaseRequest { generation }).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.code() == Some(ErrorCode::Stale) => Ok(()),
-            Err(error) => Err(self.error(format!("release {app}"), &error)),
-        }
-    }
 }
 
 #[async_trait]
-impl Gates for AdminGates {
+impl Gates for AdminGate {
     async fn preflight(&self) -> Vec<Refusal> {
         let status = match self.client.status().await {
             Ok(status) => status,
@@ -140,9 +126,11 @@ impl Gates for AdminGates {
                 return vec![Refusal::new(code, sentence, mend)];
             }
         };
-        let refusals = self.apps.iter().filter_map(|name| self.refusal_of(&status, name));
-        let refusals: Vec<Refusal> = refusals.collect();
-        if refusals.is_empty() { self.warm_up_refusals(&status).await } else { refusals }
+        let refused = match self.refusal_of(&status) {
+            None => self.warm_up_refusal(&status).await,
+            refused => refused,
+        };
+        refused.into_iter().collect()
     }
 
     async fn bounds(&self) -> Result<GateBounds, GateError> {
@@ -150,15 +138,12 @@ impl Gates for AdminGates {
     }
 
     async fn warm_up(&self, bound: Duration) -> Result<String, GateError> {
-        all_warm(join_all(self.apps.iter().map(|app| self.warm_up_app(app, bound))).await)
+        self.warm_up_app(bound).await
     }
 
-    /// A connection for each app, and a gate that answers.
+    /// A connection, and a gate that answers.
     async fn prepare(&self) -> Result<(), GateError> {
-        join_all(self.apps.iter().map(|_| self.status()))
-            .await
-            .into_iter()
-            .try_for_each(|status| status.map(drop))
+        self.status().await.map(drop)
     }
 
     async fn hold(&self, holder: &str, lease: Duration, drain: Duration) -> Result<(), GateError> {
@@ -168,19 +153,19 @@ impl Gates for AdminGates {
             lease_ms: Some(millis(lease)),
             drain_ms: Some(millis(drain)),
         };
-        // Those of an earlier hold.
-        self.generations.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        let holds = self.apps.iter().map(|app| self.hold_app(app, &request));
+        // That of an earlier hold.
+        self.learn(None);
         let limit = drain.saturating_add(ACKNOWLEDGE);
-        let failed = match timeout(limit, join_all(holds)).await {
-            Ok(held) => held.into_iter().find_map(Result::err),
-            Err(_) => {
-                let reason = format!("no acknowledgement within {limit:?}");
-                Some(self.failed(format!("hold {}", self.apps.join(", ")), reason))
+        let doing = format!("hold {}", self.app);
+        let error = match timeout(limit, self.client.hold(&self.app, &request)).await {
+            Ok(Ok(held)) => {
+                self.learn(Some(held.generation));
+                return Ok(());
             }
+            Ok(Err(error)) => self.error(doing, &error),
+            Err(_) => self.failed(doing, format!("no acknowledgement within {limit:?}")),
         };
-        let Some(error) = failed else { return Ok(()) };
-        // One app that is not held is none that may be.
+        // It may be held all the same.
         match timeout(ACKNOWLEDGE, self.release(holder)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the lease will end the hold"),
@@ -190,51 +175,43 @@ impl Gates for AdminGates {
     }
 
     async fn renew(&self, holder: &str, lease: Duration) -> Result<(), GateError> {
-        for (app, generation) in self.held_by(holder).await? {
-            let request = RenewRequest { generation, lease_ms: Some(millis(lease)) };
-            let renewed = self.client.renew(&app, &request).await;
-            renewed.map_err(|error| self.error(format!("renew the hold of {app}"), &error))?;
-        }
-        Ok(())
+        let Some(generation) = self.held_by(holder).await? else { return Ok(()) };
+        let request = RenewRequest { generation, lease_ms: Some(millis(lease)) };
+        let renewed = self.client.renew(&self.app, &request).await.map(drop);
+        renewed.map_err(|error| self.error(format!("renew the hold of {}", self.app), &error))
     }
 
+    /// Released already counts as released: by an operator, or at the end of the lease.
     async fn release(&self, holder: &str) -> Result<(), GateError> {
-        let known: Option<Vec<(String, u64)>> =
-            self.apps.iter().map(|app| Some((app.clone(), self.known(app)?))).collect();
-        let held = match known {
-            Some(known) => known,
+        let held = match self.known() {
+            Some(known) => Some(known),
             None => self.held_by(holder).await?,
         };
-        let releases = held.iter().map(|(app, generation)| self.release_app(app, *generation));
-        join_all(releases).await.into_iter().collect()
+        let Some(generation) = held else { return Ok(()) };
+        match self.client.release(&self.app, &ReleaseRequest { generation }).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.code() == Some(ErrorCode::Stale) => Ok(()),
+            Err(error) => Err(self.error(format!("release {}", self.app), &error)),
+        }
     }
 
     async fn answered(&self, _: &str) -> Result<bool, GateError> {
-        let status = self.status().await?;
-        let mut ours = self.apps.iter().filter_map(|name| find(&status, name));
-        Ok(ours.all(|app| {
-            self.known(&app.name) != Some(app.generation)
-                || (app.held == 0 && app.released_in_flight == 0)
-        }))
+        let ours = self.ours().await?;
+        Ok(ours.is_none_or(|app| app.held == 0 && app.released_in_flight == 0))
     }
 
     async fn users(&self, _: &str) -> Result<Users, GateError> {
-        let status = self.status().await?;
-        let mut users = Users::default();
-        for app in self.apps.iter().filter_map(|name| find(&status, name)) {
-            if self.known(&app.name) != Some(app.generation) {
-                continue;
-            }
-            users.held += app.summary.held;
-            users.longest_ms = users.longest_ms.max(app.summary.longest_wait_ms);
-            users.refused += app.summary.refused + app.summary.timed_out;
-            users.left += app.summary.left;
-        }
-        Ok(users)
+        let Some(app) = self.ours().await? else { return Ok(Users::default()) };
+        Ok(Users {
+            held: app.summary.held,
+            longest_ms: app.summary.longest_wait_ms,
+            refused: app.summary.refused + app.summary.timed_out,
+            left: app.summary.left,
+        })
     }
 
     fn commands_to_release(&self) -> Vec<String> {
-        self.apps.iter().map(|app| format!("{} release {app}", self.program)).collect()
+        vec![format!("{} release {}", self.program, self.app)]
     }
 }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::gate;
 use crate::{
-    admin::{client::Client, gates::AdminGates},
+    admin::{client::Client, gates::AdminGate},
     config::{
         Config,
         cluster::{self, Cluster, Swap, SwapGate, TlsMode},
@@ -205,7 +205,11 @@ fn gates(config: &Config, swap: &Swap) -> anyhow::Result<AllGates> {
             if gate != SwapGate::Socket(config.gate.admin_socket.clone()) {
                 program.push_str(&format!(" --gate {}", quote(&client.gate())));
             }
-            all.push(Arc::new(AdminGates::new(client, swap.apps.clone(), program)));
+            let client = Arc::new(client);
+            for app in &swap.apps {
+                let (client, program) = (Arc::clone(&client), program.clone());
+                all.push(Arc::new(AdminGate::new(client, app.clone(), program)));
+            }
         }
     }
     if let Some(path) = &swap.hold_file {

@@ -133,7 +133,7 @@ pub trait Gates: Send + Sync + fmt::Debug {
     fn commands_to_release(&self) -> Vec<String>;
 }
 
-/// Several gates as one: all of them hold, or none does.
+/// Several apps at several gates as one: all of them are held, or none is.
 #[derive(Debug)]
 pub struct AllGates(Vec<Arc<dyn Gates>>);
 
@@ -147,8 +147,15 @@ impl AllGates {
 #[async_trait]
 impl Gates for AllGates {
     async fn preflight(&self) -> Vec<Refusal> {
-        let refusals = self.0.iter().map(|gate| gate.preflight());
-        join_all(refusals).await.into_iter().flatten().collect()
+        let refusals = join_all(self.0.iter().map(|gate| gate.preflight())).await;
+        // What is wrong with a gate is wrong for each of its apps.
+        let mut each: Vec<Refusal> = Vec::new();
+        for refusal in refusals.into_iter().flatten() {
+            if !each.contains(&refusal) {
+                each.push(refusal);
+            }
+        }
+        each
     }
 
     async fn prepare(&self) -> Result<(), GateError> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use intermission::admin::api::{AppState, ReleaseRequest};
 use intermission::admin::client::Client;
-use intermission::admin::gates::AdminGates;
+use intermission::admin::gates::AdminGate;
 use intermission::swap::gates::{AllGates, Gates};
 use intermission::swap::refusal::Code;
 use rustix::process::Signal;
@@ -70,7 +70,7 @@ impl Three {
 }
 
 fn gates(client: Client) -> Arc<dyn Gates> {
-    Arc::new(AdminGates::new(client, vec!["shop".to_owned()], "intermission".to_owned()))
+    Arc::new(AdminGate::new(Arc::new(client), "shop".to_owned(), "intermission".to_owned()))
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use intermission::admin::client::{Client, ClientError};
-use intermission::admin::gates::AdminGates;
+use intermission::admin::gates::AdminGate;
 use intermission::config::cluster::RemoteGate;
 use intermission::swap::gates::Gates;
 use intermission::swap::refusal::{Code, Refusal};
@@ -60,7 +60,8 @@ pub(super) fn client(gate: &RemoteGate) -> Client {
 }
 
 async fn refusal(gate: &RemoteGate) -> Option<Refusal> {
-    let gates = AdminGates::new(client(gate), vec!["shop".to_owned()], "intermission".to_owned());
+    let gates =
+        AdminGate::new(Arc::new(client(gate)), "shop".to_owned(), "intermission".to_owned());
     let mut refusals = gates.preflight().await;
     assert!(refusals.len() < 2, "{refusals:?}");
     refusals.pop()

@@ -1,11 +1,11 @@
 //! Several gates before one database: all of them hold, or none does.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use intermission::admin::api::AppState;
 use intermission::admin::client::Client;
-use intermission::admin::gates::AdminGates;
+use intermission::admin::gates::AdminGate;
 use intermission::swap::gates::{AllGates, Gates};
 use intermission::swap::refusal::Code;
 
@@ -32,7 +32,7 @@ fn together(gates: &[Gate]) -> AllGates {
     let each = gates.iter().map(|gate| -> Arc<dyn Gates> {
         let socket = gate.socket();
         let program = format!("intermission --gate {}", socket.display());
-        Arc::new(AdminGates::new(Client::new(socket), vec!["shop".to_owned()], program))
+        Arc::new(AdminGate::new(Arc::new(Client::new(socket)), "shop".to_owned(), program))
     });
     AllGates::new(each.collect())
 }
@@ -94,6 +94,35 @@ async fn one_missing_acknowledgement_opens_every_gate() {
     for gate in &gates {
         assert_eq!(get(gate.address, "/page").await.status, 200);
     }
+}
+
+/// One of two apps of the same gate is somebody else's, the other one waits for a request in flight: its users do not wait
+/// out the drain.
+#[tokio::test]
+async fn an_app_that_cannot_be_held_opens_the_other_apps_of_its_gate_at_once() {
+    let upstream = Upstream::start().await;
+    let gate = Setup::shop(&upstream).app("blog", "blog.example.com", &upstream, "").start().await;
+    let client = Arc::new(Client::new(gate.socket()));
+    let each = ["shop", "blog"].map(|app| -> Arc<dyn Gates> {
+        let (client, program) = (Arc::clone(&client), "intermission".to_owned());
+        Arc::new(AdminGate::new(client, app.to_owned(), program))
+    });
+    let all = AllGates::new(each.into());
+    let theirs = gate.hold("blog").await;
+    let slow = tokio::spawn(get(gate.address, "/slow/report"));
+    upstream.until_arrived(1).await;
+
+    let drain = Duration::from_secs(15);
+    let began = Instant::now();
+    let error = all.hold(HOLDER, LEASE, drain).await.unwrap_err();
+    assert_contains(&error.to_string(), "cannot hold blog");
+    assert!(gate.shop().await.hold.is_none(), "the other app is open");
+    assert_eq!(get(gate.address, "/page").await.status, 200);
+    assert!(began.elapsed() < drain / 3, "{:?}", began.elapsed());
+    let blog = gate.app("blog").await;
+    assert_eq!((blog.state, blog.generation), (AppState::Held, theirs.generation), "is theirs");
+    upstream.let_go(1);
+    assert_eq!(slow.await.unwrap().status, 200);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use intermission::admin::api::{AppState, ErrorCode};
 use intermission::admin::client::Client;
-use intermission::admin::gates::AdminGates;
+use intermission::admin::gates::AdminGate;
 use intermission::swap::gates::{AllGates, Gates};
 use intermission::swap::refusal::Code;
 use tokio::net::TcpListener;
@@ -31,8 +31,12 @@ async fn gate(count: usize, warm_up: &str) -> (Vec<Upstream>, Gate) {
     (upstreams, gate)
 }
 
-fn as_swap(gate: &Gate) -> AdminGates {
-    AdminGates::new(Client::new(gate.socket()), vec!["shop".to_owned()], "intermission".to_owned())
+fn as_swap(gate: &Gate) -> AdminGate {
+    AdminGate::new(
+        Arc::new(Client::new(gate.socket())),
+        "shop".to_owned(),
+        "intermission".to_owned(),
+    )
 }
 
 #[tokio::test]

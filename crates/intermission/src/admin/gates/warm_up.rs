@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{AdminGates, find};
+use super::{AdminGate, find};
 use crate::{
     admin::{
         api::{Status, UpstreamStatus, WarmUpReply, WarmUpSettings},
@@ -19,33 +19,26 @@ use crate::{
 /// How often a gate that cannot be reached is asked again: it may be starting.
 const PAUSE: Duration = Duration::from_millis(100);
 
-impl AdminGates {
+impl AdminGate {
     /// Asked before the swap: what fails now fails when users wait for it.
-    pub(super) async fn warm_up_refusals(&self, status: &Status) -> Vec<Refusal> {
-        let mut refusals = Vec::new();
-        for name in &self.apps {
-            let Some(settings) = find(status, name).and_then(|app| app.warm_up.as_ref()) else {
-                continue;
-            };
-            let limit = Duration::from_millis(settings.timeout_ms);
-            if let Err(error) = self.client.warm_up(name, limit).await {
-                let error = self.error(format!("warm up {name}"), &error);
-                refusals.push(Refusal::new(
-                    Code::WarmUpFails,
-                    error.to_string(),
-                    format!(
-                        "bring these upstreams up, or correct app.{name}.warm_up; then try: {} warm-up {name}",
-                        self.program
-                    ),
-                ));
-            }
-        }
-        refusals
+    pub(super) async fn warm_up_refusal(&self, status: &Status) -> Option<Refusal> {
+        let name = &self.app;
+        let settings = find(status, name)?.warm_up.as_ref()?;
+        let limit = Duration::from_millis(settings.timeout_ms);
+        let error = self.client.warm_up(name, limit).await.err()?;
+        Some(Refusal::new(
+            Code::WarmUpFails,
+            self.error(format!("warm up {name}"), &error).to_string(),
+            format!(
+                "bring these upstreams up, or correct app.{name}.warm_up; then try: {} warm-up {name}",
+                self.program
+            ),
+        ))
     }
 
     pub(super) fn bounds_of(&self, status: &Status) -> GateBounds {
-        let apps = self.apps.iter().filter_map(|name| find(status, name));
-        let each = apps.map(|app| GateBounds {
+        let Some(app) = find(status, &self.app) else { return GateBounds::default() };
+        GateBounds {
             warm_up: app.warm_up.as_ref().map(|settings| WarmUp {
                 bound: Duration::from_millis(settings.timeout_ms),
                 said: vec![words(&app.name, settings, &app.upstreams)],
@@ -54,16 +47,12 @@ impl AdminGates {
                 app: app.name.clone(),
                 bound: Duration::from_millis(app.max_wait_ms),
             }),
-        });
-        each.fold(GateBounds::default(), GateBounds::and)
+        }
     }
 
     /// A gate that died comes back held, and is asked again while there is time.
-    pub(super) async fn warm_up_app(
-        &self,
-        app: &str,
-        bound: Duration,
-    ) -> Result<String, GateError> {
+    pub(super) async fn warm_up_app(&self, bound: Duration) -> Result<String, GateError> {
+        let app = &self.app;
         let deadline = Instant::now() + bound;
         let mut left = bound;
         loop {
