@@ -5,7 +5,6 @@ mod identity;
 mod tcp;
 
 use std::io;
-use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +23,7 @@ use tokio::sync::Semaphore;
 pub use self::tcp::{TcpAdmin, TcpAdminError};
 use super::route;
 use super::socket::{AdminSocket, SocketError};
+use crate::config::gate::Gate as Settings;
 use crate::gate::Gate;
 use crate::shutdown::Shutdown;
 
@@ -43,12 +43,16 @@ pub enum ServeError {
     Tcp(#[from] TcpAdminError),
 }
 
-/// Binds the socket at `path`, and `tcp`, and serves the API in tasks until the shutdown ends.
+/// Binds the socket and `tcp`, and serves the API in tasks until the shutdown ends.
 ///
 /// # Errors
 /// The socket cannot be created, or another gate serves it; an address cannot be listened on.
-pub fn serve(path: &Path, tcp: Option<TcpAdmin>, gate: Arc<Gate>) -> Result<(), ServeError> {
-    let socket = AdminSocket::bind(path)?;
+pub fn serve(
+    settings: &Settings,
+    tcp: Option<TcpAdmin>,
+    gate: Arc<Gate>,
+) -> Result<(), ServeError> {
+    let socket = AdminSocket::bind(&settings.admin_socket, settings.admin_socket_group.as_ref())?;
     let tcp = tcp.map(TcpAdmin::bind).transpose()?;
     let listen = tcp.as_ref().map(|tcp| tcp.listen.clone()).unwrap_or_default();
     let shutdown = gate.shutdown.clone();

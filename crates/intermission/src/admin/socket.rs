@@ -1,4 +1,4 @@
-//! The admin socket: for its owner only, and never taken away from a gate that serves it.
+//! The admin socket: for its owner, and a group if one is configured; never taken away from a gate that serves it.
 
 use std::fs::{DirBuilder, Permissions};
 use std::io;
@@ -6,11 +6,18 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use tokio::net::UnixListener;
+use nix::unistd::Group;
+use tokio::net::{UnixListener, UnixSocket};
+
+use crate::config::gate::SocketGroup;
 
 /// Read and write for the owner: whoever can connect can hold every app.
 const SOCKET_MODE: u32 = 0o600;
+/// For the group, too.
+const SOCKET_MODE_WITH_GROUP: u32 = 0o660;
 const DIRECTORY_MODE: u32 = 0o755;
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
@@ -26,6 +33,26 @@ pub enum SocketError {
         #[source]
         source: io::Error,
     },
+    #[error(
+        "gate.admin_socket_group: there is no group {name:?} on this machine: create it, or correct the name"
+    )]
+    NoGroup { name: String },
+    #[error("gate.admin_socket_group: cannot look for the group {name:?}")]
+    GroupUnknown {
+        name: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error(
+        "gate.admin_socket_group: cannot give the admin socket {} to the group {group}: the user that the gate runs as must be in it",
+        path.display()
+    )]
+    GiveToGroup {
+        path: PathBuf,
+        group: SocketGroup,
+        #[source]
+        source: io::Error,
+    },
 }
 
 /// The bound socket; its file is removed when this is dropped.
@@ -36,14 +63,15 @@ pub(super) struct AdminSocket {
 }
 
 impl AdminSocket {
-    pub(super) fn bind(path: &Path) -> Result<Self, SocketError> {
+    pub(super) fn bind(path: &Path, group: Option<&SocketGroup>) -> Result<Self, SocketError> {
         let create = |source| SocketError::Create { path: path.to_path_buf(), source };
+        let id = group.map(group_id).transpose()?;
         if let Some(directory) = path.parent() {
             let mut builder = DirBuilder::new();
             builder.recursive(true).mode(DIRECTORY_MODE).create(directory).map_err(create)?;
         }
         ensure_unused(path)?;
-        // Under a name of its own until its mode is right; the rename replaces a dead socket.
+        // Under a name of its own until it is ready; the rename replaces a dead socket.
         let mut own_name = path.as_os_str().to_owned();
         own_name.push(format!(".{}", std::process::id()));
         let own_path = PathBuf::from(own_name);
@@ -51,10 +79,43 @@ impl AdminSocket {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(create(error)),
             Ok(()) | Err(_) => {}
         }
-        let listener = UnixListener::bind(&own_path).map_err(create)?;
-        std::fs::set_permissions(&own_path, Permissions::from_mode(SOCKET_MODE)).map_err(create)?;
-        std::fs::rename(&own_path, path).map_err(create)?;
-        Ok(Self { listener, path: path.to_path_buf() })
+        let socket = UnixSocket::new_stream().map_err(create)?;
+        socket.bind(&own_path).map_err(create)?;
+        let ready = give(&own_path, id).map_err(|source| match group {
+            Some(group) => {
+                SocketError::GiveToGroup { path: path.to_path_buf(), group: group.clone(), source }
+            }
+            None => create(source),
+        });
+        // Only now can anybody connect: nobody who may not later.
+        let ready = ready.and_then(|()| socket.listen(BACKLOG).map_err(create));
+        let placed = ready.and_then(|listener| {
+            std::fs::rename(&own_path, path).map_err(create)?;
+            Ok(Self { listener, path: path.to_path_buf() })
+        });
+        placed.inspect_err(|_| drop(std::fs::remove_file(&own_path)))
+    }
+}
+
+/// The file at `path` is its owner's, and `group`'s if there is one.
+fn give(path: &Path, group: Option<u32>) -> io::Result<()> {
+    let Some(group) = group else {
+        return std::fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE));
+    };
+    std::os::unix::fs::chown(path, None, Some(group))?;
+    std::fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE_WITH_GROUP))
+}
+
+/// Asks the operating system for a name's number.
+fn group_id(group: &SocketGroup) -> Result<u32, SocketError> {
+    let name = match group {
+        SocketGroup::Number(id) => return Ok(*id),
+        SocketGroup::Name(name) => name.clone(),
+    };
+    match Group::from_name(&name) {
+        Ok(Some(group)) => Ok(group.gid.as_raw()),
+        Ok(None) => Err(SocketError::NoGroup { name }),
+        Err(errno) => Err(SocketError::GroupUnknown { name, source: errno.into() }),
     }
 }
 

@@ -42,7 +42,7 @@ async fn serve(config: &Config) -> anyhow::Result<Exit> {
     let tcp = admin::TcpAdmin::load(&config.gate)?;
     let (gate, workers) = Gate::start(config, &shutdown)?;
     let gate = Arc::new(gate);
-    if let Err(error) = admin::serve(&config.gate.admin_socket, tcp, Arc::clone(&gate)) {
+    if let Err(error) = admin::serve(&config.gate, tcp, Arc::clone(&gate)) {
         shutdown.end();
         return Err(error.into());
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::admin::AdminTls;
+pub use self::admin::{AdminTls, SocketGroup};
 pub(super) use self::app::check_apps;
 pub use self::app::{
     ANY_HOST, ANY_PATH, App, DEFAULT_DRAIN, DEFAULT_ENDLESS_TYPES, DEFAULT_HELD_MAX, DEFAULT_LEASE,
@@ -77,6 +77,9 @@ pub struct Gate {
     pub certificates: Vec<Certificate>,
     pub threads: usize,
     pub admin_socket: PathBuf,
+    /// Whose members may connect to the socket, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin_socket_group: Option<SocketGroup>,
     /// Where the admin API is served to other machines besides, with TLS and a token.
     pub admin_listen: Vec<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -127,6 +130,7 @@ impl Default for Gate {
             certificates: Vec::new(),
             threads: DEFAULT_THREADS,
             admin_socket: PathBuf::from(DEFAULT_ADMIN_SOCKET),
+            admin_socket_group: None,
             admin_listen: Vec::new(),
             admin_tls: None,
             admin_token_env: None,

@@ -1,6 +1,6 @@
 //! The admin socket and what comes over it.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,9 @@ use tokio::net::UnixStream;
 use super::gate::{Gate, Setup, ask};
 use super::harness::{assert_contains, soon};
 use super::upstream::Upstream;
+
+/// One that no machine has.
+const OTHER_GROUP: u32 = 54_321;
 
 async fn gate() -> Gate {
     Setup::shop(Upstream::start().await).start().await
@@ -42,6 +45,61 @@ async fn the_socket_is_its_owners_only() {
     let gate = gate().await;
     let mode = std::fs::metadata(gate.socket()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+}
+
+/// Who runs the tests may give a file to a group it is in; an administrator to any.
+#[tokio::test]
+async fn the_socket_is_a_groups_too_where_one_is_configured() {
+    let is_root = rustix::process::geteuid().is_root();
+    let id = if is_root { OTHER_GROUP } else { rustix::process::getegid().as_raw() };
+    let line = format!("admin_socket_group = {id}");
+    let gate = Setup::shop(Upstream::start().await).gate(&line).start().await;
+    let metadata = std::fs::metadata(gate.socket()).unwrap();
+    assert_eq!((metadata.permissions().mode() & 0o777, metadata.gid()), (0o660, id));
+    assert!(gate.client.status().await.is_ok());
+    if is_root {
+        let path = gate.directory.path();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        assert_contains(&connect_as(&gate, id).await, "connected");
+        assert_contains(&connect_as(&gate, id + 1).await, "Permission denied");
+    }
+}
+
+/// What a stranger of that group has of the socket.
+async fn connect_as(gate: &Gate, group: u32) -> String {
+    let program = "use Socket; socket(S, PF_UNIX, SOCK_STREAM, 0) or die; \
+                   print connect(S, pack_sockaddr_un($ARGV[0])) ? 'connected' : $!";
+    let output = tokio::process::Command::new("setpriv")
+        .args(["--reuid=65534", &format!("--regid={group}"), "--clear-groups"])
+        .args(["perl", "-e", program])
+        .arg(gate.socket())
+        .output();
+    let output = output.await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn a_group_is_found_by_its_name_or_the_key_is_named() {
+    let own = rustix::process::getegid().as_raw();
+    let groups = std::fs::read_to_string("/etc/group").unwrap();
+    let name = groups.lines().find(|line| line.split(':').nth(2) == Some(&own.to_string()));
+    let name = name.unwrap().split(':').next().unwrap();
+    let line = format!("admin_socket_group = {name:?}");
+    let gate = Setup::shop(Upstream::start().await).gate(&line).start().await;
+    assert_eq!(std::fs::metadata(gate.socket()).unwrap().gid(), own);
+
+    let directory = super::gate::directory();
+    let line = "admin_socket_group = \"no-such-group\"";
+    Setup::shop("127.0.0.1:3000").gate(line).write(&directory);
+    let refused = super::harness::run(&directory.path().join("config.toml"), &["serve"]).await;
+    assert_eq!(refused.code, Some(2));
+    assert_contains(
+        &refused.stderr,
+        "gate.admin_socket_group: there is no group \"no-such-group\"",
+    );
+    let left: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(Result::unwrap).collect();
+    assert!(left.iter().all(|file| !file.file_name().to_string_lossy().contains("sock")));
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The admin API over TCP: never without TLS and a token.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,23 @@ use crate::config::secret::Secret;
 use crate::config::token::{self, TokenError};
 
 const TOKEN: &str = "gate.admin_token";
+
+/// A group of the operating system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected a group's name or its number")]
+pub enum SocketGroup {
+    Number(u32),
+    Name(String),
+}
+
+impl fmt::Display for SocketGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(id) => write!(f, "{id}"),
+            Self::Name(name) => write!(f, "{name:?}"),
+        }
+    }
+}
 
 /// What the gate shows to whoever connects; PEM files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
