@@ -4,6 +4,7 @@
 //! request.
 
 mod arrival;
+mod beat;
 mod body;
 mod certificate;
 mod client;
@@ -16,6 +17,7 @@ mod forward;
 mod header;
 mod hold_file;
 mod http2;
+mod inherited;
 mod listener;
 mod live;
 mod one_by_one;
@@ -42,14 +44,17 @@ use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use hold::{Limits, Pace};
 use tokio::sync::{Mutex, Semaphore, broadcast, mpsc};
 
+use self::beat::Beat;
 pub use self::certificate::CertificateError;
 use self::certificate::Certificates;
 pub use self::control::{AppControl, Done, Held, HoldError};
 pub use self::flight::Seen;
+pub use self::inherited::{Inherited, InheritedError};
 use self::listener::Bound;
 pub use self::listener::ListenError;
 use self::live::{Given, Lanes};
@@ -94,6 +99,7 @@ pub struct Gate {
     certificates: Option<certificate::Watcher>,
     /// To each worker.
     changes: Vec<mpsc::Sender<Change>>,
+    beats: Vec<Arc<Beat>>,
 }
 
 /// The worker threads of a running gate.
@@ -106,7 +112,11 @@ impl Gate {
     ///
     /// # Errors
     /// The state directory, an address or a certificate cannot be used; says which and what to do.
-    pub fn start(config: &Config, shutdown: &Shutdown) -> Result<(Self, Workers), GateError> {
+    pub fn start(
+        config: &Config,
+        inherited: &mut Inherited,
+        shutdown: &Shutdown,
+    ) -> Result<(Self, Workers), GateError> {
         let settings = Arc::new(config.gate.clone());
         let workers = settings.workers();
         let certificates = certificates(&settings)?;
@@ -119,7 +129,7 @@ impl Gate {
         for app in &config.apps {
             apps.push(registry.make(app, &settings, &mut lanes)?);
         }
-        let bound = Bound::new(&settings, workers)?;
+        let bound = Bound::new(&settings, workers, inherited)?;
         let (certificates, tls) = match certificates {
             Some(certificates) => {
                 let tls = certificates.server_config()?;
@@ -135,12 +145,14 @@ impl Gate {
         let Bound { workers: listeners, listen, listen_tls } = bound;
         // The first worker has upstream connections as good as any.
         let mut asked = Some(asked);
-        let mut changes = Vec::new();
+        let (mut changes, mut beats) = (Vec::new(), Vec::new());
         let mut threads = Vec::new();
         let of_workers = listeners.into_iter().zip(lanes).zip(registry.flights());
         for (index, ((listeners, lanes), flights)) in of_workers.enumerate() {
             let (changes_of_one, receiver) = mpsc::channel(1);
             changes.push(changes_of_one);
+            let beat = Arc::new(Beat::new());
+            beats.push(Arc::clone(&beat));
             let plan = Plan {
                 index,
                 listeners,
@@ -148,6 +160,7 @@ impl Gate {
                 given: given.clone(),
                 lanes,
                 changes: receiver,
+                beat,
                 flights: Arc::clone(flights),
                 connections: Arc::clone(&connections),
                 warm_ups: asked.take(),
@@ -167,8 +180,15 @@ impl Gate {
             settings: Mutex::new(settings),
             certificates,
             changes,
+            beats,
         };
         Ok((gate, Workers(threads)))
+    }
+
+    /// How long ago the worker thread went round that did so the longest ago.
+    #[must_use]
+    pub fn beat_age(&self) -> Duration {
+        self.beats.iter().map(|beat| beat.age()).max().unwrap_or_default()
     }
 
     /// In the configuration's order.

@@ -36,6 +36,7 @@ mod it {
     mod restart;
     mod several;
     mod stop;
+    mod systemd;
     mod tls;
     mod tls_client;
     mod upgrade;

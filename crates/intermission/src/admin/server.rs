@@ -24,7 +24,7 @@ pub use self::tcp::{TcpAdmin, TcpAdminError};
 use super::route;
 use super::socket::{AdminSocket, SocketError};
 use crate::config::gate::Gate as Settings;
-use crate::gate::Gate;
+use crate::gate::{Gate, Inherited};
 use crate::shutdown::Shutdown;
 
 /// Commands, dashboards and swaps that may be connected at once; those over TCP are counted by themselves.
@@ -43,27 +43,41 @@ pub enum ServeError {
     Tcp(#[from] TcpAdminError),
 }
 
-/// Binds the socket and `tcp`, and serves the API in tasks until the shutdown ends.
+/// Where the API is to be served. Whoever connects before it is waits.
+#[derive(Debug)]
+pub struct Admin {
+    socket: AdminSocket,
+    tcp: Option<tcp::Bound>,
+}
+
+/// Binds the socket and `tcp`, but for those that are `inherited`.
 ///
 /// # Errors
 /// The socket cannot be created, or another gate serves it; an address cannot be listened on.
-pub fn serve(
+pub fn bind(
     settings: &Settings,
     tcp: Option<TcpAdmin>,
-    gate: Arc<Gate>,
-) -> Result<(), ServeError> {
-    let socket = AdminSocket::bind(&settings.admin_socket, settings.admin_socket_group.as_ref())?;
-    let tcp = tcp.map(TcpAdmin::bind).transpose()?;
-    let listen = tcp.as_ref().map(|tcp| tcp.listen.clone()).unwrap_or_default();
-    let shutdown = gate.shutdown.clone();
-    let router = route::router(gate, listen);
-    if let Some(tcp) = tcp {
-        let listen: Vec<_> = tcp.listen.iter().map(ToString::to_string).collect();
-        tracing::info!(admin_listen = listen.join(", "), "serving the admin API over TCP");
-        tcp.serve(&router, &shutdown);
+    inherited: &mut Inherited,
+) -> Result<Admin, ServeError> {
+    let group = settings.admin_socket_group.as_ref();
+    let socket = AdminSocket::bind(&settings.admin_socket, group, inherited)?;
+    let tcp = tcp.map(|tcp| tcp.bind(inherited)).transpose()?;
+    Ok(Admin { socket, tcp })
+}
+
+impl Admin {
+    /// Serves the API in tasks until the shutdown ends.
+    pub fn serve(self, gate: Arc<Gate>) {
+        let listen = self.tcp.as_ref().map(|tcp| tcp.listen.clone()).unwrap_or_default();
+        let shutdown = gate.shutdown.clone();
+        let router = route::router(gate, listen);
+        if let Some(tcp) = self.tcp {
+            let listen: Vec<_> = tcp.listen.iter().map(ToString::to_string).collect();
+            tracing::info!(admin_listen = listen.join(", "), "serving the admin API over TCP");
+            tcp.serve(&router, &shutdown);
+        }
+        drop(shutdown.spawn(accept(self.socket, router, shutdown.clone())));
     }
-    drop(shutdown.spawn(accept(socket, router, shutdown.clone())));
-    Ok(())
 }
 
 async fn accept(socket: AdminSocket, router: Router, shutdown: Shutdown) {

@@ -10,6 +10,7 @@ use nix::unistd::Group;
 use tokio::net::{UnixListener, UnixSocket};
 
 use crate::config::gate::SocketGroup;
+use crate::gate::Inherited;
 
 /// Read and write for the owner: whoever can connect can hold every app.
 const SOCKET_MODE: u32 = 0o600;
@@ -59,12 +60,22 @@ pub enum SocketError {
 #[derive(Debug)]
 pub(super) struct AdminSocket {
     pub(super) listener: UnixListener,
-    path: PathBuf,
+    /// Of the file to remove.
+    path: Option<PathBuf>,
 }
 
 impl AdminSocket {
-    pub(super) fn bind(path: &Path, group: Option<&SocketGroup>) -> Result<Self, SocketError> {
+    /// An `inherited` one is whose it is: it has the mode that it was given, and its file stays.
+    pub(super) fn bind(
+        path: &Path,
+        group: Option<&SocketGroup>,
+        inherited: &mut Inherited,
+    ) -> Result<Self, SocketError> {
         let create = |source| SocketError::Create { path: path.to_path_buf(), source };
+        if let Some(socket) = inherited.take_unix(path) {
+            let listener = UnixListener::from_std(socket).map_err(create)?;
+            return Ok(Self { listener, path: None });
+        }
         let id = group.map(group_id).transpose()?;
         if let Some(directory) = path.parent() {
             let mut builder = DirBuilder::new();
@@ -91,7 +102,7 @@ impl AdminSocket {
         let ready = ready.and_then(|()| socket.listen(BACKLOG).map_err(create));
         let placed = ready.and_then(|listener| {
             std::fs::rename(&own_path, path).map_err(create)?;
-            Ok(Self { listener, path: path.to_path_buf() })
+            Ok(Self { listener, path: Some(path.to_path_buf()) })
         });
         placed.inspect_err(|_| drop(std::fs::remove_file(&own_path)))
     }
@@ -121,8 +132,9 @@ fn group_id(group: &SocketGroup) -> Result<u32, SocketError> {
 
 impl Drop for AdminSocket {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_file(&self.path) {
-            tracing::debug!(%error, path = %self.path.display(), "admin socket not removed");
+        let Some(path) = &self.path else { return };
+        if let Err(error) = std::fs::remove_file(path) {
+            tracing::debug!(%error, path = %path.display(), "admin socket not removed");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `intermission serve`
 
+mod systemd;
+
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use crate::admin;
 use crate::cli::{Exit, block_on};
 use crate::config::Config;
-use crate::gate::Gate;
+use crate::gate::{Gate, Inherited};
 use crate::shutdown::{Shutdown, StopSignal, StopSignals};
 
 /// For the admin connections, after every worker has ended.
@@ -40,12 +42,17 @@ async fn serve(config: &Config) -> anyhow::Result<Exit> {
     let mut signals = StopSignals::install().context("cannot handle signals")?;
     let shutdown = Shutdown::new();
     let tcp = admin::TcpAdmin::load(&config.gate)?;
-    let (gate, workers) = Gate::start(config, &shutdown)?;
+    let mut inherited = Inherited::from_systemd()?;
+    let admin = admin::bind(&config.gate, tcp, &mut inherited)?;
+    let (gate, workers) = Gate::start(config, &mut inherited, &shutdown)?;
     let gate = Arc::new(gate);
-    if let Err(error) = admin::serve(&config.gate, tcp, Arc::clone(&gate)) {
+    if let Err(error) = inherited.ensure_all_taken() {
         shutdown.end();
         return Err(error.into());
     }
+    admin.serve(Arc::clone(&gate));
+    systemd::watch(&gate);
+    systemd::serving();
     let listen: Vec<_> =
         gate.listen.iter().chain(&gate.listen_tls).map(ToString::to_string).collect();
     tracing::info!(listen = listen.join(", "), apps = gate.apps().len(), "serving");
@@ -54,7 +61,11 @@ async fn serve(config: &Config) -> anyhow::Result<Exit> {
         tokio::select! {
             result = &mut ended => break result,
             signal = signals.next() => match signal {
-                StopSignal::Hangup => reload(config, &gate).await,
+                StopSignal::Hangup => {
+                    systemd::reloading();
+                    reload(config, &gate).await;
+                    systemd::serving();
+                }
                 StopSignal::Interrupt | StopSignal::Terminate => stop(signal, &shutdown),
             },
         }
@@ -91,6 +102,7 @@ fn stop(signal: StopSignal, shutdown: &Shutdown) {
         tracing::warn!(signal_name, "stopping at once");
         shutdown.end();
     } else {
+        systemd::stopping();
         tracing::info!(signal_name, "stopping when the requests in flight are answered");
         shutdown.stop();
     }

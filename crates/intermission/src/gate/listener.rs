@@ -5,7 +5,11 @@ use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::inherited::Inherited;
 use crate::config::gate::Gate;
+
+const LISTEN: &str = "gate.listen";
+const LISTEN_TLS: &str = "gate.listen_tls";
 
 /// Connections the kernel queues while a worker is busy; it caps this at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -36,22 +40,26 @@ pub(crate) struct Bound {
 }
 
 impl Bound {
+    /// Those that are `inherited` already listen.
+    ///
     /// # Errors
     /// An address cannot be used, or somebody else uses it already.
-    pub(crate) fn new(settings: &Gate, workers: usize) -> Result<Self, ListenError> {
-        ensure_free("gate.listen", &settings.listen)?;
-        ensure_free("gate.listen_tls", &settings.listen_tls)?;
+    pub(crate) fn new(
+        settings: &Gate,
+        workers: usize,
+        inherited: &mut Inherited,
+    ) -> Result<Self, ListenError> {
         let mut bound = Self {
             workers: (0..workers).map(|_| Vec::new()).collect(),
             listen: Vec::new(),
             listen_tls: Vec::new(),
         };
         for address in &settings.listen {
-            let address = bound.bind("gate.listen", *address, false)?;
+            let address = bound.bind(LISTEN, *address, false, inherited)?;
             bound.listen.push(address);
         }
         for address in &settings.listen_tls {
-            let address = bound.bind("gate.listen_tls", *address, true)?;
+            let address = bound.bind(LISTEN_TLS, *address, true, inherited)?;
             bound.listen_tls.push(address);
         }
         Ok(bound)
@@ -66,7 +74,13 @@ impl Bound {
         key: &'static str,
         mut address: SocketAddr,
         tls: bool,
+        inherited: &mut Inherited,
     ) -> Result<SocketAddr, ListenError> {
+        let sockets = inherited.take_tcp(address);
+        if !sockets.is_empty() {
+            return self.share(key, address, tls, &sockets);
+        }
+        ensure_free(key, address)?;
         for worker in &mut self.workers {
             let failed = |source| ListenError { key, address, source };
             let socket = listen(address).map_err(failed)?;
@@ -75,16 +89,37 @@ impl Bound {
         }
         Ok(address)
     }
+
+    /// Each worker listens on one of `sockets` at least, and each of them is listened on by a worker at least.
+    fn share(
+        &mut self,
+        key: &'static str,
+        mut address: SocketAddr,
+        tls: bool,
+        sockets: &[TcpListener],
+    ) -> Result<SocketAddr, ListenError> {
+        let count = self.workers.len();
+        let rounds = count.max(sockets.len());
+        for (index, socket) in sockets.iter().cycle().take(rounds).enumerate() {
+            let failed = |source| ListenError { key, address, source };
+            let socket = socket.try_clone().map_err(failed)?;
+            address = socket.local_addr().map_err(failed)?;
+            if let Some(worker) = self.workers.get_mut(index % count.max(1)) {
+                worker.push(Listener { socket, tls });
+            }
+        }
+        Ok(address)
+    }
 }
 
 /// Whether somebody else listens there already. With `SO_REUSEPORT` a second gate of the same user
 /// would bind without an error and take half of the connections.
-fn ensure_free(key: &'static str, addresses: &[SocketAddr]) -> Result<(), ListenError> {
-    for address in addresses.iter().filter(|address| address.port() != 0) {
-        let probe = socket(*address).and_then(|socket| socket.bind(&(*address).into()));
-        probe.map_err(|source| ListenError { key, address: *address, source })?;
+fn ensure_free(key: &'static str, address: SocketAddr) -> Result<(), ListenError> {
+    if address.port() == 0 {
+        return Ok(());
     }
-    Ok(())
+    let probe = socket(address).and_then(|socket| socket.bind(&address.into()));
+    probe.map_err(|source| ListenError { key, address, source })
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {

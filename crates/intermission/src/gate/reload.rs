@@ -120,6 +120,7 @@ fn fixed(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("gate.listen_tls", old.listen_tls == new.listen_tls),
         ("gate.threads", old.threads == new.threads),
         ("gate.admin_socket", old.admin_socket == new.admin_socket),
+        ("gate.admin_socket_group", old.admin_socket_group == new.admin_socket_group),
         ("gate.admin_listen", old.admin_listen == new.admin_listen),
         ("gate.admin_tls", old.admin_tls == new.admin_tls),
         ("gate.admin_token_env", old.admin_token_env == new.admin_token_env),

@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::LocalSet;
 use tokio_rustls::rustls::ServerConfig;
 
+use super::beat::Beat;
 use super::converse::converse;
 use super::flight::Flights;
 use super::listener::Listener;
@@ -39,6 +40,7 @@ pub(crate) struct Plan {
     pub(crate) lanes: Lanes,
     /// What it is given later.
     pub(crate) changes: mpsc::Receiver<Change>,
+    pub(crate) beat: Arc<Beat>,
     pub(crate) flights: Arc<Flights>,
     /// Connections that may be open, all workers together.
     pub(crate) connections: Arc<Semaphore>,
@@ -64,6 +66,7 @@ pub(crate) struct Worker {
     pub(crate) held: Rc<HeldSockets>,
     pub(crate) shutdown: Shutdown,
     connections: Arc<Semaphore>,
+    beat: Arc<Beat>,
     index: usize,
     checks_health: bool,
 }
@@ -93,6 +96,7 @@ impl Plan {
             held: Rc::default(),
             shutdown: self.shutdown,
             connections: self.connections,
+            beat: self.beat,
             index: self.index,
             checks_health: warm_ups.is_some(),
         });
@@ -106,9 +110,8 @@ impl Plan {
             let listener = TcpListener::from_std(listener.socket)?;
             worker.shutdown.spawn_local(Rc::clone(&worker).accept(listener, tls));
         }
-        let tick = worker.tick();
         tokio::select! {
-            () = tick => {}
+            () = worker.tick() => {}
             () = worker.finish() => {}
         }
         Ok(())
@@ -205,6 +208,7 @@ impl Worker {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
+            self.beat.beat();
             self.held.sweep();
             self.each_pool(Pool::trim);
         }

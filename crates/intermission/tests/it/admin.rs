@@ -140,8 +140,15 @@ async fn a_port_that_is_in_use_is_named() {
 }
 
 #[tokio::test]
-async fn two_gates_do_not_share_a_state_directory() {
+async fn two_gates_do_not_share_a_socket_or_a_state_directory() {
     let mut gate = gate().await;
+    let refused = gate.refusal_to_start().await;
+    assert_eq!(refused.code, Some(2));
+    assert_contains(&refused.stderr, "another gate is serving the admin socket");
+    let text = std::fs::read_to_string(gate.config()).unwrap();
+    let mut file = std::fs::File::create(gate.config()).unwrap();
+    std::io::Write::write_all(&mut file, text.replace("admin.sock", "other.sock").as_bytes())
+        .unwrap();
     let refused = gate.refusal_to_start().await;
     assert_eq!(refused.code, Some(2));
     assert_contains(&refused.stderr, "is in use by another gate");

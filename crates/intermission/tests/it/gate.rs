@@ -30,6 +30,8 @@ pub(crate) struct Setup {
     gate: String,
     apps: String,
     prefix: Vec<String>,
+    /// Where it listens; none: at any port.
+    listen: Option<SocketAddr>,
 }
 
 impl Setup {
@@ -71,6 +73,11 @@ impl Setup {
         self
     }
 
+    pub(crate) fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = Some(address);
+        self
+    }
+
     /// Further lines of `[gate]`.
     pub(crate) fn gate(mut self, line: &str) -> Self {
         writeln!(self.gate, "{line}").unwrap();
@@ -80,11 +87,12 @@ impl Setup {
     pub(crate) fn write(&self, directory: &TempDir) {
         let path = directory.path();
         let text = format!(
-            "[gate]\nlisten = [\"127.0.0.1:0\"]\nadmin_socket = \"{0}/admin.sock\"\n\
+            "[gate]\nlisten = [\"{3}\"]\nadmin_socket = \"{0}/admin.sock\"\n\
              state_dir = \"{0}/state\"\n{1}{2}",
             path.display(),
             self.gate,
-            self.apps
+            self.apps,
+            self.listen.map_or("127.0.0.1:0".to_owned(), |address| address.to_string()),
         );
         let file = std::fs::File::create(path.join("config.toml")).unwrap();
         std::io::Write::write_all(&mut { file }, text.as_bytes()).unwrap();

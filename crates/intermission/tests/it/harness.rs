@@ -60,6 +60,15 @@ pub(crate) async fn run(config: &Path, arguments: &[&str]) -> Ran {
     soon("a command", command(config, arguments).output()).await.unwrap().into()
 }
 
+/// By another command, which runs what follows it.
+pub(crate) async fn run_behind(prefix: &[&str], config: &Path, arguments: &[&str]) -> Ran {
+    let mut command = Command::new(prefix[0]);
+    command.args(&prefix[1..]).arg(env!("CARGO_BIN_EXE_intermission"));
+    command.arg("-c").arg(config).args(arguments).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    soon("a command", command.output()).await.unwrap().into()
+}
+
 #[track_caller]
 pub(crate) fn assert_contains(text: &str, part: impl AsRef<str> + Debug) {
     assert!(text.contains(part.as_ref()), "{part:?} is not in:\n{text}");

@@ -27,6 +27,7 @@ use crate::admin::keep_alive::watch_over;
 use crate::config::gate::Gate as Settings;
 use crate::config::pem::PemError;
 use crate::config::token::TokenError;
+use crate::gate::Inherited;
 use crate::shutdown::Shutdown;
 
 /// Connections that have not shown the token; more wait in the kernel's queue.
@@ -71,6 +72,12 @@ impl std::fmt::Debug for TcpAdmin {
     }
 }
 
+impl std::fmt::Debug for Bound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bound").field("listen", &self.listen).finish_non_exhaustive()
+    }
+}
+
 impl TcpAdmin {
     /// Reads the certificate, the key and the token; `None` where the API is not to be served over TCP.
     ///
@@ -81,16 +88,24 @@ impl TcpAdmin {
         Ok(identity.map(|identity| Self { listen: settings.admin_listen.clone(), identity }))
     }
 
-    pub(super) fn bind(self) -> Result<Bound, TcpAdminError> {
+    pub(super) fn bind(self, inherited: &mut Inherited) -> Result<Bound, TcpAdminError> {
         let Self { listen, identity } = self;
         let bind = |address: &SocketAddr| {
-            listen_on(*address)
-                .map_err(|source| TcpAdminError::Listen { address: *address, source })
+            let listening = match inherited.take_tcp(*address).pop() {
+                Some(socket) => listen_by(socket),
+                None => listen_on(*address),
+            };
+            listening.map_err(|source| TcpAdminError::Listen { address: *address, source })
         };
         let bound: Vec<_> = listen.iter().map(bind).collect::<Result<_, _>>()?;
         let (listeners, listen) = bound.into_iter().unzip();
         Ok(Bound { listen, listeners, identity })
     }
+}
+
+fn listen_by(socket: std::net::TcpListener) -> io::Result<(TcpListener, SocketAddr)> {
+    let address = socket.local_addr()?;
+    Ok((TcpListener::from_std(socket)?, address))
 }
 
 fn listen_on(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
