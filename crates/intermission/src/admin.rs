@@ -10,5 +10,5 @@ mod server;
 mod socket;
 mod tls;
 
-pub use self::server::{Admin, ServeError, TcpAdmin, TcpAdminError, bind};
+pub use self::server::{Admin, AdminHandle, ServeError, TcpAdmin, TcpAdminError, bind};
 pub use self::socket::SocketError;

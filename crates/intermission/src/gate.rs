@@ -24,6 +24,7 @@ mod one_by_one;
 mod page;
 mod passage;
 mod pool;
+mod predecessor;
 mod proxy;
 mod proxy_protocol;
 mod registry;
@@ -31,6 +32,7 @@ mod reload;
 mod route;
 mod state;
 mod stream;
+mod succession;
 mod sweep;
 mod taking;
 mod upgrade;
@@ -40,7 +42,7 @@ mod websocket;
 mod worker;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -58,15 +60,17 @@ pub use self::inherited::{Inherited, InheritedError};
 use self::listener::Bound;
 pub use self::listener::ListenError;
 use self::live::{Given, Lanes};
+pub(crate) use self::predecessor::Predecessor;
 use self::registry::Registry;
 pub use self::reload::ReloadError;
 use self::route::Routes;
 use self::state::StateDir;
 pub use self::state::StateError;
 pub(crate) use self::state::millis;
+pub(crate) use self::succession::Busy;
 pub(crate) use self::upstream::{Health, Standing};
 pub use self::warm_up::{WarmUpError, Warmed};
-use self::worker::{Change, Plan};
+use self::worker::{Order, Plan};
 use crate::admin::api::Event;
 use crate::config::Config;
 use crate::config::gate::{App as AppSettings, Gate as Settings};
@@ -98,7 +102,11 @@ pub struct Gate {
     settings: Mutex<Arc<Settings>>,
     certificates: Option<certificate::Watcher>,
     /// To each worker.
-    changes: Vec<mpsc::Sender<Change>>,
+    orders: Vec<mpsc::Sender<Order>>,
+    /// What the workers listen on, once more, until it is given away or the gate stops.
+    sockets: std::sync::Mutex<Vec<(SocketAddr, TcpListener)>>,
+    /// Held while a call holds or releases; nothing changes hands in the middle of one.
+    pub(crate) calls: tokio::sync::RwLock<()>,
     beats: Vec<Arc<Beat>>,
 }
 
@@ -120,10 +128,10 @@ impl Gate {
         let settings = Arc::new(config.gate.clone());
         let workers = settings.workers();
         let certificates = certificates(&settings)?;
-        let state = StateDir::open(&settings.state_dir)?;
-        let (events, _) = broadcast::channel(control::EVENTS_MAX);
+        let state = StateDir::open(&settings.state_dir, inherited.take_lock())?;
         let (warm_ups, asked) = mpsc::channel(warm_up::WAITING_MAX);
-        let registry = Registry::new(state, workers, events.clone(), warm_ups, shutdown.clone());
+        let predecessor = inherited.predecessor().cloned();
+        let registry = Registry::new(state, workers, warm_ups, predecessor, shutdown.clone());
         let mut apps = Vec::new();
         let mut lanes: Vec<Lanes> = (0..workers).map(|_| Lanes::new()).collect();
         for app in &config.apps {
@@ -137,20 +145,19 @@ impl Gate {
             }
             None => (None, None),
         };
+        let given = given(&settings, &config.apps, &apps);
+        let Bound { workers: listeners, listen, listen_tls, sockets } = bound;
         // An accept loop waits with a permit in its hand, so each may exceed the bound by one;
         // without that, a connection could wait at one loop for a permit idle in another.
-        let connections = settings.connections_max.saturating_add(workers * bound.addresses());
-        let connections = Arc::new(Semaphore::new(connections));
-        let given = given(&settings, &config.apps, &apps);
-        let Bound { workers: listeners, listen, listen_tls } = bound;
+        let loops: usize = listeners.iter().map(Vec::len).sum();
+        let connections = Arc::new(Semaphore::new(settings.connections_max.saturating_add(loops)));
         // The first worker has upstream connections as good as any.
         let mut asked = Some(asked);
-        let (mut changes, mut beats) = (Vec::new(), Vec::new());
-        let mut threads = Vec::new();
+        let (mut orders, mut beats, mut threads) = (Vec::new(), Vec::new(), Vec::new());
         let of_workers = listeners.into_iter().zip(lanes).zip(registry.flights());
         for (index, ((listeners, lanes), flights)) in of_workers.enumerate() {
-            let (changes_of_one, receiver) = mpsc::channel(1);
-            changes.push(changes_of_one);
+            let (orders_of_one, receiver) = mpsc::channel(1);
+            orders.push(orders_of_one);
             let beat = Arc::new(Beat::new());
             beats.push(Arc::clone(&beat));
             let plan = Plan {
@@ -159,7 +166,7 @@ impl Gate {
                 tls: tls.clone(),
                 given: given.clone(),
                 lanes,
-                changes: receiver,
+                orders: receiver,
                 beat,
                 flights: Arc::clone(flights),
                 connections: Arc::clone(&connections),
@@ -174,12 +181,14 @@ impl Gate {
             listen,
             listen_tls,
             workers,
-            events,
+            events: registry.events().clone(),
             shutdown: shutdown.clone(),
             registry,
             settings: Mutex::new(settings),
             certificates,
-            changes,
+            orders,
+            sockets: sockets.into(),
+            calls: tokio::sync::RwLock::default(),
             beats,
         };
         Ok((gate, Workers(threads)))

@@ -8,3 +8,4 @@ pub mod gate;
 pub mod mysql;
 pub mod shutdown;
 pub mod swap;
+pub mod take_over;

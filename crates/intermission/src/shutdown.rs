@@ -1,4 +1,4 @@
-//! Stopping in two steps, and the tasks that stop with it.
+//! Stopping in two steps, and the tasks that stop with it. Before that, perhaps, a successor takes over.
 //!
 //! `stopping`: no new connection, what is there may finish. `ending`: the grace is over, whoever
 //! still waits gets a last answer. Every task is spawned here, ends on one of the two, and is
@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 /// What one thread needs to know about the end, and the list of its tasks. Clones are the same.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
+    replaced: CancellationToken,
     stopping: CancellationToken,
     ending: CancellationToken,
     tasks: TaskTracker,
@@ -31,6 +32,20 @@ impl Shutdown {
     #[must_use]
     pub fn with_own_tasks(&self) -> Self {
         Self { tasks: TaskTracker::new(), ..self.clone() }
+    }
+
+    /// A successor has taken over: no new connections, and no hurry.
+    pub fn replace(&self) {
+        self.replaced.cancel();
+    }
+
+    pub async fn replaced(&self) {
+        self.replaced.cancelled().await;
+    }
+
+    #[must_use]
+    pub fn is_replaced(&self) -> bool {
+        self.replaced.is_cancelled()
     }
 
     pub fn stop(&self) {

@@ -15,6 +15,7 @@ mod it {
     mod beside;
     mod certificate;
     mod cli;
+    mod crowd;
     mod cut;
     mod endless;
     mod flood;
@@ -37,6 +38,7 @@ mod it {
     mod several;
     mod stop;
     mod systemd;
+    mod take_over;
     mod tls;
     mod tls_client;
     mod upgrade;

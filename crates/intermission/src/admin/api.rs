@@ -20,6 +20,9 @@ pub struct Status {
     pub admin_listen: Vec<String>,
     pub workers: usize,
     pub stopping: bool,
+    /// The process that this one has taken over from, as long as it has connections; what is counted of the apps is of both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predecessor_pid: Option<u32>,
     pub apps: Vec<AppStatus>,
 }
 
@@ -236,6 +239,8 @@ pub enum ErrorCode {
     TooManySubscribers,
     /// An upstream did not answer as it must within the warm-up's time.
     WarmUpFailed,
+    /// The gate that this one has taken over from could not be held as well.
+    PredecessorFailed,
     /// Another caller warms this app up.
     WarmUpUnderWay,
     Stopping,

@@ -53,6 +53,7 @@ impl From<HoldError> for ApiError {
                 Self::new(ErrorCode::StateNotWritten, message)
             }
             HoldError::Retired => Self::new(ErrorCode::UnknownApp, message),
+            HoldError::Predecessor { .. } => Self::new(ErrorCode::PredecessorFailed, message),
             HoldError::Stopping => Self::new(ErrorCode::Stopping, message),
         }
     }
@@ -105,7 +106,7 @@ const fn status_of(code: ErrorCode) -> StatusCode {
         | ErrorCode::ReleasedWhileDraining
         | ErrorCode::WarmUpUnderWay => StatusCode::CONFLICT,
         ErrorCode::DrainTimedOut => StatusCode::GATEWAY_TIMEOUT,
-        ErrorCode::WarmUpFailed => StatusCode::BAD_GATEWAY,
+        ErrorCode::WarmUpFailed | ErrorCode::PredecessorFailed => StatusCode::BAD_GATEWAY,
         ErrorCode::StateNotWritten => StatusCode::INTERNAL_SERVER_ERROR,
         ErrorCode::TooManySubscribers => StatusCode::TOO_MANY_REQUESTS,
         ErrorCode::Stopping | ErrorCode::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,

@@ -51,6 +51,7 @@ pub(super) fn router(gate: Arc<Gate>, listen: Vec<SocketAddr>) -> Router {
 
 async fn status(State(context): State<Context>) -> Json<Status> {
     let gate = &context.gate;
+    let apps = app_statuses(gate).await;
     Json(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
@@ -59,12 +60,13 @@ async fn status(State(context): State<Context>) -> Json<Status> {
         admin_listen: context.listen.iter().map(ToString::to_string).collect(),
         workers: gate.workers,
         stopping: gate.shutdown.is_stopping(),
-        apps: gate.apps().iter().map(|app| app_status(app)).collect(),
+        predecessor_pid: gate.predecessor().map(|predecessor| predecessor.pid()),
+        apps,
     })
 }
 
 async fn apps(State(context): State<Context>) -> Json<Apps> {
-    Json(Apps { apps: context.gate.apps().iter().map(|app| app_status(app)).collect() })
+    Json(Apps { apps: app_statuses(&context.gate).await })
 }
 
 async fn hold(Call { app, asked }: Call<HoldRequest>) -> Result<Json<HoldReply>, ApiError> {
@@ -160,6 +162,32 @@ fn warning(message: &str, error: &StateError) -> String {
     format!("{message}: {error}")
 }
 
+/// With what the gate has that this one has taken over from.
+async fn app_statuses(gate: &Gate) -> Vec<AppStatus> {
+    let mut apps: Vec<_> = gate.apps().iter().map(|app| app_status(app)).collect();
+    let Some(predecessor) = gate.predecessor() else { return apps };
+    for there in predecessor.apps().await {
+        if let Some(here) = apps.iter_mut().find(|here| here.name == there.name) {
+            add(here, &there);
+        }
+    }
+    apps
+}
+
+fn add(here: &mut AppStatus, there: &AppStatus) {
+    here.held += there.held;
+    here.in_flight += there.in_flight;
+    here.released_in_flight += there.released_in_flight;
+    here.oldest_ms = here.oldest_ms.max(there.oldest_ms);
+    let (sum, more) = (&mut here.summary, &there.summary);
+    sum.held += more.held;
+    sum.released += more.released;
+    sum.timed_out += more.timed_out;
+    sum.refused += more.refused;
+    sum.left += more.left;
+    sum.longest_wait_ms = sum.longest_wait_ms.max(more.longest_wait_ms);
+}
+
 fn app_status(app: &AppControl) -> AppStatus {
     let status = app.hold.status();
     let settings = app.settings();
@@ -167,7 +195,7 @@ fn app_status(app: &AppControl) -> AppStatus {
         name: app.name.clone(),
         hosts: settings.hosts.clone(),
         upstreams: app.standings().iter().map(|standing| upstream_status(standing)).collect(),
-        state: status.state.into(),
+        state: if app.is_led() { AppState::Releasing } else { status.state.into() },
         generation: status.generation.get(),
         held: status.held,
         in_flight: status.in_flight,

@@ -2,9 +2,13 @@
 
 mod caller;
 mod identity;
+mod succession;
 mod tcp;
 
 use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +27,7 @@ use tokio::sync::Semaphore;
 pub use self::tcp::{TcpAdmin, TcpAdminError};
 use super::route;
 use super::socket::{AdminSocket, SocketError};
-use crate::config::gate::Gate as Settings;
+use crate::config::gate::{Gate as Settings, SocketGroup};
 use crate::gate::{Gate, Inherited};
 use crate::shutdown::Shutdown;
 
@@ -65,22 +69,95 @@ pub fn bind(
     Ok(Admin { socket, tcp })
 }
 
+/// What a successor is given of the admin API.
+#[derive(Debug)]
+pub struct AdminHandle {
+    path: PathBuf,
+    group: Option<SocketGroup>,
+    socket: io::Result<UnixListener>,
+    removes_file: bool,
+    tcp: io::Result<Vec<(SocketAddr, TcpListener)>>,
+}
+
+/// Where a gate that has a successor goes on serving the API, for that one.
+#[derive(Debug)]
+pub(crate) struct Private(AdminSocket);
+
 impl Admin {
-    /// Serves the API in tasks until the shutdown ends.
-    pub fn serve(self, gate: Arc<Gate>) {
+    /// Serves the API in tasks until the shutdown ends, or somebody else serves it.
+    pub fn serve(self, settings: &Settings, gate: Arc<Gate>) -> AdminHandle {
+        let handle = AdminHandle {
+            path: settings.admin_socket.clone(),
+            group: settings.admin_socket_group.clone(),
+            socket: self.socket.share(),
+            removes_file: self.socket.removes_file(),
+            tcp: self.tcp.as_ref().map_or(Ok(Vec::new()), tcp::Bound::share),
+        };
         let listen = self.tcp.as_ref().map(|tcp| tcp.listen.clone()).unwrap_or_default();
         let shutdown = gate.shutdown.clone();
-        let router = route::router(gate, listen);
+        let successor = handle.path.clone();
+        let router = route::router(Arc::clone(&gate), listen);
+        let router = succession::with_successor(router, gate, successor);
         if let Some(tcp) = self.tcp {
             let listen: Vec<_> = tcp.listen.iter().map(ToString::to_string).collect();
             tracing::info!(admin_listen = listen.join(", "), "serving the admin API over TCP");
             tcp.serve(&router, &shutdown);
         }
-        drop(shutdown.spawn(accept(self.socket, router, shutdown.clone())));
+        let replaced = shutdown.clone();
+        drop(shutdown.spawn(async move {
+            let mut socket = self.socket;
+            tokio::select! {
+                () = accept(&socket, router, replaced.clone()) => {}
+                () = replaced.replaced() => socket.leave_file(),
+            }
+        }));
+        handle
     }
 }
 
-async fn accept(socket: AdminSocket, router: Router, shutdown: Shutdown) {
+impl AdminHandle {
+    /// # Errors
+    /// Too many open files.
+    pub(crate) fn socket(&self) -> io::Result<UnixListener> {
+        let socket = self.socket.as_ref().map_err(|error| io::Error::from(error.kind()))?;
+        socket.try_clone()
+    }
+
+    pub(crate) const fn removes_file(&self) -> bool {
+        self.removes_file
+    }
+
+    /// # Errors
+    /// Too many open files.
+    pub(crate) fn tcp(&self) -> io::Result<Vec<(SocketAddr, TcpListener)>> {
+        let tcp = self.tcp.as_ref().map_err(|error| io::Error::from(error.kind()))?;
+        tcp.iter().map(|(address, socket)| Ok((*address, socket.try_clone()?))).collect()
+    }
+
+    pub(crate) fn private_path(&self) -> PathBuf {
+        let mut path = self.path.as_os_str().to_owned();
+        path.push(format!(".before-{}", std::process::id()));
+        path.into()
+    }
+
+    /// # Errors
+    /// As the admin socket's.
+    pub(crate) fn bind_private(&self) -> Result<Private, ServeError> {
+        let (path, group) = (self.private_path(), self.group.as_ref());
+        Ok(Private(AdminSocket::bind(&path, group, &mut Inherited::default())?))
+    }
+}
+
+impl Private {
+    pub(crate) fn serve_alone(self, gate: Arc<Gate>) {
+        let shutdown = gate.shutdown.clone();
+        let router = route::router(gate, Vec::new());
+        let ending = shutdown.clone();
+        drop(shutdown.spawn(async move { accept(&self.0, router, ending).await }));
+    }
+}
+
+async fn accept(socket: &AdminSocket, router: Router, shutdown: Shutdown) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let accept = async {
         while let Ok(permit) = Arc::clone(&connections).acquire_owned().await {

@@ -2,6 +2,7 @@
 
 use std::fs::{DirBuilder, Permissions};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -74,7 +75,8 @@ impl AdminSocket {
         let create = |source| SocketError::Create { path: path.to_path_buf(), source };
         if let Some(socket) = inherited.take_unix(path) {
             let listener = UnixListener::from_std(socket).map_err(create)?;
-            return Ok(Self { listener, path: None });
+            let path = inherited.removes_file().then(|| path.to_path_buf());
+            return Ok(Self { listener, path });
         }
         let id = group.map(group_id).transpose()?;
         if let Some(directory) = path.parent() {
@@ -105,6 +107,22 @@ impl AdminSocket {
             Ok(Self { listener, path: Some(path.to_path_buf()) })
         });
         placed.inspect_err(|_| drop(std::fs::remove_file(&own_path)))
+    }
+}
+
+impl AdminSocket {
+    /// Once more, to be given away.
+    pub(super) fn share(&self) -> io::Result<std::os::unix::net::UnixListener> {
+        Ok(self.listener.as_fd().try_clone_to_owned()?.into())
+    }
+
+    pub(super) const fn removes_file(&self) -> bool {
+        self.path.is_some()
+    }
+
+    /// Whoever it was given to removes its file.
+    pub(super) fn leave_file(&mut self) {
+        self.path = None;
     }
 }
 

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
 
-use crate::admin;
+use crate::admin::{self, AdminHandle};
 use crate::cli::{Exit, block_on};
 use crate::config::Config;
 use crate::gate::{Gate, Inherited};
 use crate::shutdown::{Shutdown, StopSignal, StopSignals};
+use crate::take_over;
 
 /// For the admin connections, after every worker has ended.
 const LAST_TASKS_MAX: Duration = Duration::from_secs(1);
@@ -40,9 +42,13 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<Exit> {
 
 async fn serve(config: &Config) -> anyhow::Result<Exit> {
     let mut signals = StopSignals::install().context("cannot handle signals")?;
+    let mut take_over = signal(SignalKind::user_defined2()).context("cannot handle signals")?;
     let shutdown = Shutdown::new();
     let tcp = admin::TcpAdmin::load(&config.gate)?;
-    let mut inherited = Inherited::from_systemd()?;
+    let (taking, mut inherited) = match take_over::begin(&config.gate)? {
+        Some((taking, inherited)) => (Some(taking), inherited),
+        None => (None, Inherited::from_systemd()?),
+    };
     let admin = admin::bind(&config.gate, tcp, &mut inherited)?;
     let (gate, workers) = Gate::start(config, &mut inherited, &shutdown)?;
     let gate = Arc::new(gate);
@@ -50,13 +56,21 @@ async fn serve(config: &Config) -> anyhow::Result<Exit> {
         shutdown.end();
         return Err(error.into());
     }
-    admin.serve(Arc::clone(&gate));
-    systemd::watch(&gate);
-    systemd::serving();
+    drop(inherited);
+    let admin = admin.serve(&config.gate, Arc::clone(&gate));
     let listen: Vec<_> =
         gate.listen.iter().chain(&gate.listen_tls).map(ToString::to_string).collect();
-    tracing::info!(listen = listen.join(", "), apps = gate.apps().len(), "serving");
+    let took_over_from = taking.as_ref().map(|taking| taking.pid);
+    tracing::info!(listen = listen.join(", "), apps = gate.apps().len(), took_over_from, "serving");
+    if let Some(taking) = taking
+        && let Err(error) = taking.serving()
+    {
+        tracing::warn!(%error, "the gate that this one takes over from is gone");
+    }
+    systemd::watch(&gate);
+    systemd::serving(took_over_from.is_some());
     let mut ended = tokio::task::spawn_blocking(move || workers.join());
+    let mut stopping = Stopping { gate: Arc::clone(&gate), signals: 0 };
     let result = loop {
         tokio::select! {
             result = &mut ended => break result,
@@ -64,10 +78,11 @@ async fn serve(config: &Config) -> anyhow::Result<Exit> {
                 StopSignal::Hangup => {
                     systemd::reloading();
                     reload(config, &gate).await;
-                    systemd::serving();
+                    systemd::serving(false);
                 }
-                StopSignal::Interrupt | StopSignal::Terminate => stop(signal, &shutdown),
+                StopSignal::Interrupt | StopSignal::Terminate => stopping.signal(signal).await,
             },
+            Some(()) = take_over.recv() => give(&gate, &admin).await,
         }
     };
     shutdown.end();
@@ -77,6 +92,26 @@ async fn serve(config: &Config) -> anyhow::Result<Exit> {
     result.context("cannot wait for the workers")?.context("a worker thread failed")?;
     tracing::info!("stopped");
     Ok(Exit::Done)
+}
+
+/// Lets a successor take over. Afterwards connections that ask for nothing are closed in the end, too.
+async fn give(gate: &Arc<Gate>, admin: &AdminHandle) {
+    match take_over::give(gate, admin).await {
+        Ok(pid) => {
+            tracing::info!(pid, "a successor has taken over; finishing what is here");
+            let (grace, gate) = (gate.settings().await.shutdown_grace, Arc::clone(gate));
+            let shutdown = gate.shutdown.clone();
+            drop(shutdown.spawn(async move {
+                tokio::select! {
+                    () = tokio::time::sleep(grace) => gate.shutdown.stop(),
+                    () = gate.shutdown.stopping() => {}
+                }
+            }));
+        }
+        Err(error) => {
+            tracing::error!("no successor has taken over: {:#}", anyhow::Error::from(error));
+        }
+    }
 }
 
 /// Reads the file again. What cannot be used is told, and the gate goes on by what it has.
@@ -95,15 +130,36 @@ async fn reload(config: &Config, gate: &Gate) {
     }
 }
 
-/// The first one lets what is there finish, the second does not wait for it.
-fn stop(signal: StopSignal, shutdown: &Shutdown) {
-    let signal_name = signal.name();
-    if shutdown.is_stopping() {
-        tracing::warn!(signal_name, "stopping at once");
-        shutdown.end();
-    } else {
-        systemd::stopping();
+/// The first signal lets what is there finish, the second does not wait for it.
+struct Stopping {
+    gate: Arc<Gate>,
+    signals: u32,
+}
+
+impl Stopping {
+    async fn signal(&mut self, signal: StopSignal) {
+        let (signal_name, shutdown) = (signal.name(), self.gate.shutdown.clone());
+        self.signals += 1;
+        if self.signals > 1 {
+            tracing::warn!(signal_name, "stopping at once");
+            shutdown.end();
+            return;
+        }
         tracing::info!(signal_name, "stopping when the requests in flight are answered");
+        if shutdown.is_replaced() {
+            // It had more time as long as nobody was in a hurry.
+            let grace = self.gate.settings().await.shutdown_grace;
+            let ending = shutdown.clone();
+            drop(shutdown.spawn(async move {
+                tokio::select! {
+                    () = tokio::time::sleep(grace) => ending.end(),
+                    () = ending.ending() => {}
+                }
+            }));
+        } else {
+            systemd::stopping();
+        }
+        self.gate.close_sockets();
         shutdown.stop();
     }
 }

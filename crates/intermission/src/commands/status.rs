@@ -51,9 +51,14 @@ fn table(status: &Status) -> String {
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     let stopping = if status.stopping { ", stopping" } else { "" };
+    let predecessor = status.predecessor_pid.map(|pid| format!(", with what is left of pid {pid}"));
+    let predecessor = predecessor.unwrap_or_default();
     let listen: Vec<_> = status.listen.iter().chain(&status.listen_tls).cloned().collect();
     let listen = listen.join(", ");
-    let first = format!("gate {} (pid {}) on {listen}{stopping}\n", status.version, status.pid);
+    let first = format!(
+        "gate {} (pid {}) on {listen}{stopping}{predecessor}\n",
+        status.version, status.pid
+    );
     let unwell = status.apps.iter().flat_map(unwell);
     let lines = [first].into_iter().chain(rows.iter().map(line)).chain(unwell);
     lines.collect::<Vec<_>>().join("\n")

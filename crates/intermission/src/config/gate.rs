@@ -41,6 +41,8 @@ pub const DEFAULT_THREADS: usize = 0;
 pub const DEFAULT_ADMIN_SOCKET: &str = "/run/intermission/admin.sock";
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/intermission";
 pub const DEFAULT_SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+/// A WebSocket that nobody ends has to end some time, so that two versions do not live side by side for ever.
+pub const DEFAULT_TAKE_OVER_GRACE: Duration = Duration::from_mins(10);
 pub const DEFAULT_CONNECTIONS_MAX: usize = 16_384;
 /// One clock for a whole request head and for an idle kept-alive connection: both wait for a head. Longer than what may be in
 /// front keeps its idle connections (nginx and AWS's load balancers: 60 s), so that they close first: a request that crosses
@@ -91,6 +93,9 @@ pub struct Gate {
     pub state_dir: PathBuf,
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub shutdown_grace: Duration,
+    /// What a gate that has a successor may take to finish.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub take_over_grace: Duration,
     pub connections_max: usize,
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub client_head_timeout: Duration,
@@ -137,6 +142,7 @@ impl Default for Gate {
             admin_token_file: None,
             state_dir: PathBuf::from(DEFAULT_STATE_DIR),
             shutdown_grace: DEFAULT_SHUTDOWN_GRACE,
+            take_over_grace: DEFAULT_TAKE_OVER_GRACE,
             connections_max: DEFAULT_CONNECTIONS_MAX,
             client_head_timeout: DEFAULT_CLIENT_HEAD_TIMEOUT,
             client_body_timeout: DEFAULT_CLIENT_BODY_TIMEOUT,
@@ -182,6 +188,7 @@ impl Gate {
         check_timeout("gate.upstream_idle_timeout", self.upstream_idle_timeout)?;
         check_timeout("gate.upstream_resolve_interval", self.upstream_resolve_interval)?;
         check_timeout("gate.endless_idle_timeout", self.endless_idle_timeout)?;
+        check_timeout("gate.take_over_grace", self.take_over_grace)?;
         check_timeout("gate.shutdown_grace", self.shutdown_grace)
     }
 }

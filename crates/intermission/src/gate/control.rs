@@ -6,7 +6,9 @@
 
 mod error;
 mod lease;
+mod succession;
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::error::HoldError;
 use super::flight::{Flights, Seen};
 use super::live::AppId;
+use super::predecessor::Predecessor;
 use super::state::{HoldRecord, StateError, StateFile, unix_ms};
 use super::upstream::Standing;
 use super::warm_up::Asked;
@@ -40,6 +43,9 @@ pub struct AppControl {
     pub(crate) hold: Hold,
     /// Cancelled when the configuration has the app no more.
     pub(super) retired: CancellationToken,
+    /// The gate that this one has taken over from.
+    pub(super) predecessor: Option<Arc<Predecessor>>,
+    pub(super) led: AtomicBool,
     pub(super) file: StateFile,
     /// Held over every write of the state file, so that the file never goes back in time.
     pub(super) file_order: Mutex<()>,
@@ -106,6 +112,16 @@ impl AppControl {
         self: &Arc<Self>,
         generation: Generation,
     ) -> Result<Done<Summary>, HoldError> {
+        match self.release_in_turn(generation).await {
+            Some(released) => released,
+            None => self.release_here(generation).await,
+        }
+    }
+
+    async fn release_here(
+        self: &Arc<Self>,
+        generation: Generation,
+    ) -> Result<Done<Summary>, HoldError> {
         let value = self.hold.release(generation)?;
         self.tell(generation, EventKind::Released);
         let unwritten = self.write_open(generation).await.err();
@@ -123,6 +139,7 @@ impl AppControl {
     ) -> Result<Done<()>, HoldError> {
         self.hold.renew(generation, Instant::now() + lease)?;
         self.tell(generation, EventKind::Renewed);
+        self.renew_before(lease).await;
         let unwritten = self.write_renewed(generation, lease).await.err();
         Ok(Done { value: (), unwritten })
     }
@@ -134,27 +151,31 @@ impl AppControl {
         drain: Duration,
         mut reply: oneshot::Sender<Result<Held, HoldError>>,
     ) {
-        let generation = match self.close(holder, lease).await {
+        let generation = match self.close(holder.clone(), lease).await {
             Ok(generation) => generation,
             Err(error) => return drop(reply.send(Err(error))),
         };
         let closed = Instant::now();
         let drained = tokio::select! {
-            drained = self.hold.drained(generation, closed + drain) => drained,
+            drained = self.drained(generation, &holder, lease, drain, closed + drain) => drained,
             () = reply.closed() => return self.give_up(generation).await,
         };
         let result = match drained {
-            Drain::Drained => {
+            Ok(Drain::Drained) => {
                 self.tell(generation, EventKind::Held);
                 Ok(Held { generation, drained: closed.elapsed() })
             }
-            Drain::TimedOut { in_flight } => {
+            Ok(Drain::TimedOut { in_flight }) => {
                 let stragglers = self.stragglers(closed);
                 self.tell(generation, EventKind::DrainTimedOut);
                 self.write_open_or_log(generation).await;
                 Err(HoldError::DrainTimedOut { drain, in_flight, stragglers })
             }
-            Drain::Over => Err(HoldError::ReleasedWhileDraining { generation }),
+            Ok(Drain::Over) => Err(HoldError::ReleasedWhileDraining { generation }),
+            Err(error) => {
+                self.give_up(generation).await;
+                Err(error)
+            }
         };
         let held = result.is_ok();
         if reply.send(result).is_err() && held {
@@ -164,7 +185,7 @@ impl AppControl {
 
     /// Nobody is left who would release it.
     async fn give_up(self: &Arc<Self>, generation: Generation) {
-        tracing::warn!(app = self.name, %generation, "the holder left, releasing");
+        tracing::warn!(app = self.name, %generation, "the holder left, or not everybody could be held: releasing");
         match self.release(generation).await {
             Ok(Done { unwritten: None, .. }) => {}
             Ok(Done { unwritten: Some(error), .. }) => log_unwritten(&error),
@@ -179,7 +200,8 @@ impl AppControl {
         lease: Duration,
     ) -> Result<Generation, HoldError> {
         let _order = self.file_order.lock().await;
-        if self.shutdown.is_stopping() {
+        // A successor holds what this gate has not finished.
+        if self.shutdown.is_stopping() && !self.shutdown.is_replaced() {
             return Err(HoldError::Stopping);
         }
         if self.retired.is_cancelled() {

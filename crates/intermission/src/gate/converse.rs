@@ -130,6 +130,8 @@ async fn converse_http2(worker: Rc<Worker>, client: Rc<Client>) {
     let mut connection = pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => return log(ended),
+        // It is told so, and no request crosses that (RFC 9113 6.8).
+        () = shutdown.replaced() => {}
         () = shutdown.stopping() => {}
         () = streams.idle(head_timeout) => {}
     }

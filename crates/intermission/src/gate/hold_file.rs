@@ -22,6 +22,7 @@ impl AppControl {
         self.shutdown.spawn(async move {
             tokio::select! {
                 () = control.shutdown.stopping() => {}
+                () = control.shutdown.replaced() => {}
                 () = control.retired.cancelled() => {}
                 () = control.follow_files() => {}
             }

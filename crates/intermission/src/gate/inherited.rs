@@ -1,12 +1,16 @@
-//! Sockets that were listening before this process began: given by systemd. Whoever connects meanwhile waits in their queues
-//! and is not refused.
+//! Sockets that were listening before this process began: given by systemd, or by the gate that it takes over from. Whoever
+//! connects meanwhile waits in their queues and is not refused.
 
+use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use listenfd::ListenFd;
+
+use super::predecessor::Predecessor;
 
 #[derive(Debug, thiserror::Error)]
 pub enum InheritedError {
@@ -33,8 +37,14 @@ pub enum InheritedError {
 /// Those that nobody has taken yet.
 #[derive(Debug, Default)]
 pub struct Inherited {
+    /// By the address as it is configured: a port 0 stays what it has become.
     tcp: Vec<(SocketAddr, TcpListener)>,
     unix: Vec<(PathBuf, UnixListener)>,
+    /// Whether the file of the admin socket is this process's to remove in the end.
+    removes_file: bool,
+    /// On the state directory.
+    lock: Option<File>,
+    predecessor: Option<Arc<Predecessor>>,
 }
 
 impl Inherited {
@@ -62,6 +72,28 @@ impl Inherited {
         Ok(inherited)
     }
 
+    pub(crate) fn from_predecessor(
+        tcp: Vec<(SocketAddr, TcpListener)>,
+        admin: (PathBuf, UnixListener),
+        removes_file: bool,
+        lock: Option<File>,
+        predecessor: Arc<Predecessor>,
+    ) -> Self {
+        Self { tcp, unix: vec![admin], removes_file, lock, predecessor: Some(predecessor) }
+    }
+
+    pub(super) fn take_lock(&mut self) -> Option<File> {
+        self.lock.take()
+    }
+
+    pub(super) fn predecessor(&self) -> Option<&Arc<Predecessor>> {
+        self.predecessor.as_ref()
+    }
+
+    pub(crate) const fn removes_file(&self) -> bool {
+        self.removes_file
+    }
+
     /// Those that listen on `address`.
     pub(crate) fn take_tcp(&mut self, address: SocketAddr) -> Vec<TcpListener> {
         let taken = self.tcp.extract_if(.., |(theirs, _)| *theirs == address);
@@ -74,8 +106,12 @@ impl Inherited {
     }
 
     /// # Errors
-    /// Nobody has taken one: connections to it would wait for ever.
+    /// Nobody has taken one of systemd's: connections to it would wait for ever. A predecessor's is closed: its address is not
+    /// configured any more.
     pub fn ensure_all_taken(&self) -> Result<(), InheritedError> {
+        if self.predecessor.is_some() {
+            return Ok(());
+        }
         let tcp = self.tcp.iter().map(|(address, _)| address.to_string());
         let unix = self.unix.iter().map(|(path, _)| path.display().to_string());
         match tcp.chain(unix).next() {

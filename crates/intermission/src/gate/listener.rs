@@ -37,6 +37,8 @@ pub(crate) struct Bound {
     pub(crate) workers: Vec<Vec<Listener>>,
     pub(crate) listen: Vec<SocketAddr>,
     pub(crate) listen_tls: Vec<SocketAddr>,
+    /// Every socket once more, to be given away, with its address as it is configured.
+    pub(crate) sockets: Vec<(SocketAddr, TcpListener)>,
 }
 
 impl Bound {
@@ -53,6 +55,7 @@ impl Bound {
             workers: (0..workers).map(|_| Vec::new()).collect(),
             listen: Vec::new(),
             listen_tls: Vec::new(),
+            sockets: Vec::new(),
         };
         for address in &settings.listen {
             let address = bound.bind(LISTEN, *address, false, inherited)?;
@@ -65,10 +68,6 @@ impl Bound {
         Ok(bound)
     }
 
-    pub(crate) fn addresses(&self) -> usize {
-        self.listen.len() + self.listen_tls.len()
-    }
-
     fn bind(
         &mut self,
         key: &'static str,
@@ -76,15 +75,17 @@ impl Bound {
         tls: bool,
         inherited: &mut Inherited,
     ) -> Result<SocketAddr, ListenError> {
+        let configured = address;
         let sockets = inherited.take_tcp(address);
         if !sockets.is_empty() {
             return self.share(key, address, tls, &sockets);
         }
         ensure_free(key, address)?;
         for worker in &mut self.workers {
-            let failed = |source| ListenError { key, address, source };
+            let failed = |source| ListenError { key, address: configured, source };
             let socket = listen(address).map_err(failed)?;
             address = socket.local_addr().map_err(failed)?;
+            self.sockets.push((configured, socket.try_clone().map_err(failed)?));
             worker.push(Listener { socket, tls });
         }
         Ok(address)
@@ -98,7 +99,11 @@ impl Bound {
         tls: bool,
         sockets: &[TcpListener],
     ) -> Result<SocketAddr, ListenError> {
-        let count = self.workers.len();
+        let (configured, count) = (address, self.workers.len());
+        for socket in sockets {
+            let failed = |source| ListenError { key, address, source };
+            self.sockets.push((configured, socket.try_clone().map_err(failed)?));
+        }
         let rounds = count.max(sockets.len());
         for (index, socket) in sockets.iter().cycle().take(rounds).enumerate() {
             let failed = |source| ListenError { key, address, source };

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hold::{Entry, Ticket, Wait};
-use http::header::{EXPECT, UPGRADE};
-use http::{Method, Request, Response};
+use http::header::{CONNECTION, EXPECT, HeaderValue, UPGRADE};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 
@@ -46,7 +46,12 @@ pub(crate) async fn serve(
     request: Request<Incoming>,
 ) -> Result<Response<GateBody>, ClientLeft> {
     let mut arrival = Arrival::now(request.headers(), client.is_trusted);
+    let is_http2 = request.version() == Version::HTTP_2;
     let mut response = answer(&worker, &client, &mut arrival, request).await?;
+    let is_switch = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if worker.is_replaced.get() && !is_http2 && !is_switch {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     arrival.note_on(&mut response);
     Ok(response)
 }

@@ -1,16 +1,17 @@
 //! Makes the controls of apps, at the start and when the configuration is read again.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hold::Hold;
 use tokio::sync::{Mutex, broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::control::AppControl;
+use super::control::{AppControl, EVENTS_MAX};
 use super::flight::Flights;
 use super::live::{GivenApp, Lanes};
+use super::predecessor::Predecessor;
 use super::state::{StateDir, StateError};
 use super::upstream::{Standing, keep_resolving};
 use super::warm_up::Asked;
@@ -29,18 +30,33 @@ pub(super) struct Registry {
     warm_ups: mpsc::Sender<Asked>,
     shutdown: Shutdown,
     next_id: AtomicUsize,
+    predecessor: Option<Arc<Predecessor>>,
 }
 
 impl Registry {
     pub(super) fn new(
         state: StateDir,
         workers: usize,
-        events: broadcast::Sender<Event>,
         warm_ups: mpsc::Sender<Asked>,
+        predecessor: Option<Arc<Predecessor>>,
         shutdown: Shutdown,
     ) -> Self {
+        let (events, _) = broadcast::channel(EVENTS_MAX);
         let flights = (0..workers).map(|_| Arc::default()).collect();
-        Self { state, flights, events, warm_ups, shutdown, next_id: AtomicUsize::new(0) }
+        let next_id = AtomicUsize::new(0);
+        Self { state, flights, events, warm_ups, shutdown, next_id, predecessor }
+    }
+
+    pub(super) const fn events(&self) -> &broadcast::Sender<Event> {
+        &self.events
+    }
+
+    pub(super) const fn state(&self) -> &StateDir {
+        &self.state
+    }
+
+    pub(super) const fn predecessor(&self) -> Option<&Arc<Predecessor>> {
+        self.predecessor.as_ref()
     }
 
     pub(super) fn flights(&self) -> &[Arc<Flights>] {
@@ -68,6 +84,8 @@ impl Registry {
             standings: self.standings(app, settings.upstream_resolve_interval, &[]).into(),
             hold,
             retired: CancellationToken::new(),
+            predecessor: self.predecessor.clone(),
+            led: AtomicBool::new(false),
             file,
             file_order: Mutex::default(),
             flights: self.flights.clone(),
@@ -78,6 +96,9 @@ impl Registry {
             warming: Mutex::default(),
         });
         if let Some(record) = record {
+            if let (Some(predecessor), Some(_)) = (&self.predecessor, &record.hold) {
+                predecessor.has_held(&app.name, record.generation);
+            }
             control.restore(&record);
         }
         Ok(control)

@@ -12,7 +12,7 @@ use super::certificate::CertificateError;
 use super::control::AppControl;
 use super::live::{Given, Lanes};
 use super::state::StateError;
-use super::worker::Change;
+use super::worker::{Change, Order};
 use super::{Gate, certificates, given, limits};
 use crate::config::Config;
 use crate::config::gate::{App as AppSettings, Gate as Settings};
@@ -46,7 +46,7 @@ impl Gate {
         if !keys.is_empty() {
             return Err(ReloadError::Fixed { keys });
         }
-        if self.shutdown.is_stopping() {
+        if self.shutdown.is_stopping() || self.shutdown.is_replaced() {
             return Err(ReloadError::Stopping);
         }
         let certificates = certificates(&config.gate)?;
@@ -99,10 +99,11 @@ impl Gate {
 
     async fn tell_workers(&self, given: &Given, lanes: Vec<Lanes>) {
         let mut waiting = Vec::new();
-        for (worker, lanes) in self.changes.iter().zip(lanes) {
+        for (worker, lanes) in self.orders.iter().zip(lanes) {
             let (done, is_done) = oneshot::channel();
             // An error says that it is stopping.
-            drop(worker.send(Change { given: given.clone(), lanes, done }).await);
+            let change = Change { given: given.clone(), lanes, done };
+            drop(worker.send(Order::Serve(change)).await);
             waiting.push(is_done);
         }
         for is_done in waiting {

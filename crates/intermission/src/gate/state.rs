@@ -5,6 +5,8 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
@@ -74,7 +76,9 @@ pub enum StateError {
 #[derive(Debug)]
 pub(crate) struct StateDir {
     path: PathBuf,
-    _lock: File,
+    lock: File,
+    /// A successor writes here now.
+    is_handed_over: Arc<AtomicBool>,
 }
 
 /// The file of one app.
@@ -82,17 +86,23 @@ pub(crate) struct StateDir {
 pub(crate) struct StateFile {
     directory: PathBuf,
     app: String,
+    is_handed_over: Arc<AtomicBool>,
 }
 
 impl StateDir {
-    pub(crate) fn open(path: &Path) -> Result<Self, StateError> {
+    /// With the lock of a predecessor, if there is one.
+    pub(crate) fn open(path: &Path, inherited: Option<File>) -> Result<Self, StateError> {
         let unusable = |source| StateError::Directory { path: path.to_path_buf(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
+        let (path_of_self, is_handed_over) = (path.to_path_buf(), Arc::default());
+        if let Some(lock) = inherited {
+            return Ok(Self { path: path_of_self, lock, is_handed_over });
+        }
         let mut options = OpenOptions::new();
         let lock = options.create(true).truncate(false).write(true).mode(0o600);
         let lock = lock.open(path.join(LOCK_FILE)).map_err(unusable)?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { path: path.to_path_buf(), _lock: lock }),
+            Ok(()) => Ok(Self { path: path_of_self, lock, is_handed_over }),
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 Err(StateError::InUse { path: path.to_path_buf() })
             }
@@ -101,7 +111,18 @@ impl StateDir {
     }
 
     pub(crate) fn file(&self, app: &str) -> StateFile {
-        StateFile { directory: self.path.clone(), app: app.to_owned() }
+        let is_handed_over = Arc::clone(&self.is_handed_over);
+        StateFile { directory: self.path.clone(), app: app.to_owned(), is_handed_over }
+    }
+
+    /// The lock, which is held as long as one of the two is open.
+    pub(crate) fn share_lock(&self) -> io::Result<File> {
+        self.lock.try_clone()
+    }
+
+    /// From now on nothing is written here.
+    pub(crate) fn hand_over(&self) {
+        self.is_handed_over.store(true, Ordering::SeqCst);
     }
 }
 
@@ -136,6 +157,9 @@ impl StateFile {
         generation: u64,
         hold: Option<HoldRecord>,
     ) -> Result<(), StateError> {
+        if self.is_handed_over.load(Ordering::SeqCst) {
+            return Ok(());
+        }
         let path = self.path();
         let record = Record { version: VERSION, app: self.app.clone(), generation, hold };
         let written = serde_json::to_vec(&record).map_err(io::Error::from);
@@ -203,7 +227,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let temp = tempfile::tempdir().unwrap();
-        let directory = StateDir::open(&temp.path().join("a/b")).unwrap();
+        let directory = StateDir::open(&temp.path().join("a/b"), None).unwrap();
         let file = directory.file("shop");
         assert_eq!(file.read().unwrap(), None);
         let hold = record(Duration::from_secs(30));
@@ -215,7 +239,7 @@ mod tests {
     #[test]
     fn h5_a_torn_or_foreign_state_is_refused_and_a_leftover_is_not_read() {
         let temp = tempfile::tempdir().unwrap();
-        let directory = StateDir::open(temp.path()).unwrap();
+        let directory = StateDir::open(temp.path(), None).unwrap();
         let file = directory.file("shop");
         file.write(7, Some(record(Duration::from_secs(30)))).unwrap();
         let text = std::fs::read(file.path()).unwrap();
@@ -251,9 +275,9 @@ mod tests {
     #[test]
     fn two_gates_do_not_share_a_directory() {
         let temp = tempfile::tempdir().unwrap();
-        let first = StateDir::open(temp.path()).unwrap();
-        assert!(matches!(StateDir::open(temp.path()), Err(StateError::InUse { .. })));
+        let first = StateDir::open(temp.path(), None).unwrap();
+        assert!(matches!(StateDir::open(temp.path(), None), Err(StateError::InUse { .. })));
         drop(first);
-        StateDir::open(temp.path()).unwrap();
+        StateDir::open(temp.path(), None).unwrap();
     }
 }

@@ -1,6 +1,7 @@
 //! One worker thread: its listeners, its lanes, its upstream connections. On the way of a request
 //! it shares nothing with the other workers as long as nobody holds.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -9,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 use tokio_rustls::rustls::ServerConfig;
 
@@ -38,8 +39,8 @@ pub(crate) struct Plan {
     pub(crate) tls: Option<Arc<ServerConfig>>,
     pub(crate) given: Given,
     pub(crate) lanes: Lanes,
-    /// What it is given later.
-    pub(crate) changes: mpsc::Receiver<Change>,
+    /// What it is told later.
+    pub(crate) orders: mpsc::Receiver<Order>,
     pub(crate) beat: Arc<Beat>,
     pub(crate) flights: Arc<Flights>,
     /// Connections that may be open, all workers together.
@@ -47,6 +48,17 @@ pub(crate) struct Plan {
     /// Where the one worker is asked to warm apps up that also looks after the upstreams' health.
     pub(crate) warm_ups: Option<mpsc::Receiver<Asked>>,
     pub(crate) shutdown: Shutdown,
+}
+
+#[derive(Debug)]
+pub(crate) enum Order {
+    Serve(Change),
+    /// Whether to take new connections.
+    Accept {
+        wanted: bool,
+        /// It does, or does not.
+        done: oneshot::Sender<()>,
+    },
 }
 
 /// From now on a worker is to serve by this.
@@ -66,6 +78,12 @@ pub(crate) struct Worker {
     pub(crate) held: Rc<HeldSockets>,
     pub(crate) shutdown: Shutdown,
     connections: Arc<Semaphore>,
+    /// Whether new connections are taken.
+    accepts: watch::Sender<bool>,
+    /// Accept loops that have stopped as long as they are not.
+    paused: watch::Sender<usize>,
+    /// It has a successor: each answer by HTTP/1 is the last one of its connection.
+    pub(crate) is_replaced: Cell<bool>,
     beat: Arc<Beat>,
     index: usize,
     checks_health: bool,
@@ -96,6 +114,9 @@ impl Plan {
             held: Rc::default(),
             shutdown: self.shutdown,
             connections: self.connections,
+            accepts: watch::Sender::new(true),
+            paused: watch::Sender::new(0),
+            is_replaced: Cell::new(false),
             beat: self.beat,
             index: self.index,
             checks_health: warm_ups.is_some(),
@@ -104,7 +125,8 @@ impl Plan {
         if let Some(asked) = warm_ups {
             worker.shutdown.spawn_local(warm_up::serve(Rc::clone(&worker), asked));
         }
-        worker.shutdown.spawn_local(Rc::clone(&worker).follow(self.changes));
+        worker.shutdown.spawn_local(Rc::clone(&worker).follow(self.orders, listeners.len()));
+        worker.shutdown.spawn_local(Rc::clone(&worker).note_successor());
         for listener in listeners {
             let tls = tls.clone().filter(|_| listener.tls);
             let listener = TcpListener::from_std(listener.socket)?;
@@ -123,21 +145,42 @@ impl Worker {
         self.current.get()
     }
 
-    /// Serves by whatever comes, until the gate stops.
-    async fn follow(self: Rc<Self>, mut changes: mpsc::Receiver<Change>) {
+    /// Does as it is told, until the gate stops.
+    async fn follow(self: Rc<Self>, mut orders: mpsc::Receiver<Order>, loops: usize) {
         loop {
-            let change = tokio::select! {
-                change = changes.recv() => change,
+            let order = tokio::select! {
+                order = orders.recv() => order,
                 () = self.shutdown.stopping() => return,
             };
-            let Some(Change { given, lanes, done }) = change else { return };
-            let old = self.live();
-            let live = Live::new(&given, &lanes, Some(&old), self.index, &self.shutdown);
-            let live = self.current.replace(live);
-            self.begin(&live);
+            let done = match order {
+                Some(Order::Serve(Change { given, lanes, done })) => {
+                    let old = self.live();
+                    let live = Live::new(&given, &lanes, Some(&old), self.index, &self.shutdown);
+                    let live = self.current.replace(live);
+                    self.begin(&live);
+                    done
+                }
+                Some(Order::Accept { wanted, done }) => {
+                    self.accepts.send_replace(wanted);
+                    let all = if wanted { 0 } else { loops };
+                    let mut paused = self.paused.subscribe();
+                    tokio::select! {
+                        _ = paused.wait_for(|paused| *paused == all) => done,
+                        () = self.shutdown.stopping() => return,
+                    }
+                }
+                None => return,
+            };
             if done.send(()).is_err() {
-                tracing::debug!("nobody waits any more for the new configuration");
+                tracing::debug!("nobody waits any more for an order to be done");
             }
+        }
+    }
+
+    async fn note_successor(self: Rc<Self>) {
+        tokio::select! {
+            () = self.shutdown.replaced() => self.is_replaced.set(true),
+            () = self.shutdown.stopping() => {}
         }
     }
 
@@ -156,10 +199,23 @@ impl Worker {
     }
 
     async fn accept(self: Rc<Self>, listener: TcpListener, tls: Option<Arc<ServerConfig>>) {
-        let stopping = self.shutdown.clone();
-        tokio::select! {
-            () = stopping.stopping() => {}
-            () = Rc::clone(&self).accept_on(&listener, tls.as_ref()) => {}
+        let mut accepts = self.accepts.subscribe();
+        loop {
+            tokio::select! {
+                biased;
+                () = self.shutdown.stopping() => break,
+                // What waits in its queue is the successor's.
+                () = self.shutdown.replaced() => return,
+                _ = accepts.wait_for(|accepts| !accepts) => {}
+                () = Rc::clone(&self).accept_on(&listener, tls.as_ref()) => {}
+            }
+            self.paused.send_modify(|paused| *paused += 1);
+            tokio::select! {
+                () = self.shutdown.stopping() => break,
+                () = self.shutdown.replaced() => return,
+                _ = accepts.wait_for(|accepts| *accepts) => {}
+            }
+            self.paused.send_modify(|paused| *paused -= 1);
         }
         // What the kernel has accepted already would be reset if the listener just closed.
         while let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() {
@@ -218,7 +274,11 @@ impl Worker {
     async fn finish(&self) {
         self.shutdown.stopping().await;
         self.each_pool(Pool::close);
-        let grace = self.current.look().settings.shutdown_grace;
+        let grace = {
+            let settings = &self.current.look().settings;
+            let is_replaced = self.shutdown.is_replaced();
+            if is_replaced { settings.take_over_grace } else { settings.shutdown_grace }
+        };
         if self.shutdown.tasks_ended(grace).await {
             return;
         }

@@ -20,6 +20,8 @@ pub(crate) struct Gate {
     pub(crate) address: SocketAddr,
     pub(crate) client: Client,
     process: Child,
+    /// Not our child.
+    successor: Option<Pid>,
     /// Before the command that starts it.
     prefix: Vec<String>,
 }
@@ -107,7 +109,8 @@ impl Setup {
         let process = spawn(&directory, &self.prefix);
         let client = Client::new(directory.path().join("admin.sock"));
         let address = "127.0.0.1:0".parse().unwrap();
-        let mut gate = Gate { directory, address, client, process, prefix: self.prefix };
+        let mut gate =
+            Gate { directory, address, client, process, successor: None, prefix: self.prefix };
         gate.wait_until_serving().await;
         gate
     }
@@ -194,8 +197,21 @@ impl Gate {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        let id = Pid::from_raw(i32::try_from(self.process.id()).unwrap()).unwrap();
-        kill_process(id, signal).unwrap();
+        let own = || Pid::from_raw(i32::try_from(self.process.id()).unwrap()).unwrap();
+        kill_process(self.successor.unwrap_or_else(own), signal).unwrap();
+    }
+
+    /// A successor takes over, which this is from then on; the predecessor's process is given back.
+    pub(crate) async fn take_over(&mut self) -> Predecessor {
+        let before = self.client.status().await.unwrap().pid;
+        self.signal(Signal::USR2);
+        let pid = until("a successor serves", async || {
+            let status = self.client.status().await.ok()?;
+            (status.pid != before).then_some(status.pid)
+        })
+        .await;
+        self.successor = Some(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap());
+        Predecessor(before)
     }
 
     pub(crate) async fn exit_code(&mut self) -> Option<i32> {
@@ -229,8 +245,27 @@ impl Gate {
     }
 }
 
+/// A process that has a successor.
+pub(crate) struct Predecessor(u32);
+
+impl Predecessor {
+    pub(crate) fn is_there(&self) -> bool {
+        std::fs::read_to_string(format!("/proc/{}/stat", self.0))
+            .is_ok_and(|stat| !stat.contains(") Z "))
+    }
+
+    pub(crate) async fn until_gone(&self) {
+        until("the predecessor has finished", async || (!self.is_there()).then_some(())).await;
+    }
+}
+
 impl Drop for Gate {
     fn drop(&mut self) {
+        if let Some(successor) = self.successor
+            && let Err(error) = kill_process(successor, Signal::KILL)
+        {
+            println!("the successor has ended: {error}");
+        }
         drop(self.process.kill());
         drop(self.process.wait());
         let log = log(&self.directory);

@@ -8,11 +8,11 @@ use super::harness::{assert_contains, soon, until};
 use super::upstream::Upstream;
 use super::wire::{Wire, get};
 
-const READ: &str = "the configuration was read again";
+pub(crate) const READ: &str = "the configuration was read again";
 const REFUSED: &str = "going on with the former configuration";
 
 /// Until the log has one more of `said`.
-async fn reload(gate: &Gate, setup: &Setup, said: &str) {
+pub(crate) async fn reload(gate: &Gate, setup: &Setup, said: &str) {
     setup.write(&gate.directory);
     let before = gate.log().matches(said).count();
     gate.signal(Signal::HUP);

@@ -49,6 +49,8 @@ pub(super) async fn events(
     let stream = unfold(subscription, async |mut subscription| {
         let event = tokio::select! {
             event = subscription.events.recv() => event,
+            // It comes back to the successor.
+            () = subscription.shutdown.replaced() => return None,
             () = subscription.shutdown.ending() => return None,
         };
         let event = match event {

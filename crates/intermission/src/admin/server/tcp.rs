@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,6 +63,7 @@ pub struct TcpAdmin {
 pub(super) struct Bound {
     /// With the real port, where the configuration says 0.
     pub(super) listen: Vec<SocketAddr>,
+    configured: Vec<SocketAddr>,
     listeners: Vec<TcpListener>,
     identity: Identity,
 }
@@ -98,8 +100,9 @@ impl TcpAdmin {
             listening.map_err(|source| TcpAdminError::Listen { address: *address, source })
         };
         let bound: Vec<_> = listen.iter().map(bind).collect::<Result<_, _>>()?;
+        let configured = listen;
         let (listeners, listen) = bound.into_iter().unzip();
-        Ok(Bound { listen, listeners, identity })
+        Ok(Bound { listen, configured, listeners, identity })
     }
 }
 
@@ -122,6 +125,13 @@ fn listen_on(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
 }
 
 impl Bound {
+    /// Each once more, to be given away, with its address as it is configured.
+    pub(super) fn share(&self) -> io::Result<Vec<(SocketAddr, std::net::TcpListener)>> {
+        let each = self.configured.iter().zip(&self.listeners);
+        each.map(|(address, socket)| Ok((*address, socket.as_fd().try_clone_to_owned()?.into())))
+            .collect()
+    }
+
     pub(super) fn serve(self, router: &Router, shutdown: &Shutdown) {
         let strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
         let identity = Arc::new(self.identity);
@@ -136,6 +146,7 @@ impl Bound {
                 let ending = server.shutdown.clone();
                 tokio::select! {
                     () = server.accept(listener) => {}
+                    () = ending.replaced() => {}
                     () = ending.ending() => {}
                 }
             }));

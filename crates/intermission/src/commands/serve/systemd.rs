@@ -8,9 +8,13 @@ use sd_notify::NotifyState;
 
 use crate::gate::Gate;
 
-/// Users can be served, from now on.
-pub(super) fn serving() {
-    notify(&[NotifyState::Ready]);
+/// Users can be served, from now on; by this process, where it was another one before.
+pub(super) fn serving(took_over: bool) {
+    if took_over {
+        notify(&[NotifyState::MainPid(std::process::id()), NotifyState::Ready]);
+    } else {
+        notify(&[NotifyState::Ready]);
+    }
 }
 
 /// Followed by [`serving`] when it is done, whatever came of it.
@@ -32,6 +36,7 @@ pub(super) fn watch(gate: &Arc<Gate>) {
     drop(gate.shutdown.spawn(async move {
         tokio::select! {
             () = pet(&watched, period) => {}
+            () = watched.shutdown.replaced() => {}
             () = watched.shutdown.ending() => {}
         }
     }));

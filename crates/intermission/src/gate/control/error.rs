@@ -25,6 +25,8 @@ pub enum HoldError {
     Unwritten(#[from] StateError),
     #[error("this app is there no more: the configuration was read again without it")]
     Retired,
+    #[error("the gate that this one has taken over from (process {pid}) does not hold: {reason}")]
+    Predecessor { pid: u32, reason: String },
     #[error("the gate is stopping")]
     Stopping,
 }

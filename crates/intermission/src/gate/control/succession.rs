@@ -1,0 +1,79 @@
+//! Holding and releasing also in the gate that this one has taken over from. Whoever is held there came first.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join;
+use hold::{Drain, Generation, Holder, Summary};
+use tokio::time::timeout;
+
+use super::{AppControl, Done, HoldError};
+
+/// A release is acknowledged after this, also while the predecessor's line is not out; a swap waits a second for it.
+const ACKNOWLEDGED_AFTER: Duration = Duration::from_millis(500);
+/// The predecessor's line may take this long until this one goes on beside it.
+const LINE_MAX: Duration = Duration::from_mins(1);
+
+impl AppControl {
+    /// As [`hold::Hold::drained`], here and there.
+    pub(super) async fn drained(
+        &self,
+        generation: Generation,
+        holder: &Holder,
+        lease: Duration,
+        drain: Duration,
+        deadline: Instant,
+    ) -> Result<Drain, HoldError> {
+        let here = self.hold.drained(generation, deadline);
+        let Some(predecessor) = &self.predecessor else { return Ok(here.await) };
+        let there = predecessor.hold(&self.name, holder, lease, drain);
+        match join(here, there).await {
+            (Drain::Drained, Ok(())) => Ok(Drain::Drained),
+            (Drain::Drained, Err(error)) => Err(error),
+            (over @ (Drain::TimedOut { .. } | Drain::Over), _) => {
+                predecessor.release(&self.name, Duration::ZERO).await;
+                Ok(over)
+            }
+        }
+    }
+
+    /// Releases there and then here; nothing where nobody is held there.
+    pub(super) async fn release_in_turn(
+        self: &Arc<Self>,
+        generation: Generation,
+    ) -> Option<Result<Done<Summary>, HoldError>> {
+        let status = self.hold.status();
+        if status.generation != generation || status.hold.is_none() {
+            return None;
+        }
+        let so_far = Done { value: status.summary, unwritten: None };
+        if self.is_led() {
+            return Some(Ok(so_far));
+        }
+        let predecessor = self.predecessor.clone().filter(|there| there.holds(&self.name))?;
+        self.led.store(true, Ordering::SeqCst);
+        let control = Arc::clone(self);
+        let released = self.shutdown.spawn(async move {
+            predecessor.release(&control.name, LINE_MAX).await;
+            let released = control.release_here(generation).await;
+            control.led.store(false, Ordering::SeqCst);
+            released
+        });
+        match timeout(ACKNOWLEDGED_AFTER, released).await {
+            Ok(released) => Some(released.unwrap_or(Err(HoldError::Stopping))),
+            Err(_elapsed) => Some(Ok(so_far)),
+        }
+    }
+
+    /// Whether it is released as soon as the predecessor's line is out.
+    pub(crate) fn is_led(&self) -> bool {
+        self.led.load(Ordering::SeqCst)
+    }
+
+    pub(super) async fn renew_before(&self, lease: Duration) {
+        if let Some(predecessor) = &self.predecessor {
+            predecessor.renew(&self.name, lease).await;
+        }
+    }
+}
