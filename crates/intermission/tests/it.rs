@@ -26,6 +26,7 @@ mod it {
     mod hold_client;
     mod http2;
     mod http2_client;
+    mod interop;
     mod message;
     mod named;
     mod proxy;
