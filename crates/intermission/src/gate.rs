@@ -12,6 +12,7 @@ mod client_socket;
 mod control;
 mod converse;
 mod dial;
+mod error_pages;
 mod flight;
 mod forward;
 mod header;
@@ -55,6 +56,8 @@ use self::beat::Beat;
 pub use self::certificate::CertificateError;
 use self::certificate::Certificates;
 pub use self::control::{AppControl, Done, Held, HoldError};
+pub use self::error_pages::ErrorPageError;
+use self::error_pages::ErrorPages;
 pub use self::flight::Seen;
 pub use self::inherited::{Inherited, InheritedError};
 use self::listener::Bound;
@@ -84,6 +87,8 @@ pub enum GateError {
     Listen(#[from] ListenError),
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    #[error(transparent)]
+    ErrorPage(#[from] ErrorPageError),
     #[error("cannot start a worker thread")]
     Thread(#[source] io::Error),
 }
@@ -128,6 +133,7 @@ impl Gate {
         let settings = Arc::new(config.gate.clone());
         let workers = settings.workers();
         let certificates = certificates(&settings)?;
+        let pages = AllPages::load(config)?;
         let state = StateDir::open(&settings.state_dir, inherited.take_lock())?;
         let (warm_ups, asked) = mpsc::channel(warm_up::WAITING_MAX);
         let predecessor = inherited.predecessor().cloned();
@@ -145,7 +151,7 @@ impl Gate {
             }
             None => (None, None),
         };
-        let given = given(&settings, &config.apps, &apps);
+        let given = given(&settings, &config.apps, &apps, pages);
         let Bound { workers: listeners, listen, listen_tls, sockets } = bound;
         // An accept loop waits with a permit in its hand, so each may exceed the bound by one;
         // without that, a connection could wait at one loop for a permit idle in another.
@@ -226,12 +232,39 @@ impl Workers {
     }
 }
 
-/// What workers serve by. `apps` are those of `configured`, in the same order.
-fn given(settings: &Arc<Settings>, configured: &[AppSettings], apps: &[Arc<AppControl>]) -> Given {
+/// The pages of a configuration: of its apps in their order, and of the gate itself.
+struct AllPages {
+    apps: Vec<Arc<ErrorPages>>,
+    gate: Arc<ErrorPages>,
+}
+
+impl AllPages {
+    fn load(config: &Config) -> Result<Self, ErrorPageError> {
+        let gate = config.gate.error_pages.as_deref();
+        let gate = Arc::new(ErrorPages::load("gate.error_pages", gate)?);
+        let apps = config.apps.iter().map(|app| match app.error_pages.as_deref() {
+            None => Ok(Arc::clone(&gate)),
+            pages => {
+                let key = format!("app.{}.error_pages", app.name);
+                Ok(Arc::new(ErrorPages::load(&key, pages)?))
+            }
+        });
+        Ok(Self { apps: apps.collect::<Result<_, _>>()?, gate })
+    }
+}
+
+/// What workers serve by. `apps` are those of `configured`, in the same order, and so are `pages`.
+fn given(
+    settings: &Arc<Settings>,
+    configured: &[AppSettings],
+    apps: &[Arc<AppControl>],
+    pages: AllPages,
+) -> Given {
     Given {
         settings: Arc::clone(settings),
         routes: Arc::new(Routes::new(configured)),
-        apps: apps.iter().map(|app| app.given()).collect(),
+        apps: apps.iter().zip(pages.apps).map(|(app, pages)| app.given(pages)).collect(),
+        pages: pages.gate,
     }
 }
 

@@ -18,6 +18,7 @@ mod it {
     mod crowd;
     mod cut;
     mod endless;
+    mod error_pages;
     mod flood;
     mod gate;
     mod harness;

@@ -9,7 +9,7 @@ mod upstream;
 mod warm_up;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -53,9 +53,9 @@ pub const DEFAULT_CLIENT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 pub const DEFAULT_UPSTREAM_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const DEFAULT_UPSTREAM_HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 pub const DEFAULT_UPSTREAM_BODY_TIMEOUT: Duration = Duration::from_secs(60);
-/// Below the keep-alive time of every common application server (Node.js 5 s is the shortest), so
+/// Below the keep-alive time of every common application server (gunicorn's 2 s is the shortest), so
 /// that we close an idle connection before its server does.
-pub const DEFAULT_UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+pub const DEFAULT_UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_millis(1500);
 pub const DEFAULT_UPSTREAM_IDLE_MAX: usize = 64;
 /// The lifetime of a record in the name servers of common container platforms.
 pub const DEFAULT_UPSTREAM_RESOLVE_INTERVAL: Duration = Duration::from_secs(5);
@@ -120,6 +120,9 @@ pub struct Gate {
     /// app's `endless_types`.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub endless_idle_timeout: Duration,
+    /// A directory with pages for the answers that the gate gives itself, by status: `503.html`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_pages: Option<PathBuf>,
     /// Clients that are other proxies: what they say in `X-Forwarded-*`, `X-Request-Id` and
     /// `X-Request-Start` is believed and extended.
     pub trusted_proxies: Vec<Cidr>,
@@ -154,6 +157,7 @@ impl Default for Gate {
             upstream_idle_max: DEFAULT_UPSTREAM_IDLE_MAX,
             upstream_resolve_interval: DEFAULT_UPSTREAM_RESOLVE_INTERVAL,
             endless_idle_timeout: DEFAULT_ENDLESS_IDLE_TIMEOUT,
+            error_pages: None,
             trusted_proxies: Vec::new(),
             proxy_protocol_from: Vec::new(),
         }
@@ -175,6 +179,7 @@ impl Gate {
             let mend = format!("write at least one address, for example [\"{DEFAULT_LISTEN}\"]");
             return Err(Fault::new("gate.listen", "is empty", mend));
         }
+        check_absolute("gate.error_pages", self.error_pages.as_deref())?;
         self.check_tls()?;
         self.check_admin()?;
         check_range("gate.threads", self.threads, 0, THREADS_MAX)?;
@@ -198,6 +203,17 @@ pub(super) fn check_range(key: &str, value: usize, min: usize, max: usize) -> Re
         return Ok(());
     }
     Err(Fault::new(key, format!("{value} is out of range"), format!("write {min} to {max}")))
+}
+
+/// Where a process was started is nobody's to remember.
+pub(super) fn check_absolute(key: &str, path: Option<&Path>) -> Result<(), Fault> {
+    match path.filter(|path| !path.is_absolute()) {
+        Some(path) => {
+            let problem = format!("{} is not absolute", path.display());
+            Err(Fault::new(key, problem, "write it from / on"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// A zero timeout would fail everything, and "no timeout" does not exist here.

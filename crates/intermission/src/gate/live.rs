@@ -12,6 +12,7 @@ use http::HeaderValue;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::error_pages::ErrorPages;
 use super::pool::Pool;
 use super::route::Routes;
 use super::upstream::{Standing, Upstream, next};
@@ -27,6 +28,8 @@ pub(crate) struct Given {
     pub(crate) settings: Arc<Settings>,
     pub(crate) routes: Arc<Routes>,
     pub(crate) apps: Arc<[GivenApp]>,
+    /// For what belongs to no app.
+    pub(crate) pages: Arc<ErrorPages>,
 }
 
 #[derive(Debug, Clone)]
@@ -38,6 +41,7 @@ pub(crate) struct GivenApp {
     pub(crate) holds: watch::Receiver<()>,
     /// One for each of its upstreams.
     pub(crate) standings: Vec<Arc<Standing>>,
+    pub(crate) pages: Arc<ErrorPages>,
 }
 
 /// An app's way in for one worker.
@@ -48,6 +52,7 @@ pub(crate) struct Live {
     pub(crate) settings: Settings,
     pub(crate) routes: Arc<Routes>,
     pub(crate) apps: Vec<Rc<App>>,
+    pub(crate) pages: Arc<ErrorPages>,
     /// Cancelled when there is another.
     over: CancellationToken,
 }
@@ -59,6 +64,7 @@ pub(crate) struct App {
     pub(crate) settings: AppSettings,
     pub(crate) lane: Lane,
     pub(crate) upstreams: Vec<Upstream>,
+    pub(crate) pages: Arc<ErrorPages>,
     hold: Hold,
     holds: watch::Receiver<()>,
     turn: Cell<usize>,
@@ -120,7 +126,8 @@ impl Live {
         });
         let apps = apps.collect();
         let (settings, routes) = ((*given.settings).clone(), Arc::clone(&given.routes));
-        Self { settings, routes, apps, over: CancellationToken::new() }
+        let pages = Arc::clone(&given.pages);
+        Self { settings, routes, apps, pages, over: CancellationToken::new() }
     }
 
     /// The worker serves by another one, or ends.
@@ -161,6 +168,7 @@ impl App {
             settings: (*given.settings).clone(),
             lane,
             upstreams: given.standings.iter().map(upstream).collect(),
+            pages: Arc::clone(&given.pages),
             hold: given.hold.clone(),
             holds: given.holds.clone(),
             turn: Cell::new(first_turn),

@@ -8,6 +8,8 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::json;
 
+use super::error_pages::ErrorPages;
+
 /// What a client that was turned away is asked to wait: about the length of a swap.
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(5);
 
@@ -70,13 +72,15 @@ impl Page {
         }
     }
 
-    pub(crate) fn response(self, form: Form) -> Response<Full<Bytes>> {
+    /// With the page of `pages` for its status, if there is one.
+    pub(crate) fn response(self, form: Form, pages: &ErrorPages) -> Response<Full<Bytes>> {
         let status = self.status();
+        let html = || pages.get(status).unwrap_or_else(|| self.html().into());
         let (kind, body) = match form {
-            Form::Html => ("text/html; charset=utf-8", self.html()),
-            Form::Problem => ("application/problem+json", self.problem()),
+            Form::Html => ("text/html; charset=utf-8", html()),
+            Form::Problem => ("application/problem+json", self.problem().into()),
         };
-        let mut response = Response::new(Full::new(Bytes::from(body)));
+        let mut response = Response::new(Full::new(body));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -130,17 +134,19 @@ impl Form {
 mod tests {
     use http::HeaderMap;
 
-    use super::{Form, Page};
+    use super::{ErrorPages, Form, Page};
 
     #[test]
     fn programs_get_problem_json_people_get_html() {
         let mut headers = HeaderMap::new();
         headers.insert("accept", "application/json".parse().unwrap());
-        let response = Page::HeldTooLong.response(Form::preferred(&headers));
+        let response =
+            Page::HeldTooLong.response(Form::preferred(&headers), &ErrorPages::default());
         assert_eq!(response.headers()["content-type"], "application/problem+json");
         assert_eq!(response.headers()["retry-after"], "5");
         headers.insert("accept", "text/html,application/json".parse().unwrap());
-        let response = Page::UpstreamBroke.response(Form::preferred(&headers));
+        let response =
+            Page::UpstreamBroke.response(Form::preferred(&headers), &ErrorPages::default());
         assert_eq!(response.headers()["content-type"], "text/html; charset=utf-8");
         assert!(!response.headers().contains_key("retry-after"));
     }

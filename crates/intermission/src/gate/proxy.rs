@@ -13,6 +13,7 @@ use hyper::body::{Body, Incoming};
 use super::arrival::Arrival;
 use super::body::{GateBody, RequestBody};
 use super::client::Client;
+use super::error_pages::ErrorPages;
 use super::forward::{Answer, Unanswered, forward};
 use super::header::{self, About};
 use super::live::{App, AppId, Live};
@@ -65,18 +66,18 @@ async fn answer(
     let live = worker.live();
     let app = match find_app(&live, &request) {
         Ok(app) => app,
-        Err(page) => return Ok(turn_away(page, request).await),
+        Err(page) => return Ok(turn_away(page, request, &live.pages).await),
     };
     let asks = app.settings.is_asked_at(request.uri().path());
     if !asks && app.upstreams.is_empty() {
-        return Ok(turn_away(Page::OnlyAsked, request).await);
+        return Ok(turn_away(Page::OnlyAsked, request, &app.pages).await);
     }
     // Noted before the ticket: a hold that begins after it is seen.
     let asks_to_upgrade = request.headers().contains_key(UPGRADE);
     let mut holds = if asks_to_upgrade { app.closing_holds() } else { None };
     let ticket = match admit(worker, app, client, arrival).await {
         Ok(ticket) => ticket,
-        Err(Turned::Away(page)) => return Ok(turn_away(page, request).await),
+        Err(Turned::Away(page)) => return Ok(turn_away(page, request, &app.pages).await),
         Err(Turned::Left) => return Err(ClientLeft),
     };
     if let (Some(holds), Some(_)) = (&mut holds, arrival.held) {
@@ -96,7 +97,7 @@ async fn answer(
             client.tunnel.replace(Some(Tunnel { upstream, is_websocket, holds }));
             response.map(|()| GateBody::Page(Full::default()))
         }
-        Err(page) => page.response(form).map(GateBody::Page),
+        Err(page) => page.response(form, &app.pages).map(GateBody::Page),
     })
 }
 
@@ -205,7 +206,11 @@ async fn held(worker: &Worker, app: &App, client: &Client, wait: Wait) -> Result
     }
 }
 
-async fn turn_away(page: Page, request: Request<Incoming>) -> Response<GateBody> {
+async fn turn_away(
+    page: Page,
+    request: Request<Incoming>,
+    pages: &ErrorPages,
+) -> Response<GateBody> {
     let (head, body) = request.into_parts();
     if !body.is_end_stream() && !head.headers.contains_key(EXPECT) {
         let discard = tokio::time::timeout(DISCARD_TIME_MAX, discard(body));
@@ -213,7 +218,7 @@ async fn turn_away(page: Page, request: Request<Incoming>) -> Response<GateBody>
             tracing::debug!("the body of a request turned away was not complete in time");
         }
     }
-    page.response(Form::preferred(&head.headers)).map(GateBody::Page)
+    page.response(Form::preferred(&head.headers), pages).map(GateBody::Page)
 }
 
 async fn discard(mut body: Incoming) {

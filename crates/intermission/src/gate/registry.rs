@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::control::{AppControl, EVENTS_MAX};
+use super::error_pages::ErrorPages;
 use super::flight::Flights;
 use super::live::{GivenApp, Lanes};
 use super::predecessor::Predecessor;
@@ -125,13 +126,14 @@ impl Registry {
 
 impl AppControl {
     /// What workers are to serve it by.
-    pub(super) fn given(&self) -> GivenApp {
+    pub(super) fn given(&self, pages: Arc<ErrorPages>) -> GivenApp {
         GivenApp {
             id: self.id,
             settings: self.settings(),
             hold: self.hold.clone(),
             holds: self.holds.subscribe(),
             standings: self.standings(),
+            pages,
         }
     }
 }

@@ -10,10 +10,11 @@ use tokio::time::timeout;
 
 use super::certificate::CertificateError;
 use super::control::AppControl;
+use super::error_pages::ErrorPageError;
 use super::live::{Given, Lanes};
 use super::state::StateError;
 use super::worker::{Change, Order};
-use super::{Gate, certificates, given, limits};
+use super::{AllPages, Gate, certificates, given, limits};
 use crate::config::Config;
 use crate::config::gate::{App as AppSettings, Gate as Settings};
 
@@ -29,6 +30,8 @@ pub enum ReloadError {
     InUse { app: String, state: &'static str },
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    #[error(transparent)]
+    ErrorPage(#[from] ErrorPageError),
     #[error(transparent)]
     State(#[from] StateError),
     #[error("the gate is stopping")]
@@ -50,6 +53,7 @@ impl Gate {
             return Err(ReloadError::Stopping);
         }
         let certificates = certificates(&config.gate)?;
+        let pages = AllPages::load(config)?;
         let old = self.apps();
         let is_missing =
             |app: &&Arc<AppControl>| config.apps.iter().all(|new| new.name != app.name);
@@ -80,7 +84,8 @@ impl Gate {
         }
         *self.apps.write().unwrap_or_else(PoisonError::into_inner) = apps.clone();
         removed.iter().for_each(|app| app.retired.cancel());
-        self.tell_workers(&given(&new_settings, &config.apps, &apps), lanes).await;
+        let given = given(&new_settings, &config.apps, &apps, pages);
+        self.tell_workers(&given, lanes).await;
         *settings = new_settings;
         made.iter().for_each(AppControl::watch_hold_file);
         Ok(())

@@ -9,7 +9,7 @@ use super::upstream::Upstream;
 use super::wire::{Wire, get};
 
 pub(crate) const READ: &str = "the configuration was read again";
-const REFUSED: &str = "going on with the former configuration";
+pub(crate) const REFUSED: &str = "going on with the former configuration";
 
 /// Until the log has one more of `said`.
 pub(crate) async fn reload(gate: &Gate, setup: &Setup, said: &str) {

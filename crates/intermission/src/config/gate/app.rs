@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::balance::check_try_duration;
 use super::{
-    Balance, DEFAULT_TRY_DURATION, Eject, Health, Upstream, WarmUp, check_range, check_timeout,
+    Balance, DEFAULT_TRY_DURATION, Eject, Health, Upstream, WarmUp, check_absolute, check_range,
+    check_timeout,
 };
 use crate::config::Fault;
 
@@ -69,6 +70,9 @@ pub struct App {
     /// While this file exists the app is held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_file: Option<PathBuf>,
+    /// Instead of the gate's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_pages: Option<PathBuf>,
     /// How long one request may be held before it is answered 503.
     #[serde(
         default = "default_max_wait",
@@ -212,10 +216,8 @@ impl App {
     }
 
     fn check_hold(&self) -> Result<(), Fault> {
-        if let Some(path) = self.hold_file.as_ref().filter(|path| !path.is_absolute()) {
-            let problem = format!("{} is not absolute", path.display());
-            return Err(Fault::new(self.key("hold_file"), problem, "write it from / on"));
-        }
+        check_absolute(&self.key("hold_file"), self.hold_file.as_deref())?;
+        check_absolute(&self.key("error_pages"), self.error_pages.as_deref())?;
         check_timeout(&self.key("max_wait"), self.max_wait)?;
         check_range(&self.key("held_max"), self.held_max, 1, HELD_MAX_MAX)?;
         check_timeout(&self.key("lease"), self.lease)?;
