@@ -3,6 +3,7 @@
 //! It does not know MySQL, and nothing of it is shared between worker threads on the way of a
 //! request.
 
+mod ambiguity;
 mod arrival;
 mod beat;
 mod body;
@@ -21,6 +22,7 @@ mod http2;
 mod inherited;
 mod listener;
 mod live;
+mod message;
 mod one_by_one;
 mod page;
 mod passage;

@@ -1,5 +1,7 @@
 //! Bodies streamed through in both directions, each with a limit to the patience between two parts.
 
+use std::error::Error;
+use std::io;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
@@ -10,6 +12,7 @@ use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::page::Page;
 use super::passage::{Passage, WrittenSlot};
 use super::pool::{Connection, Pool};
 
@@ -19,6 +22,24 @@ pub(crate) enum BodyError {
     Broke(#[source] hyper::Error),
     #[error("no part of the body came for {0:?}")]
     Stalled(Duration),
+}
+
+impl BodyError {
+    /// What a client is told whose body it was.
+    pub(crate) fn page(&self) -> Page {
+        match self {
+            Self::Broke(error) if is_malformed(error) => Page::Ambiguous,
+            Self::Broke(_) | Self::Stalled(_) => Page::BodyBrokeOff,
+        }
+    }
+}
+
+/// Chunks that are none, in hyper's words.
+fn is_malformed(error: &hyper::Error) -> bool {
+    let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    source.is_some_and(|source| {
+        matches!(source.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
+    })
 }
 
 /// A client's body on its way to the upstream. It stays in the socket until hyper polls it.

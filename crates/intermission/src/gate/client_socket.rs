@@ -14,6 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use super::ambiguity::Requests;
+
 /// RFC 9113 3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -21,6 +23,8 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(crate) struct ClientSocket {
     stream: Stream,
     first: First,
+    /// None: it speaks no HTTP/1 any more.
+    requests: Option<Requests>,
 }
 
 #[derive(Debug)]
@@ -43,12 +47,14 @@ enum First {
 }
 
 impl ClientSocket {
-    pub(crate) const fn plain(stream: TcpStream) -> Self {
-        Self { stream: Stream::Plain(stream), first: First::Looking(Vec::new()) }
+    pub(crate) fn plain(stream: TcpStream) -> Self {
+        let (stream, first) = (Stream::Plain(stream), First::Looking(Vec::new()));
+        Self { stream, first, requests: Some(Requests::default()) }
     }
 
     pub(crate) fn tls(stream: TlsStream<TcpStream>) -> Self {
-        Self { stream: Stream::Tls(Box::new(stream)), first: First::Over }
+        let (stream, first) = (Stream::Tls(Box::new(stream)), First::Over);
+        Self { stream, first, requests: Some(Requests::default()) }
     }
 
     /// Whether reading ended because HTTP/2 begins. From then on it is read from its preface on.
@@ -56,6 +62,16 @@ impl ClientSocket {
         let First::Http2(bytes) = &mut self.first else { return false };
         self.first = First::Kept(std::mem::take(bytes).into());
         true
+    }
+
+    /// What is read from now on is nothing of HTTP/1.
+    pub(crate) fn end_http1(&mut self) {
+        self.requests = None;
+    }
+
+    /// Whether that request of HTTP/1, counted from 0, is ambiguous or behind one that is.
+    pub(crate) fn is_ambiguous(&self, number: u64) -> bool {
+        self.requests.as_ref().is_some_and(|requests| requests.is_ambiguous(number))
     }
 
     /// An error once HTTP/2 has begun.
@@ -116,10 +132,16 @@ impl AsyncRead for ClientSocket {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         if matches!(self.first, First::Over) {
-            return self.stream.poll_read(cx, buffer);
+            ready!(self.stream.poll_read(cx, buffer))?;
+        } else {
+            ready!(self.poll_first(cx, buffer))?;
         }
-        self.poll_first(cx, buffer)
+        if let Some(requests) = &mut self.requests {
+            requests.look(buffer.filled().get(before..).unwrap_or_default());
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

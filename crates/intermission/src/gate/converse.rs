@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
+use super::ambiguity::HEAD_BYTES_MAX;
 use super::certificate::HTTP2;
 use super::client::{Client, ends};
 use super::client_socket::ClientSocket;
@@ -89,6 +90,7 @@ async fn converse_http1(worker: &Rc<Worker>, client: &Rc<Client>) {
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(worker.live().settings.client_head_timeout)
+        .max_header_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(client.socket.clone()), service);
     let ended = tokio::select! {
         ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => Some(ended),
@@ -105,6 +107,7 @@ async fn converse_http1(worker: &Rc<Worker>, client: &Rc<Client>) {
     if ended.is_err() {
         log(ended);
     } else if let Some(tunnel) = client.tunnel.take() {
+        socket.with(ClientSocket::end_http1);
         let idle_max = worker.live().settings.endless_idle_timeout;
         Box::pin(tunnel.run(socket, parts.read_buf, idle_max, &worker.shutdown)).await;
     } else if let Err(error) = socket.shutdown().await {
@@ -115,6 +118,7 @@ async fn converse_http1(worker: &Rc<Worker>, client: &Rc<Client>) {
 /// Ends when the gate stops, and when nobody has asked for anything for as long as a connection of
 /// HTTP/1 may be idle: requests that are there are answered, further ones come by another connection.
 async fn converse_http2(worker: Rc<Worker>, client: Rc<Client>) {
+    client.socket.with(ClientSocket::end_http1);
     let shutdown = worker.shutdown.clone();
     let (head_timeout, write_timeout) = {
         let settings = &worker.live().settings;

@@ -204,10 +204,9 @@ fn switched(response: Response<Incoming>, upstream: Upgraded) -> Option<Answer> 
 fn failure(error: &hyper::Error, passage: &Passage) -> Page {
     let request_id = passage.id();
     let source = error.source();
-    let client = source.is_some_and(|source| source.downcast_ref::<BodyError>().is_some());
-    if client {
+    if let Some(body) = source.and_then(|source| source.downcast_ref::<BodyError>()) {
         tracing::debug!(request_id, %error, source, "request body broke off");
-        return Page::BodyBrokeOff;
+        return body.page();
     }
     tracing::warn!(request_id, %error, source, "upstream broke off");
     Page::UpstreamBroke

@@ -17,6 +17,8 @@ const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Page {
     BadRequest,
+    /// Two readers could take it for different requests, or its body has no end.
+    Ambiguous,
     BodyBrokeOff,
     UnknownHost,
     /// The app has no upstreams: a web server only asks.
@@ -42,7 +44,7 @@ pub(crate) enum Form {
 impl Page {
     pub(crate) const fn status(self) -> StatusCode {
         match self {
-            Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::BadRequest | Self::Ambiguous => StatusCode::BAD_REQUEST,
             Self::BodyBrokeOff => StatusCode::REQUEST_TIMEOUT,
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
             Self::OnlyAsked => StatusCode::NOT_FOUND,
@@ -55,7 +57,8 @@ impl Page {
 
     const fn detail(self) -> &'static str {
         match self {
-            Self::BadRequest => "The request names no host, or more than one.",
+            Self::BadRequest => "The request does not name its host, or not one alone.",
+            Self::Ambiguous => "The request is malformed, or can be read in two ways.",
             Self::BodyBrokeOff => "The request broke off before it was complete.",
             Self::UnknownHost => "No site of this name is served here.",
             Self::OnlyAsked => "Nothing is served here.",

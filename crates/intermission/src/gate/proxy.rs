@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hold::{Entry, Ticket, Wait};
-use http::header::{CONNECTION, EXPECT, HeaderValue, UPGRADE};
-use http::{Method, Request, Response, StatusCode, Version};
+use http::header::{CONNECTION, EXPECT, UPGRADE};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 
@@ -17,9 +17,9 @@ use super::error_pages::ErrorPages;
 use super::forward::{Answer, Unanswered, forward};
 use super::header::{self, About};
 use super::live::{App, AppId, Live};
+use super::message;
 use super::page::{Form, Page, may_go_on};
 use super::passage::Passage;
-use super::route::named_host;
 use super::upgrade::Tunnel;
 use super::worker::Worker;
 
@@ -64,7 +64,7 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<GateBody>, ClientLeft> {
     let live = worker.live();
-    let app = match find_app(&live, &request) {
+    let app = match find_app(&live, client, &request) {
         Ok(app) => app,
         Err(page) => return Ok(turn_away(page, request, &live.pages).await),
     };
@@ -101,11 +101,15 @@ async fn answer(
     })
 }
 
-fn find_app<'l>(live: &'l Live, request: &Request<Incoming>) -> Result<&'l App, Page> {
-    if request.method() == Method::CONNECT {
-        return Err(Page::NotCarried);
+fn find_app<'l>(
+    live: &'l Live,
+    client: &Client,
+    request: &Request<Incoming>,
+) -> Result<&'l App, Page> {
+    if client.next_is_ambiguous() {
+        return Err(Page::Ambiguous);
     }
-    let host = named_host(request.uri(), request.headers()).ok_or(Page::BadRequest)?;
+    let host = message::check(request)?;
     let index = live.routes.find(host, request.uri().path()).ok_or(Page::UnknownHost)?;
     live.apps.get(index).map(Rc::as_ref).ok_or(Page::UnknownHost)
 }
@@ -218,7 +222,12 @@ async fn turn_away(
             tracing::debug!("the body of a request turned away was not complete in time");
         }
     }
-    page.response(Form::preferred(&head.headers), pages).map(GateBody::Page)
+    let mut response = page.response(Form::preferred(&head.headers), pages).map(GateBody::Page);
+    if matches!(page, Page::BadRequest | Page::Ambiguous) && head.version != Version::HTTP_2 {
+        // Where its next request begins may be in doubt too.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 async fn discard(mut body: Incoming) {

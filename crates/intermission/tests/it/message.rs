@@ -1,5 +1,8 @@
 //! What else belongs to a message: trailers, and answers before the answer.
 
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
 use super::gate::Setup;
@@ -84,4 +87,45 @@ async fn answers_before_the_answer_end_here() {
     let answer = client.answer().await;
     assert_eq!((answer.status, answer.body.as_str()), (200, "ok"));
     assert!(!answer.headers.contains_key("link"));
+}
+
+#[tokio::test]
+async fn what_comes_behind_an_upgrade_is_a_request_only_if_it_was_declined() {
+    let app = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gate = Setup::shop(app.local_addr().unwrap()).start().await;
+    let asks = "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: foo\r\n\r\n";
+    let behind = "GET /#b HTTP/1.1\nhost: a\n\n";
+    for accepts in [true, false] {
+        let mut client = Wire::connect(gate.address).await;
+        client.send(&format!("{asks}{behind}")).await;
+        let mut server = Wire::of(soon("a connection", app.accept()).await.unwrap().0);
+        server.request_head().await;
+        if accepts {
+            let switched = "HTTP/1.1 101 Switching\r\nconnection: upgrade\r\nupgrade: foo\r\n\r\n";
+            server.send(switched).await;
+            assert_eq!(client.head().await.status, 101);
+            client.send(behind).await;
+            let twice = behind.repeat(2);
+            assert_eq!(server.bytes(twice.len()).await, twice.as_bytes());
+        } else {
+            server.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+            assert_eq!(client.answer().await.status, 200);
+            assert_eq!(client.answer().await.status, 400);
+            assert!(client.is_closed().await);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_head_has_its_time_in_all_however_steadily_it_comes() {
+    let gate = Setup::shop("127.0.0.1:1").gate("client_head_timeout = \"300ms\"").start().await;
+    let mut client = Wire::connect(gate.address).await;
+    client.send("GET / HTTP/1.1\r\nx: ").await;
+    let trickle = async {
+        // An error says that the connection has been ended.
+        while client.stream.write_all(b"y").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    soon("the end of the connection", trickle).await;
 }
