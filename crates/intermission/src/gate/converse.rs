@@ -10,7 +10,7 @@ use std::sync::Arc;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -21,7 +21,7 @@ use super::client::{Client, ends};
 use super::client_socket::ClientSocket;
 use super::http2::{self, Streams};
 use super::one_by_one::OneByOne;
-use super::proxy::serve;
+use super::proxy::{DISCARD_BYTES_MAX, DISCARD_TIME_MAX, serve};
 use super::proxy_protocol::Ends;
 use super::stream::Shared;
 use super::taking::Taken;
@@ -104,14 +104,30 @@ async fn converse_http1(worker: &Rc<Worker>, client: &Rc<Client>) {
     };
     let parts = connection.into_parts();
     let mut socket = parts.io.into_inner();
-    if ended.is_err() {
-        log(ended);
+    if let Err(error) = ended {
+        if error.is_parse() {
+            Box::pin(linger(&mut socket)).await;
+        }
+        log(Err(error));
     } else if let Some(tunnel) = client.tunnel.take() {
         socket.with(ClientSocket::end_http1);
         let idle_max = worker.live().settings.endless_idle_timeout;
         Box::pin(tunnel.run(socket, parts.read_buf, idle_max, &worker.shutdown)).await;
     } else if let Err(error) = socket.shutdown().await {
         tracing::debug!(%error, "client connection had ended");
+    }
+}
+
+/// Whose head was refused may still be sending: so it reads its answer instead of a reset.
+async fn linger(socket: &mut Shared<ClientSocket>) {
+    socket.with(ClientSocket::end_http1);
+    let discard = async {
+        socket.shutdown().await?;
+        let mut rest = socket.take(DISCARD_BYTES_MAX);
+        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
+    };
+    if let Ok(Err(error)) = tokio::time::timeout(DISCARD_TIME_MAX, discard).await {
+        tracing::debug!(%error, "a client whose request was refused has left");
     }
 }
 

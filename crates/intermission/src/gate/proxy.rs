@@ -27,8 +27,8 @@ use super::worker::Worker;
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// Of the body of a request that is turned away, this much is read, so that the client reads its
 /// answer instead of a reset.
-const DISCARD_BYTES_MAX: usize = 64 * 1024;
-const DISCARD_TIME_MAX: Duration = Duration::from_millis(250);
+pub(super) const DISCARD_BYTES_MAX: u64 = 64 * 1024;
+pub(super) const DISCARD_TIME_MAX: Duration = Duration::from_millis(250);
 
 /// The client has left: there is nobody to answer, and nothing was forwarded.
 #[derive(Debug, thiserror::Error)]
@@ -233,7 +233,8 @@ async fn turn_away(
 async fn discard(mut body: Incoming) {
     let mut bytes = 0;
     while let Some(Ok(frame)) = body.frame().await {
-        bytes += frame.data_ref().map_or(0, Bytes::len);
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        bytes += u64::try_from(length).unwrap_or(u64::MAX);
         if bytes > DISCARD_BYTES_MAX {
             return;
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::gate::Setup;
@@ -113,6 +113,20 @@ async fn what_comes_behind_an_upgrade_is_a_request_only_if_it_was_declined() {
             assert_eq!(client.answer().await.status, 400);
             assert!(client.is_closed().await);
         }
+    }
+}
+
+#[tokio::test]
+async fn whose_head_is_refused_reads_its_answer_and_no_reset() {
+    let gate = Setup::shop("127.0.0.1:1").start().await;
+    // Twice what a head may be, and what is none, with more behind it.
+    for head in [vec![b'A'; 64_000], [&b"GET / HTTP/9.9\r\n\r\n"[..], &[b'x'; 30_000]].concat()] {
+        let mut client = Wire::connect(gate.address).await;
+        client.send_bytes(&head).await;
+        let mut answer = Vec::new();
+        soon("the end", client.stream.read_to_end(&mut answer)).await.unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
     }
 }
 
