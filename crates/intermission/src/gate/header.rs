@@ -29,6 +29,23 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     UPGRADE,
 ];
 
+/// Whatever `Connection` says, these are not of one connection: what a client could take out by listing
+/// them is who it is and where its body ends.
+const NEVER_LISTED: [HeaderName; 9] = [
+    CONTENT_LENGTH,
+    HOST,
+    FORWARDED,
+    X_FORWARDED_FOR,
+    X_FORWARDED_PROTO,
+    X_FORWARDED_HOST,
+    X_FORWARDED_PORT,
+    X_REQUEST_ID,
+    X_REQUEST_START,
+];
+
+/// CGI makes `HTTP_PROXY` of it, which programs take for where to send their own requests.
+const PROXY: HeaderName = HeaderName::from_static("proxy");
+
 /// Protocols that are HTTP itself, or its encryption: an upstream that went over to one of them
 /// would take requests which the gate does not see.
 const NEVER_SENT_ON: [&str; 3] = ["h2c", "http", "tls"];
@@ -58,6 +75,8 @@ pub(crate) fn prepare_request(head: &mut request::Parts, about: About<'_>, chunk
     let upgrade = wanted_upgrade(head);
     let takes_trailers = lists(&head.headers, &TE, "trailers");
     strip_hop_by_hop(&mut head.headers);
+    head.headers.remove(PROXY);
+    remove_twins(&mut head.headers);
     if head.version == Version::HTTP_2 {
         join_cookies(&mut head.headers);
     }
@@ -135,9 +154,25 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
         .filter(|value| !is_plain_connection(value))
         .flat_map(|value| value.split(','))
         .filter_map(|name| HeaderName::try_from(name.trim()).ok())
+        .filter(|name| !NEVER_LISTED.contains(name))
         .collect();
     for name in listed.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
+    }
+}
+
+/// CGI, WSGI and Rack know no difference between `_` and `-`, so a client could answer for the gate by
+/// `X_Forwarded_For`.
+fn remove_twins(headers: &mut HeaderMap) {
+    let is_twin = |name: &&HeaderName| {
+        name.as_str().contains('_') && {
+            let name = name.as_str().replace('_', "-");
+            NEVER_LISTED.iter().chain([&TRANSFER_ENCODING]).any(|never| never.as_str() == name)
+        }
+    };
+    let twins: Vec<HeaderName> = headers.keys().filter(is_twin).cloned().collect();
+    for twin in twins {
+        headers.remove(twin);
     }
 }
 

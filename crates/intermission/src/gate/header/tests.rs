@@ -198,3 +198,42 @@ fn a_switch_is_told_with_its_protocol_and_nothing_hop_by_hop() {
     assert_eq!(prepare_switch(&mut head(&[("upgrade", "other/1")]).headers), Some(false));
     assert_eq!(prepare_switch(&mut HeaderMap::new()), None);
 }
+
+#[test]
+fn connection_takes_out_nothing_that_everybody_needs() {
+    let told = prepared(
+        &[
+            ("host", "a"),
+            ("connection", "close, host, content-length, x-forwarded-for, x-private"),
+            ("content-length", "3"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-private", "1"),
+        ],
+        true,
+    );
+    assert_eq!(
+        (&told["host"], &told["content-length"]),
+        (&"a".parse().unwrap(), &"3".parse().unwrap())
+    );
+    assert_eq!(told["x-forwarded-for"], "10.0.0.1, 192.0.2.7");
+    assert!(!told.contains_key("x-private"));
+}
+
+#[test]
+fn twins_of_what_the_gate_says_and_cgis_proxy_end_here() {
+    let told = prepared(
+        &[
+            ("host", "a"),
+            ("x_forwarded_for", "6.6.6.6"),
+            ("x-forwarded_proto", "https"),
+            ("content_length", "3"),
+            ("transfer_encoding", "chunked"),
+            ("proxy", "http://b"),
+            ("api_key", "1"),
+        ],
+        true,
+    );
+    let twins = told.keys().filter(|name| name.as_str().contains('_'));
+    assert_eq!(twins.collect::<Vec<_>>(), ["api_key"]);
+    assert!(!told.contains_key("proxy"));
+}
