@@ -33,6 +33,7 @@ mod proxy_protocol;
 mod registry;
 mod reload;
 mod route;
+mod share;
 mod state;
 mod stream;
 mod succession;
@@ -69,6 +70,7 @@ pub(crate) use self::predecessor::Predecessor;
 use self::registry::Registry;
 pub use self::reload::ReloadError;
 use self::route::Routes;
+use self::share::Shares;
 use self::state::StateDir;
 pub use self::state::StateError;
 pub(crate) use self::state::millis;
@@ -159,6 +161,7 @@ impl Gate {
         // without that, a connection could wait at one loop for a permit idle in another.
         let loops: usize = listeners.iter().map(Vec::len).sum();
         let connections = Arc::new(Semaphore::new(settings.connections_max.saturating_add(loops)));
+        let shares = NonZeroUsize::new(settings.connections_per_client_max).map(Shares::new);
         // The first worker has upstream connections as good as any.
         let mut asked = Some(asked);
         let (mut orders, mut beats, mut threads) = (Vec::new(), Vec::new(), Vec::new());
@@ -178,6 +181,7 @@ impl Gate {
                 beat,
                 flights: Arc::clone(flights),
                 connections: Arc::clone(&connections),
+                shares: shares.clone(),
                 warm_ups: asked.take(),
                 shutdown: shutdown.with_own_tasks(),
             };

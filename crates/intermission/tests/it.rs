@@ -38,6 +38,7 @@ mod it {
     mod resolve;
     mod restart;
     mod several;
+    mod share;
     mod stop;
     mod systemd;
     mod take_over;

@@ -44,6 +44,8 @@ pub const DEFAULT_SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 /// A WebSocket that nobody ends has to end some time, so that two versions do not live side by side for ever.
 pub const DEFAULT_TAKE_OVER_GRACE: Duration = Duration::from_mins(10);
 pub const DEFAULT_CONNECTIONS_MAX: usize = 16_384;
+/// No limit: many people come by one address of a company or a mobile network.
+pub const DEFAULT_CONNECTIONS_PER_CLIENT_MAX: usize = 0;
 /// One clock for a whole request head and for an idle kept-alive connection: both wait for a head. Longer than what may be in
 /// front keeps its idle connections (nginx and AWS's load balancers: 60 s), so that they close first: a request that crosses
 /// our closing is lost.
@@ -97,6 +99,8 @@ pub struct Gate {
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub take_over_grace: Duration,
     pub connections_max: usize,
+    /// Of one address, or of one /64 of IPv6; 0: no limit.
+    pub connections_per_client_max: usize,
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub client_head_timeout: Duration,
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
@@ -147,6 +151,7 @@ impl Default for Gate {
             shutdown_grace: DEFAULT_SHUTDOWN_GRACE,
             take_over_grace: DEFAULT_TAKE_OVER_GRACE,
             connections_max: DEFAULT_CONNECTIONS_MAX,
+            connections_per_client_max: DEFAULT_CONNECTIONS_PER_CLIENT_MAX,
             client_head_timeout: DEFAULT_CLIENT_HEAD_TIMEOUT,
             client_body_timeout: DEFAULT_CLIENT_BODY_TIMEOUT,
             client_write_timeout: DEFAULT_CLIENT_WRITE_TIMEOUT,
@@ -184,6 +189,8 @@ impl Gate {
         self.check_admin()?;
         check_range("gate.threads", self.threads, 0, THREADS_MAX)?;
         check_range("gate.connections_max", self.connections_max, 1, CONNECTIONS_MAX)?;
+        let per_client = self.connections_per_client_max;
+        check_range("gate.connections_per_client_max", per_client, 0, CONNECTIONS_MAX)?;
         check_timeout("gate.client_head_timeout", self.client_head_timeout)?;
         check_timeout("gate.client_body_timeout", self.client_body_timeout)?;
         check_timeout("gate.client_write_timeout", self.client_write_timeout)?;

@@ -3,12 +3,14 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use http::HeaderValue;
 use tokio::net::TcpStream;
 
 use super::client_socket::ClientSocket;
 use super::proxy_protocol::{self, Ends, ProxyHeaderError};
+use super::share::{Share, Shares};
 use super::stream::Shared;
 use super::upgrade::Tunnel;
 use crate::config::cidr::Cidr;
@@ -35,6 +37,11 @@ pub(crate) struct Named {
     pub(crate) port: HeaderValue,
     pub(crate) proto: HeaderValue,
 }
+
+/// See `gate.connections_per_client_max`.
+#[derive(Debug, thiserror::Error)]
+#[error("the client has as many connections as one may have (gate.connections_per_client_max)")]
+pub(crate) struct TooMany;
 
 impl Client {
     /// `proto`: as `X-Forwarded-Proto` has it.
@@ -71,6 +78,24 @@ impl Named {
             proto: HeaderValue::from_static(proto),
         }
     }
+}
+
+/// What `client` takes of the connections. Proxies come for many: theirs are not counted.
+///
+/// # Errors
+/// It has its share already.
+pub(crate) fn share(
+    shares: Option<&Arc<Shares>>,
+    client: IpAddr,
+    settings: &Settings,
+) -> Result<Option<Share>, TooMany> {
+    let Some(shares) = shares else { return Ok(None) };
+    let address = client.to_canonical();
+    let proxies = [&settings.trusted_proxies, &settings.proxy_protocol_from];
+    if proxies.iter().any(|proxies| is_any(proxies, address)) {
+        return Ok(None);
+    }
+    shares.take(address).map(Some).ok_or(TooMany)
 }
 
 /// Who is connected to whom: as the socket has it, or as the PROXY header of a peer that sends one.

@@ -17,7 +17,7 @@ use tokio_rustls::rustls::ServerConfig;
 
 use super::ambiguity::HEAD_BYTES_MAX;
 use super::certificate::HTTP2;
-use super::client::{Client, ends};
+use super::client::{Client, ends, share};
 use super::client_socket::ClientSocket;
 use super::http2::{self, Streams};
 use super::one_by_one::OneByOne;
@@ -40,10 +40,21 @@ pub(super) async fn converse(
         ends = ends(&mut stream, peer, &live.settings) => ends,
         () = worker.shutdown.ending() => return,
     };
-    match (ends, tls) {
-        (Ok(ends), None) => converse_plain(worker, stream, ends).await,
-        (Ok(ends), Some(tls)) => Box::pin(converse_tls(worker, stream, ends, tls)).await,
-        (Err(error), _) => tracing::debug!(%peer, %error, "no client behind this proxy"),
+    let ends = match ends {
+        Ok(ends) => ends,
+        Err(error) => return tracing::debug!(%peer, %error, "no client behind this proxy"),
+    };
+    let client = ends.client.ip();
+    let share = share(worker.shares.as_ref(), client, &live.settings);
+    // The connection outlives the configuration it came under.
+    drop(live);
+    let _share = match share {
+        Ok(share) => share,
+        Err(error) => return tracing::debug!(%client, %error, "a connection is closed"),
+    };
+    match tls {
+        None => converse_plain(worker, stream, ends).await,
+        Some(tls) => Box::pin(converse_tls(worker, stream, ends, tls)).await,
     }
 }
 

@@ -133,6 +133,10 @@ fn fixed(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("gate.admin_token_file", old.admin_token_file == new.admin_token_file),
         ("gate.state_dir", old.state_dir == new.state_dir),
         ("gate.connections_max", old.connections_max == new.connections_max),
+        (
+            "gate.connections_per_client_max",
+            old.connections_per_client_max == new.connections_per_client_max,
+        ),
     ];
     same.into_iter().filter(|(_, is_same)| !is_same).map(|(key, _)| key).collect()
 }

@@ -20,6 +20,7 @@ use super::flight::Flights;
 use super::listener::Listener;
 use super::live::{App, Current, Given, Lanes, Live};
 use super::pool::Pool;
+use super::share::Shares;
 use super::sweep::{HeldSockets, SWEEP_EVERY};
 use super::upstream::watch_health;
 use super::warm_up::{self, Asked};
@@ -45,6 +46,8 @@ pub(crate) struct Plan {
     pub(crate) flights: Arc<Flights>,
     /// Connections that may be open, all workers together.
     pub(crate) connections: Arc<Semaphore>,
+    /// What each client may have of them; none: there is no limit.
+    pub(crate) shares: Option<Arc<Shares>>,
     /// Where the one worker is asked to warm apps up that also looks after the upstreams' health.
     pub(crate) warm_ups: Option<mpsc::Receiver<Asked>>,
     pub(crate) shutdown: Shutdown,
@@ -77,6 +80,7 @@ pub(crate) struct Worker {
     pub(crate) flights: Arc<Flights>,
     pub(crate) held: Rc<HeldSockets>,
     pub(crate) shutdown: Shutdown,
+    pub(crate) shares: Option<Arc<Shares>>,
     connections: Arc<Semaphore>,
     /// Whether new connections are taken.
     accepts: watch::Sender<bool>,
@@ -114,6 +118,7 @@ impl Plan {
             held: Rc::default(),
             shutdown: self.shutdown,
             connections: self.connections,
+            shares: self.shares,
             accepts: watch::Sender::new(true),
             paused: watch::Sender::new(0),
             is_replaced: Cell::new(false),

@@ -111,6 +111,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
     }
 
+    /// Whether anything comes before the other side closes.
+    pub(crate) async fn answers(&mut self) -> bool {
+        !self.buffer.is_empty() || self.more().await
+    }
+
     /// Whether the other side has closed, everything read before.
     pub(crate) async fn is_closed(&mut self) -> bool {
         while self.more().await {}
