@@ -25,6 +25,7 @@ mod it {
     mod health;
     mod hold;
     mod hold_client;
+    mod hostile;
     mod http2;
     mod http2_client;
     mod interop;
@@ -47,5 +48,6 @@ mod it {
     mod upgrade;
     mod upstream;
     mod warm_up;
+    mod web_server;
     mod wire;
 }

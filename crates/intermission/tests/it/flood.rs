@@ -8,29 +8,18 @@ use tokio::net::tcp::OwnedReadHalf;
 
 use super::gate::{Gate, Setup};
 use super::harness::soon;
+use super::hostile::frame::{
+    CONTINUATION, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS,
+    frame, head,
+};
 use super::upstream::Upstream;
 use super::wire::get;
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
 const ENHANCE_YOUR_CALM: u32 = 11;
 /// `GET /` by `http`, all three in the static table, and `:authority: a` as a literal (RFC 7541).
 const GET: &[u8] = b"\x82\x86\x84\x01\x01a";
 /// What the gate may grow by while it is flooded with a hundred times as much.
 const GROWTH_KIB_MAX: usize = 8 * 1024;
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
-    [&head, payload].concat()
-}
 
 /// Reads until the connection is closed; the code of a GOAWAY that came before, and the bytes.
 async fn until_closed(mut from: OwnedReadHalf) -> (Option<u32>, usize) {
@@ -46,13 +35,6 @@ async fn until_closed(mut from: OwnedReadHalf) -> (Option<u32>, usize) {
         }
     }
     (code, bytes)
-}
-
-/// The length of the frame that begins here, and its kind.
-fn head(buffer: &[u8]) -> Option<(usize, u8)> {
-    let head = buffer.get(..9)?;
-    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-    Some((usize::try_from(length).unwrap() + 9, head[3]))
 }
 
 /// Sends `parts` while it reads; the code of the GOAWAY, and how many parts could be sent.
