@@ -4,7 +4,10 @@ pub mod api;
 pub mod client;
 mod error;
 pub mod gates;
+mod identified;
 mod keep_alive;
+#[cfg(test)]
+mod openapi;
 mod route;
 mod server;
 mod socket;

@@ -3,8 +3,10 @@
 //! It does not know MySQL, and nothing of it is shared between worker threads on the way of a
 //! request.
 
+mod actor;
 mod ambiguity;
 mod arrival;
+mod audit;
 mod beat;
 mod body;
 mod certificate;
@@ -55,6 +57,9 @@ use std::time::Duration;
 use hold::{Limits, Pace};
 use tokio::sync::{Mutex, Semaphore, broadcast, mpsc};
 
+pub use self::actor::Actor;
+use self::audit::Audit;
+pub use self::audit::AuditError;
 use self::beat::Beat;
 pub use self::certificate::CertificateError;
 use self::certificate::Certificates;
@@ -93,6 +98,8 @@ pub enum GateError {
     Certificate(#[from] CertificateError),
     #[error(transparent)]
     ErrorPage(#[from] ErrorPageError),
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     #[error("cannot start a worker thread")]
     Thread(#[source] io::Error),
 }
@@ -106,6 +113,7 @@ pub struct Gate {
     pub workers: usize,
     pub events: broadcast::Sender<Event>,
     pub shutdown: Shutdown,
+    pub(crate) audit: Audit,
     registry: Registry,
     /// What it runs by. Locked while it is replaced.
     settings: Mutex<Arc<Settings>>,
@@ -139,9 +147,11 @@ impl Gate {
         let certificates = certificates(&settings)?;
         let pages = AllPages::load(config)?;
         let state = StateDir::open(&settings.state_dir, inherited.take_lock())?;
+        let audit = Audit::open(settings.audit_log.as_deref())?;
         let (warm_ups, asked) = mpsc::channel(warm_up::WAITING_MAX);
         let predecessor = inherited.predecessor().cloned();
-        let registry = Registry::new(state, workers, warm_ups, predecessor, shutdown.clone());
+        let registry =
+            Registry::new(state, workers, warm_ups, predecessor, audit.clone(), shutdown.clone());
         let mut apps = Vec::new();
         let mut lanes: Vec<Lanes> = (0..workers).map(|_| Lanes::new()).collect();
         for app in &config.apps {
@@ -202,6 +212,7 @@ impl Gate {
             sockets: sockets.into(),
             calls: tokio::sync::RwLock::default(),
             beats,
+            audit,
         };
         Ok((gate, Workers(threads)))
     }
@@ -221,6 +232,11 @@ impl Gate {
     #[must_use]
     pub fn app(&self, name: &str) -> Option<Arc<AppControl>> {
         self.apps().into_iter().find(|app| app.name == name)
+    }
+
+    /// Blocks until the audit log is on disk, `bound` at most.
+    pub fn finish_audit(&self, bound: Duration) {
+        self.audit.finish(bound);
     }
 }
 

@@ -11,8 +11,10 @@
 
 mod it {
     mod admin;
+    mod audit;
     mod balance;
     mod beside;
+    mod by_hand;
     mod certificate;
     mod cli;
     mod crowd;
@@ -21,6 +23,7 @@ mod it {
     mod error_pages;
     mod flood;
     mod gate;
+    mod guess;
     mod harness;
     mod health;
     mod hold;
@@ -31,6 +34,7 @@ mod it {
     mod interop;
     mod message;
     mod named;
+    mod openapi;
     mod proxy;
     mod proxy_protocol;
     mod reload;
@@ -38,6 +42,7 @@ mod it {
     mod remote_caller;
     mod resolve;
     mod restart;
+    mod role;
     mod several;
     mod share;
     mod stop;

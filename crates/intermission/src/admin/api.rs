@@ -5,8 +5,10 @@ use serde::{Deserialize, Serialize};
 pub const STATUS_PATH: &str = "/v1/status";
 pub const APPS_PATH: &str = "/v1/apps";
 pub const EVENTS_PATH: &str = "/v1/events";
+pub const OPENAPI_PATH: &str = "/v1/openapi.json";
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Status {
     pub version: String,
     pub pid: u32,
@@ -23,15 +25,44 @@ pub struct Status {
     /// The process that this one has taken over from, as long as it has connections; what is counted of the apps is of both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predecessor_pid: Option<u32>,
+    /// What the caller may do.
+    pub role: Role,
+    /// Where the gate keeps one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit_log: Option<AuditLogStatus>,
     pub apps: Vec<AppStatus>,
 }
 
+/// What a caller may do; whoever operates may read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// See what is there and what happens.
+    Read,
+    /// Hold, renew, release and warm up.
+    Operate,
+}
+
+/// How writing the audit log goes, since the gate was started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct AuditLogStatus {
+    pub written: u64,
+    /// Changes that are not in the file.
+    pub lost: u64,
+    /// What is wrong with it now.
+    pub problem: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Apps {
     pub apps: Vec<AppStatus>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AppStatus {
     pub name: String,
     pub hosts: Vec<String>,
@@ -55,6 +86,7 @@ pub struct AppStatus {
 
 /// One upstream of an app, and whether it is given requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct UpstreamStatus {
     pub upstream: String,
     pub health: UpstreamHealth,
@@ -67,6 +99,7 @@ pub struct UpstreamStatus {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum UpstreamHealth {
     Up,
@@ -78,6 +111,7 @@ pub enum UpstreamHealth {
 
 /// What is asked of an app's upstreams before a swap releases it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WarmUpSettings {
     /// Without its query.
     pub path: String,
@@ -88,6 +122,7 @@ pub struct WarmUpSettings {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AppState {
     Open,
@@ -98,6 +133,7 @@ pub enum AppState {
 
 /// Who holds, since when and for how long.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct HeldBy {
     pub generation: u64,
     pub holder: String,
@@ -108,6 +144,7 @@ pub struct HeldBy {
 
 /// The figures of one hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Summary {
     /// Requests that waited in line.
     pub held: u64,
@@ -122,6 +159,7 @@ pub struct Summary {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct HoldRequest {
     /// Who asks; told to whoever else wants to hold.
@@ -138,6 +176,7 @@ pub struct HoldRequest {
 
 /// Nothing is in flight, and no request goes on until the release or the end of the lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct HoldReply {
     pub generation: u64,
     pub lease_ms: u64,
@@ -145,6 +184,7 @@ pub struct HoldReply {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RenewRequest {
     pub generation: u64,
@@ -154,6 +194,7 @@ pub struct RenewRequest {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RenewReply {
     pub generation: u64,
     pub lease_ms: u64,
@@ -162,12 +203,14 @@ pub struct RenewReply {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ReleaseRequest {
     pub generation: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ReleaseReply {
     pub generation: u64,
     /// The figures so far: those released are still on their way.
@@ -177,6 +220,7 @@ pub struct ReleaseReply {
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct WarmUpRequest {
     /// Less than the app's own. That if left out.
@@ -186,12 +230,14 @@ pub struct WarmUpRequest {
 
 /// Every upstream answers. Empty if the app has no warm-up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WarmUpReply {
     pub upstreams: Vec<WarmUpstream>,
 }
 
 /// An upstream that answers as it must.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WarmUpstream {
     pub upstream: String,
     /// How many requests it took.
@@ -203,6 +249,7 @@ pub struct WarmUpstream {
 
 /// A request that was in flight when the drain was given up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Straggler {
     pub method: String,
     pub path: String,
@@ -211,6 +258,7 @@ pub struct Straggler {
 
 /// The body of every answer that is not 2xx.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ErrorBody {
     pub status: u16,
     pub code: ErrorCode,
@@ -219,9 +267,19 @@ pub struct ErrorBody {
     pub held_by: Option<HeldBy>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stragglers: Vec<Straggler>,
+    /// With `forbidden`: the role that the call needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs: Option<Role>,
+    /// With `forbidden`: the role that the caller has, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub has: Option<Role>,
+    /// With `too_many_failures`: in seconds; also as the header Retry-After.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_s: Option<u64>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
     NotFound,
@@ -244,14 +302,19 @@ pub enum ErrorCode {
     /// Another caller warms this app up.
     WarmUpUnderWay,
     Stopping,
-    /// Over TCP: without the token, or with a wrong one.
+    /// Over TCP: without a token or certificate, or with a wrong token.
     Unauthorized,
+    /// The caller is known, and may not do this.
+    Forbidden,
+    /// Over TCP: too many wrong tokens came from the caller's address.
+    TooManyFailures,
     /// Over TCP.
     TooManyConnections,
 }
 
 /// What `GET /v1/events` sends, one JSON object each.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Event {
     pub unix_ms: u64,
     pub app: String,
@@ -260,6 +323,7 @@ pub struct Event {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
     /// Held again after a restart of the gate.
@@ -274,8 +338,19 @@ pub enum EventKind {
 
 /// In place of events that a subscriber was too slow to take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Lost {
     pub lost: u64,
+}
+
+impl Role {
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Operate => "operate",
+        }
+    }
 }
 
 impl AppState {

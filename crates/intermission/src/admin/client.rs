@@ -23,6 +23,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use self::error::ClientError;
+use self::error::alert_about_certificate;
 pub use self::event::{Events, Notice};
 pub use self::way::RemoteError;
 use self::way::{Remote, Stream, Way};
@@ -243,8 +244,16 @@ impl Client {
             return serde_json::from_slice(body).map_err(foreign);
         }
         let body: ErrorBody = serde_json::from_slice(body).map_err(foreign)?;
+        let gate = self.gate();
         if body.code == ErrorCode::Unauthorized {
-            return Err(ClientError::Unauthorized { gate: self.gate() });
+            return Err(ClientError::Unauthorized { gate });
+        }
+        if body.code == ErrorCode::Forbidden {
+            let ErrorBody { message, needs, .. } = body;
+            return Err(ClientError::Forbidden { gate, message, needs });
+        }
+        if let (ErrorCode::TooManyFailures, Some(retry_after_s)) = (body.code, body.retry_after_s) {
+            return Err(ClientError::TooManyFailures { gate, retry_after_s });
         }
         Err(ClientError::Refused(Box::new(body)))
     }
@@ -273,7 +282,10 @@ impl Client {
     }
 
     fn broke(&self, source: Box<dyn std::error::Error + Send + Sync>) -> ClientError {
-        ClientError::Broke { gate: self.gate(), source }
+        match alert_about_certificate(source.as_ref()) {
+            Some(source) => ClientError::OwnCertificate { gate: self.gate(), source },
+            None => ClientError::Broke { gate: self.gate(), source },
+        }
     }
 }
 

@@ -1,14 +1,15 @@
 //! Every refusal of the admin API, in one form.
 
 use std::error::Error;
+use std::time::Duration;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use http::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 
-use super::api::{ErrorBody, ErrorCode, HeldBy, Straggler};
-use crate::gate::{HoldError, Seen, WarmUpError, millis};
+use super::api::{ErrorBody, ErrorCode, HeldBy, Role, Straggler};
+use crate::gate::{Actor, HoldError, Seen, WarmUpError, millis};
 
 /// RFC 9457; `code` and `message` are members of our own.
 const PROBLEM: &str = "application/problem+json";
@@ -19,8 +20,38 @@ pub(super) struct ApiError(Box<ErrorBody>);
 impl ApiError {
     pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         let status = status_of(code).as_u16();
-        let (held_by, stragglers) = (None, Vec::new());
-        Self(Box::new(ErrorBody { status, code, message: message.into(), held_by, stragglers }))
+        Self(Box::new(ErrorBody {
+            status,
+            code,
+            message: message.into(),
+            held_by: None,
+            stragglers: Vec::new(),
+            needs: None,
+            has: None,
+            retry_after_s: None,
+        }))
+    }
+
+    pub(super) fn forbidden(needs: Role, has: Option<Role>, actor: &Actor) -> Self {
+        let has_what =
+            has.map_or_else(|| "none".to_owned(), |role| format!("the role {}", role.name()));
+        let message =
+            format!("this call needs the role {}, and {actor} has {has_what}", needs.name());
+        let mut body = Self::new(ErrorCode::Forbidden, message);
+        body.0.needs = Some(needs);
+        body.0.has = has;
+        body
+    }
+
+    /// Until `wait` is over no token from `peer` is looked at.
+    pub(super) fn too_many_failures(wait: Duration) -> Self {
+        let seconds = wait.as_secs().saturating_add(1);
+        let message = format!(
+            "too many calls without the right token came from this address: none is looked at for {seconds} s"
+        );
+        let mut body = Self::new(ErrorCode::TooManyFailures, message);
+        body.0.retry_after_s = Some(seconds);
+        body
     }
 
     pub(super) const fn code(&self) -> ErrorCode {
@@ -72,12 +103,15 @@ impl From<WarmUpError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let code = self.0.code;
+        let (code, retry_after_s) = (self.0.code, self.0.retry_after_s);
         let mut response = (status_of(code), Json(self.0)).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
         if code == ErrorCode::Unauthorized {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = retry_after_s {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }
@@ -95,7 +129,7 @@ impl HeldBy {
     }
 }
 
-const fn status_of(code: ErrorCode) -> StatusCode {
+pub(super) const fn status_of(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::NotFound | ErrorCode::UnknownApp => StatusCode::NOT_FOUND,
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -108,9 +142,10 @@ const fn status_of(code: ErrorCode) -> StatusCode {
         ErrorCode::DrainTimedOut => StatusCode::GATEWAY_TIMEOUT,
         ErrorCode::WarmUpFailed | ErrorCode::PredecessorFailed => StatusCode::BAD_GATEWAY,
         ErrorCode::StateNotWritten => StatusCode::INTERNAL_SERVER_ERROR,
-        ErrorCode::TooManySubscribers => StatusCode::TOO_MANY_REQUESTS,
+        ErrorCode::TooManySubscribers | ErrorCode::TooManyFailures => StatusCode::TOO_MANY_REQUESTS,
         ErrorCode::Stopping | ErrorCode::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
+        ErrorCode::Forbidden => StatusCode::FORBIDDEN,
     }
 }
 

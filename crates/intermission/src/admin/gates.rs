@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use tokio::time::timeout;
 
 use super::{
-    api::{AppStatus, ErrorCode, HoldRequest, ReleaseRequest, RenewRequest, Status},
+    api::{AppStatus, ErrorCode, HoldRequest, ReleaseRequest, RenewRequest, Role, Status},
     client::{Client, ClientError},
 };
 use crate::swap::{
@@ -23,6 +23,9 @@ use crate::swap::{
 
 /// How many stragglers an error names.
 const STRAGGLERS_SHOWN: usize = 5;
+
+const MAY_OPERATE: &str = "in swap.gates use the token of gate.admin_token_file there, or a certificate that \
+                           gate.admin_tls.operators there names";
 
 /// One app at one gate. A swap holds all of its apps at all of its gates, or none: together they are
 /// [`crate::swap::gates::AllGates`].
@@ -126,6 +129,11 @@ impl Gates for AdminGate {
                 return vec![Refusal::new(code, sentence, mend)];
             }
         };
+        if status.role < Role::Operate {
+            let gate = self.client.gate();
+            let sentence = format!("the gate at {gate} lets this program read, and not hold");
+            return vec![Refusal::new(Code::GateRole, sentence, MAY_OPERATE)];
+        }
         let refused = match self.refusal_of(&status) {
             None => self.warm_up_refusal(&status).await,
             refused => refused,
@@ -220,8 +228,19 @@ fn no_status(error: &ClientError) -> (Code, &'static str) {
     match error {
         ClientError::Unauthorized { .. } => (
             Code::GateToken,
-            "give both sides the same token: gate.admin_token_file (or _env) there, token_file (or _env) in swap.gates here",
+            "give both sides the same token: gate.admin_token_file (or _env) there, token_file (or _env) in swap.gates here; or \
+             a certificate (certificate and key) that gate.admin_tls there knows",
         ),
+        ClientError::OwnCertificate { .. } => (
+            Code::GateToken,
+            "let certificate in swap.gates be signed with gate.admin_tls.client_ca_file there, and in force; if it has an \
+             extendedKeyUsage, clientAuth must be in it",
+        ),
+        ClientError::TooManyFailures { .. } => (
+            Code::GateToken,
+            "correct whoever shows wrong tokens from this address, and wait a minute",
+        ),
+        ClientError::Forbidden { .. } => (Code::GateRole, MAY_OPERATE),
         ClientError::Certificate { .. } => (
             Code::GateCertificate,
             "let ca_file in swap.gates be what the gate's certificate was signed with, and name what it is made out to; one that \

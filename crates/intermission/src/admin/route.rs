@@ -7,21 +7,29 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{DefaultBodyLimit, State};
-use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::handler::Handler;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
+use axum::{Extension, Json, Router};
 use hold::{Generation, Holder};
+use http::Method;
+use http::header::CONTENT_TYPE;
 
 use self::call::Call;
 use self::event::{Subscribers, events};
 use super::api::{
     APPS_PATH, AppState, AppStatus, Apps, EVENTS_PATH, ErrorCode, HeldBy, HoldReply, HoldRequest,
-    ReleaseReply, ReleaseRequest, RenewReply, RenewRequest, STATUS_PATH, Status, Summary,
-    UpstreamHealth, UpstreamStatus, WarmUpReply, WarmUpRequest, WarmUpSettings, WarmUpstream,
+    OPENAPI_PATH, ReleaseReply, ReleaseRequest, RenewReply, RenewRequest, Role, STATUS_PATH,
+    Status, Summary, UpstreamHealth, UpstreamStatus, WarmUpReply, WarmUpRequest, WarmUpSettings,
+    WarmUpstream,
 };
 use super::error::ApiError;
+use super::identified::Identified;
 use crate::gate::{AppControl, Done, Gate, Health, Standing, StateError, millis};
 
+const OPENAPI: &str = include_str!("../../../../docs/openapi.json");
 const BODY_BYTES_MAX: usize = 16 * 1024;
 const HOLDER_CHARS_MAX: usize = 100;
 const REASON_CHARS_MAX: usize = 500;
@@ -34,22 +42,75 @@ struct Context {
     subscribers: Subscribers,
 }
 
+/// One path and what it takes.
+pub(super) struct Route {
+    pub(super) method: Method,
+    pub(super) path: &'static str,
+    handler: MethodRouter<Context>,
+}
+
+impl Route {
+    fn get<H: Handler<T, Context>, T: 'static>(path: &'static str, handler: H) -> Self {
+        Self { method: Method::GET, path, handler: get(handler) }
+    }
+
+    fn post<H: Handler<T, Context>, T: 'static>(path: &'static str, handler: H) -> Self {
+        Self { method: Method::POST, path, handler: post(handler) }
+    }
+
+    /// The least role that may: whatever changes something is a POST.
+    pub(super) fn needs(&self) -> Role {
+        if self.method == Method::GET { Role::Read } else { Role::Operate }
+    }
+}
+
+/// Every path. docs/openapi.json has them too, and a test compares.
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        Route::get(STATUS_PATH, status),
+        Route::get(APPS_PATH, apps),
+        Route::get(EVENTS_PATH, events),
+        Route::get(OPENAPI_PATH, openapi),
+        Route::post("/v1/apps/{app}/hold", hold),
+        Route::post("/v1/apps/{app}/renew", renew),
+        Route::post("/v1/apps/{app}/release", release),
+        Route::post("/v1/apps/{app}/warm_up", warm_up),
+    ]
+}
+
 pub(super) fn router(gate: Arc<Gate>, listen: Vec<SocketAddr>) -> Router {
-    Router::new()
-        .route(STATUS_PATH, get(status))
-        .route(APPS_PATH, get(apps))
-        .route(EVENTS_PATH, get(events))
-        .route("/v1/apps/{app}/hold", post(hold))
-        .route("/v1/apps/{app}/renew", post(renew))
-        .route("/v1/apps/{app}/release", post(release))
-        .route("/v1/apps/{app}/warm_up", post(warm_up))
+    let context = Context { gate, listen: listen.into(), subscribers: Subscribers::new() };
+    let router = routes().into_iter().fold(Router::new(), |router, route| {
+        let guard = from_fn_with_state(route.needs(), allowed);
+        let guarded = route.handler.route_layer(guard);
+        router.route(route.path, guarded)
+    });
+    router
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .with_state(Context { gate, listen: listen.into(), subscribers: Subscribers::new() })
+        .with_state(context)
 }
 
-async fn status(State(context): State<Context>) -> Json<Status> {
+/// Lets those through who have the role.
+async fn allowed(
+    State(needs): State<Role>,
+    Extension(caller): Extension<Identified>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    if caller.role.is_some_and(|has| has >= needs) {
+        return Ok(next.run(request).await);
+    }
+    let path = request.uri().path();
+    tracing::warn!(actor = %caller.actor, path, "an admin call was refused: it needs another role");
+    Err(ApiError::forbidden(needs, caller.role, &caller.actor))
+}
+
+async fn status(
+    State(context): State<Context>,
+    Extension(caller): Extension<Identified>,
+) -> Json<Status> {
     let gate = &context.gate;
     let apps = app_statuses(gate).await;
     Json(Status {
@@ -60,6 +121,9 @@ async fn status(State(context): State<Context>) -> Json<Status> {
         admin_listen: context.listen.iter().map(ToString::to_string).collect(),
         workers: gate.workers,
         stopping: gate.shutdown.is_stopping(),
+        // Nobody else comes this far.
+        role: caller.role.unwrap_or(Role::Read),
+        audit_log: gate.audit.status(),
         predecessor_pid: gate.predecessor().map(|predecessor| predecessor.pid()),
         apps,
     })
@@ -69,7 +133,12 @@ async fn apps(State(context): State<Context>) -> Json<Apps> {
     Json(Apps { apps: app_statuses(&context.gate).await })
 }
 
-async fn hold(Call { app, asked }: Call<HoldRequest>) -> Result<Json<HoldReply>, ApiError> {
+/// This API, for programs.
+async fn openapi() -> Response {
+    ([(CONTENT_TYPE, "application/json")], OPENAPI).into_response()
+}
+
+async fn hold(Call { app, actor, asked }: Call<HoldRequest>) -> Result<Json<HoldReply>, ApiError> {
     let holder = holder(asked.holder, asked.reason)?;
     let lease = lease(&app, asked.lease_ms)?;
     let drain = asked.drain_ms.map_or(app.settings().drain.min(lease), Duration::from_millis);
@@ -80,25 +149,27 @@ async fn hold(Call { app, asked }: Call<HoldRequest>) -> Result<Json<HoldReply>,
         );
         return Err(ApiError::new(ErrorCode::BadRequest, message));
     }
-    let held = app.hold(holder, lease, drain).await?;
+    let held = app.hold(actor, holder, lease, drain).await?;
     let generation = held.generation.get();
     Ok(Json(HoldReply { generation, lease_ms: millis(lease), drained_ms: millis(held.drained) }))
 }
 
-async fn renew(Call { app, asked }: Call<RenewRequest>) -> Result<Json<RenewReply>, ApiError> {
+async fn renew(
+    Call { app, actor, asked }: Call<RenewRequest>,
+) -> Result<Json<RenewReply>, ApiError> {
     let lease = lease(&app, asked.lease_ms)?;
     let generation = Generation::new(asked.generation);
-    let Done { value: (), unwritten } = app.renew(generation, lease).await?;
+    let Done { value: (), unwritten } = app.renew(&actor, generation, lease).await?;
     let warning = unwritten
         .map(|error| warning("renewed, but a restart of the gate would release earlier", &error));
     Ok(Json(RenewReply { generation: asked.generation, lease_ms: millis(lease), warning }))
 }
 
 async fn release(
-    Call { app, asked }: Call<ReleaseRequest>,
+    Call { app, actor, asked }: Call<ReleaseRequest>,
 ) -> Result<Json<ReleaseReply>, ApiError> {
     let generation = Generation::new(asked.generation);
-    let Done { value, unwritten } = app.release(generation).await?;
+    let Done { value, unwritten } = app.release(&actor, generation).await?;
     let warning = unwritten.map(|error| {
         warning("released, but a restart of the gate within the lease would hold again", &error)
     });
@@ -106,8 +177,10 @@ async fn release(
 }
 
 /// Also of an app that is held: nobody in line goes on by it.
-async fn warm_up(Call { app, asked }: Call<WarmUpRequest>) -> Result<Json<WarmUpReply>, ApiError> {
-    let warmed = app.warm_up(asked.timeout_ms.map(Duration::from_millis)).await?;
+async fn warm_up(
+    Call { app, actor, asked }: Call<WarmUpRequest>,
+) -> Result<Json<WarmUpReply>, ApiError> {
+    let warmed = app.warm_up(&actor, asked.timeout_ms.map(Duration::from_millis)).await?;
     let upstreams = warmed.into_iter().map(|warmed| WarmUpstream {
         upstream: warmed.upstream,
         requests: warmed.requests,

@@ -1,10 +1,13 @@
 //! Serving the admin API: on its unix socket, and over TCP where that is configured.
 
 mod caller;
+mod failures;
 mod identity;
 mod succession;
 mod tcp;
+mod unix;
 
+use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
@@ -14,25 +17,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use http::Request;
+use http::header::{CONNECTION, HeaderMap, HeaderValue};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::Service;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
 
 pub use self::tcp::{TcpAdmin, TcpAdminError};
+use super::error::ApiError;
+use super::identified::Identified;
 use super::route;
 use super::socket::{AdminSocket, SocketError};
 use crate::config::gate::{Gate as Settings, SocketGroup};
 use crate::gate::{Gate, Inherited};
 use crate::shutdown::Shutdown;
 
-/// Commands, dashboards and swaps that may be connected at once; those over TCP are counted by themselves.
-const CONNECTIONS_MAX: usize = 256;
 /// A client may keep its connection open between two calls of a swap.
 const IDLE_MAX: Duration = Duration::from_mins(10);
 /// hyper's least is half of it.
@@ -107,7 +110,7 @@ impl Admin {
         drop(shutdown.spawn(async move {
             let mut socket = self.socket;
             tokio::select! {
-                () = accept(&socket, router, replaced.clone()) => {}
+                () = unix::accept(&socket, router, replaced.clone()) => {}
                 () = replaced.replaced() => socket.leave_file(),
             }
         }));
@@ -153,32 +156,32 @@ impl Private {
         let shutdown = gate.shutdown.clone();
         let router = route::router(gate, Vec::new());
         let ending = shutdown.clone();
-        drop(shutdown.spawn(async move { accept(&self.0, router, ending).await }));
+        drop(shutdown.spawn(async move { unix::accept(&self.0, router, ending).await }));
     }
 }
 
-async fn accept(socket: &AdminSocket, router: Router, shutdown: Shutdown) {
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let accept = async {
-        while let Ok(permit) = Arc::clone(&connections).acquire_owned().await {
-            match socket.listener.accept().await {
-                Ok((stream, _)) => {
-                    let service = TowerToHyperService::new(router.clone());
-                    let ending = shutdown.clone();
-                    drop(shutdown.spawn(async move {
-                        serve_connection(stream, service, &ending).await;
-                        drop(permit);
-                    }));
+/// The router behind `identify`, which knows who makes a call, or refuses it.
+fn with(
+    router: Router,
+    identify: impl Fn(&HeaderMap) -> Result<Identified, ApiError>,
+) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> {
+    let router = TowerToHyperService::new(router);
+    service_fn(move |mut request: Request<Incoming>| {
+        let answer = identify(request.headers()).map(|identified| {
+            request.extensions_mut().insert(identified);
+            router.call(request)
+        });
+        async move {
+            match answer {
+                Ok(answer) => answer.await,
+                Err(refused) => {
+                    let mut response = refused.into_response();
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    Ok(response)
                 }
-                Err(error) => cannot_accept(error).await,
             }
         }
-    };
-    // Also while the gate is stopping: what is held then can still be released.
-    tokio::select! {
-        () = accept => {}
-        () = shutdown.ending() => {}
-    }
+    })
 }
 
 async fn cannot_accept(error: io::Error) {

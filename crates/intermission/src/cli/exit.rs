@@ -27,9 +27,13 @@ impl Exit {
         }
         match error.downcast_ref::<ClientError>().and_then(ClientError::code) {
             None
-            | Some(ErrorCode::UnknownApp | ErrorCode::BadRequest | ErrorCode::Unauthorized) => {
-                Self::Usage
-            }
+            | Some(
+                ErrorCode::UnknownApp
+                | ErrorCode::BadRequest
+                | ErrorCode::Unauthorized
+                | ErrorCode::Forbidden
+                | ErrorCode::TooManyFailures,
+            ) => Self::Usage,
             Some(_) => Self::Refused,
         }
     }

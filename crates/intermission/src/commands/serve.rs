@@ -20,6 +20,9 @@ use crate::take_over;
 /// For the admin connections, after every worker has ended.
 const LAST_TASKS_MAX: Duration = Duration::from_secs(1);
 
+/// For what the audit log has not on disk yet.
+const LAST_LINES_MAX: Duration = Duration::from_secs(1);
+
 /// Open files besides the client connections: upstream connections, above all.
 const FILES_BESIDE: u64 = 2048;
 
@@ -89,6 +92,7 @@ async fn serve(config: &Config) -> anyhow::Result<Exit> {
     if !shutdown.tasks_ended(LAST_TASKS_MAX).await {
         tracing::warn!("admin connections were cut off");
     }
+    gate.finish_audit(LAST_LINES_MAX);
     result.context("cannot wait for the workers")?.context("a worker thread failed")?;
     tracing::info!("stopped");
     Ok(Exit::Done)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::admin::api::{AppStatus, Status, UpstreamHealth};
+use crate::admin::api::{AppStatus, AuditLogStatus, Status, UpstreamHealth};
 use crate::admin::client::Client;
 use crate::cli::{Exit, Printer};
 
@@ -60,7 +60,8 @@ fn table(status: &Status) -> String {
         status.version, status.pid
     );
     let unwell = status.apps.iter().flat_map(unwell);
-    let lines = [first].into_iter().chain(rows.iter().map(line)).chain(unwell);
+    let lines =
+        [first].into_iter().chain(rows.iter().map(line)).chain(unwell).chain(audit_problem(status));
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -77,6 +78,15 @@ fn unwell(app: &AppStatus) -> impl Iterator<Item = String> {
             left.unwrap_or_default(),
             upstream.problem.as_deref().unwrap_or("why is not known")
         )
+    })
+}
+
+fn audit_problem(status: &Status) -> Option<String> {
+    let audit = status.audit_log.as_ref()?;
+    let problem = audit.problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default();
+    let AuditLogStatus { lost, .. } = audit;
+    (audit.problem.is_some() || *lost > 0).then(|| {
+        format!("\nwarning: the audit log is not written as it should be, {lost} lines are lost{problem}")
     })
 }
 

@@ -84,7 +84,7 @@ pub struct Gate {
     /// Whose members may connect to the socket, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin_socket_group: Option<SocketGroup>,
-    /// Where the admin API is served to other machines besides, with TLS and a token.
+    /// Where the admin API is served to other machines besides, with TLS and a token or a certificate.
     pub admin_listen: Vec<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin_tls: Option<AdminTls>,
@@ -92,7 +92,15 @@ pub struct Gate {
     pub admin_token_env: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin_token_file: Option<PathBuf>,
+    /// Of those who may read and change nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin_read_token_env: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin_read_token_file: Option<PathBuf>,
     pub state_dir: PathBuf,
+    /// Every change of a hold is written here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit_log: Option<PathBuf>,
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub shutdown_grace: Duration,
     /// What a gate that has a successor may take to finish.
@@ -147,7 +155,10 @@ impl Default for Gate {
             admin_tls: None,
             admin_token_env: None,
             admin_token_file: None,
+            admin_read_token_env: None,
+            admin_read_token_file: None,
             state_dir: PathBuf::from(DEFAULT_STATE_DIR),
+            audit_log: None,
             shutdown_grace: DEFAULT_SHUTDOWN_GRACE,
             take_over_grace: DEFAULT_TAKE_OVER_GRACE,
             connections_max: DEFAULT_CONNECTIONS_MAX,

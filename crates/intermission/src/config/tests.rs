@@ -39,6 +39,20 @@ fn example_holds_every_key_with_its_default() {
     }
 }
 
+/// Also those that have no default; each is told by the complaint about one that there is not.
+#[test]
+fn example_shows_every_key() {
+    let other_table = "admin_tls = { certificate = \"c\", key = \"k\", x = 1 }";
+    for table in ["[gate]\nx = 1", "[[app]]\nx = 1", &format!("[gate]\n{other_table}")] {
+        let complaint = parse(table).unwrap_err().to_string();
+        let (_, list) =
+            complaint.split_once("expected one of ").unwrap_or_else(|| panic!("{complaint}"));
+        for key in list.split('`').skip(1).step_by(2) {
+            assert!(EXAMPLE.contains(&format!("{key} = ")), "{key}");
+        }
+    }
+}
+
 /// What the example shows behind a comment sign, because an app has none unless it is told to.
 fn with_warm_up() -> String {
     let example = EXAMPLE.replace("\n# warm_up = ", "\nwarm_up = ");
@@ -117,7 +131,7 @@ fn errors_name_file_key_and_mend() {
     check_error(
         "[gate]\nlisten_on = []\n",
         &expect![
-            "x.toml:2: `listen_on`: unknown field `listen_on`, expected one of `listen`, `listen_tls`, `certificates`, `threads`, `admin_socket`, `admin_socket_group`, `admin_listen`, `admin_tls`, `admin_token_env`, `admin_token_file`, `state_dir`, `shutdown_grace`, `take_over_grace`, `connections_max`, `connections_per_client_max`, `client_head_timeout`, `client_body_timeout`, `client_write_timeout`, `upstream_connect_timeout`, `upstream_head_timeout`, `upstream_body_timeout`, `upstream_idle_timeout`, `upstream_idle_max`, `upstream_resolve_interval`, `endless_idle_timeout`, `error_pages`, `trusted_proxies`, `proxy_protocol_from`"
+            "x.toml:2: `listen_on`: unknown field `listen_on`, expected one of `listen`, `listen_tls`, `certificates`, `threads`, `admin_socket`, `admin_socket_group`, `admin_listen`, `admin_tls`, `admin_token_env`, `admin_token_file`, `admin_read_token_env`, `admin_read_token_file`, `state_dir`, `audit_log`, `shutdown_grace`, `take_over_grace`, `connections_max`, `connections_per_client_max`, `client_head_timeout`, `client_body_timeout`, `client_write_timeout`, `upstream_connect_timeout`, `upstream_head_timeout`, `upstream_body_timeout`, `upstream_idle_timeout`, `upstream_idle_max`, `upstream_resolve_interval`, `endless_idle_timeout`, `error_pages`, `trusted_proxies`, `proxy_protocol_from`"
         ],
     );
     check_error(
@@ -209,7 +223,7 @@ fn there_is_no_admin_api_over_tcp_without_tls_and_a_token() {
     check_error(
         "[gate]\nadmin_listen = [\"10.0.0.5:7443\"]\nadmin_tls = { certificate = \"c\", key = \"k\" }\n",
         &expect![
-            "x.toml: `gate.admin_token`: is not given: TCP needs a token; write either gate.admin_token_file or gate.admin_token_env; make one: openssl rand -hex 32"
+            "x.toml: `gate.admin_token`: is not given: TCP needs a token or a client's certificate; write gate.admin_token_file or gate.admin_token_env, or gate.admin_tls.client_ca_file and operators; make one: openssl rand -hex 32"
         ],
     );
     check_error(
@@ -217,6 +231,60 @@ fn there_is_no_admin_api_over_tcp_without_tls_and_a_token() {
         &expect![[
             r#"x.toml: `gate.admin_listen`: is empty, and there is a certificate or a token for it; write admin_listen = ["10.0.0.5:7443"], or leave the others out"#
         ]],
+    );
+}
+
+#[test]
+fn clients_certificates_that_nobody_could_use_are_named() {
+    let with = |tls: &str| {
+        let tls = format!("{{ certificate = \"c\", key = \"k\", {tls} }}");
+        format!("[gate]\nadmin_listen = [\"10.0.0.5:7443\"]\nadmin_tls = {tls}\n{MINIMAL}")
+    };
+    for (tls, key) in [
+        ("operators = [\"a\"]", "gate.admin_tls.client_ca_file"),
+        ("readers = [\"a\"]", "gate.admin_tls.client_ca_file"),
+        ("client_ca_file = \"ca\"", "gate.admin_tls.operators"),
+        ("client_ca_file = \"ca\", operators = [\"*.a\"]", "gate.admin_tls.operators"),
+        ("client_ca_file = \"ca\", operators = [\"\"]", "gate.admin_tls.operators"),
+        ("client_ca_file = \"ca\", readers = [\"Shop.internal\"]", "gate.admin_tls.operators"),
+        (
+            "client_ca_file = \"ca\", operators = [\"a\"], readers = [\"a\"]",
+            "gate.admin_tls.readers",
+        ),
+    ] {
+        let error = parse(&with(tls)).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("x.toml: `{key}")), "{tls}: {error}");
+    }
+    let good = with("client_ca_file = \"ca\", operators = [\"a.b\"], readers = [\"spiffe://A/b\"]");
+    parse(&good).unwrap();
+    check_error(
+        "[gate]\nadmin_read_token_env = \"A\"\nadmin_read_token_file = \"/b\"\n",
+        &expect![
+            "x.toml: `gate.admin_read_token`: is given twice; write either gate.admin_read_token_file or gate.admin_read_token_env; make one: openssl rand -hex 32"
+        ],
+    );
+}
+
+/// Whoever reads could operate.
+#[test]
+fn the_two_tokens_are_not_the_same() {
+    let token = |text: &str| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::io::Write::write_all(&mut file.as_file(), text.as_bytes()).unwrap();
+        file
+    };
+    let [one, same, other] =
+        ["0123456789abcdef", "0123456789abcdef", "123456789abcdef0"].map(|it| token(&it.repeat(2)));
+    let of = |read: &tempfile::NamedTempFile| super::gate::Gate {
+        admin_token_file: Some(one.path().to_owned()),
+        admin_read_token_file: Some(read.path().to_owned()),
+        ..super::gate::Gate::default()
+    };
+    assert!(of(&other).admin_read_token().unwrap().is_some());
+    let error = of(&same).admin_read_token().unwrap_err().to_string();
+    assert!(
+        error.starts_with("gate.admin_read_token and gate.admin_token are the same"),
+        "{error}"
     );
 }
 

@@ -7,7 +7,7 @@ use super::{
     secret::{Secret, SecretError, read_first_line, variable_of},
 };
 
-/// `openssl rand -hex 32` gives 64: whoever has the token can hold every app, and nobody counts wrong guesses.
+/// `openssl rand -hex 32` gives 64: whoever has the token can hold every app.
 const LENGTH_MIN: usize = 32;
 /// It is sent in the head of every call.
 const LENGTH_MAX: usize = 512;
@@ -24,23 +24,33 @@ pub enum TokenError {
     Length { key: String, length: usize },
     #[error("{key}: the token has characters beyond A-Z, a-z, 0-9 and -._~+/=; {MAKE_ONE}")]
     Characters { key: String },
+    #[error(
+        "{key} and {other} are the same: whoever has the one could do what the other is for; {MAKE_ONE}"
+    )]
+    Same { key: String, other: String },
 }
 
-/// Exactly one of the two ways is given.
-pub(super) fn check(key: &str, env: Option<&str>, file: Option<&Path>) -> Result<(), Fault> {
-    if env.is_some() != file.is_some() {
-        return Ok(());
+/// Whether the token is given; in one of the two ways at most.
+pub(super) fn check(key: &str, env: Option<&str>, file: Option<&Path>) -> Result<bool, Fault> {
+    if env.is_some() && file.is_some() {
+        let mend = format!("write either {key}_file or {key}_env; {MAKE_ONE}");
+        return Err(Fault::new(key, "is given twice", mend));
     }
-    let problem = if env.is_some() { "is given twice" } else { "is not given: TCP needs a token" };
-    Err(Fault::new(key, problem, format!("write either {key}_file or {key}_env; {MAKE_ONE}")))
+    Ok(env.is_some() || file.is_some())
 }
 
-/// Finds the token whose keys begin with `key`; the white space around it is not part of it.
+/// `instead` says what else would do.
+pub(super) fn missing(key: &str, instead: &str) -> Fault {
+    let problem = "is not given: TCP needs a token or a client's certificate";
+    Fault::new(key, problem, format!("write {key}_file or {key}_env, {instead}; {MAKE_ONE}"))
+}
+
+/// Finds the token whose keys begin with `key`, if one is given; the white space around it is not part of it.
 pub(super) fn resolve(
     key: &str,
     env: Option<&str>,
     file: Option<&Path>,
-) -> Result<Secret, TokenError> {
+) -> Result<Option<Secret>, TokenError> {
     let (key, text) = match (env, file) {
         (Some(variable), _) => {
             let key = format!("{key}_env");
@@ -50,7 +60,7 @@ pub(super) fn resolve(
             let key = format!("{key}_file");
             (key.clone(), read_first_line(key, path)?)
         }
-        (None, None) => return Err(SecretError::Missing { key: key.to_owned() }.into()),
+        (None, None) => return Ok(None),
     };
     let token = text.trim();
     if !(LENGTH_MIN..=LENGTH_MAX).contains(&token.len()) {
@@ -61,7 +71,7 @@ pub(super) fn resolve(
     if !token.chars().all(plain) {
         return Err(TokenError::Characters { key });
     }
-    Ok(Secret::new(token))
+    Ok(Some(Secret::new(token)))
 }
 
 #[cfg(test)]
@@ -74,7 +84,7 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().expect("a file");
         file.write_all(text.as_bytes()).expect("writes");
         match resolve("gate.admin_token", None, Some(file.path())) {
-            Ok(token) => Ok(token.reveal().to_owned()),
+            Ok(token) => Ok(token.expect("is given").reveal().to_owned()),
             Err(error) => Err(error.to_string()),
         }
     }

@@ -4,6 +4,7 @@
 //! crash in between never lets a request through a hold that somebody relies on, and costs at most
 //! the rest of a lease.
 
+mod change;
 mod error;
 mod lease;
 mod succession;
@@ -16,13 +17,16 @@ use hold::{Drain, Generation, Hold, Holder, Summary};
 use tokio::sync::{Mutex, broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use self::change::{Asked, Change};
 pub use self::error::HoldError;
+use super::actor::Actor;
+use super::audit::{Action, Audit, Outcome};
 use super::flight::{Flights, Seen};
 use super::live::AppId;
 use super::predecessor::Predecessor;
-use super::state::{HoldRecord, StateError, StateFile, unix_ms};
+use super::state::{HoldRecord, StateError, StateFile};
 use super::upstream::Standing;
-use super::warm_up::Asked;
+use super::warm_up::Asked as WarmUpAsked;
 use crate::admin::api::{Event, EventKind};
 use crate::config::gate::App as Settings;
 use crate::shutdown::Shutdown;
@@ -51,10 +55,11 @@ pub struct AppControl {
     pub(super) file_order: Mutex<()>,
     pub(super) flights: Vec<Arc<Flights>>,
     pub(super) events: broadcast::Sender<Event>,
+    pub(super) audit: Audit,
     /// Changes when a hold begins; upgraded connections listen.
     pub(super) holds: watch::Sender<()>,
     pub(super) shutdown: Shutdown,
-    pub(super) warm_ups: mpsc::Sender<Asked>,
+    pub(super) warm_ups: mpsc::Sender<WarmUpAsked>,
     /// Held while the app is warmed up: one caller at a time.
     pub(super) warming: Mutex<()>,
 }
@@ -93,14 +98,16 @@ impl AppControl {
     /// not be written.
     pub async fn hold(
         self: &Arc<Self>,
+        actor: Actor,
         holder: Holder,
         lease: Duration,
         drain: Duration,
     ) -> Result<Held, HoldError> {
         let (reply, answer) = oneshot::channel();
         let control = Arc::clone(self);
+        let asked = Asked { actor, holder, lease, drain };
         // A task of its own: a caller who leaves must not stop it half-way.
-        self.shutdown.spawn(async move { control.hold_for(holder, lease, drain, reply).await });
+        self.shutdown.spawn(async move { control.hold_for(asked, reply).await });
         answer.await.unwrap_or(Err(HoldError::Stopping))
     }
 
@@ -110,22 +117,10 @@ impl AppControl {
     /// The generation is not in force; nothing was changed.
     pub async fn release(
         self: &Arc<Self>,
+        actor: &Actor,
         generation: Generation,
     ) -> Result<Done<Summary>, HoldError> {
-        match self.release_in_turn(generation).await {
-            Some(released) => released,
-            None => self.release_here(generation).await,
-        }
-    }
-
-    async fn release_here(
-        self: &Arc<Self>,
-        generation: Generation,
-    ) -> Result<Done<Summary>, HoldError> {
-        let value = self.hold.release(generation)?;
-        self.tell(generation, EventKind::Released);
-        let unwritten = self.write_open(generation).await.err();
-        Ok(Done { value, unwritten })
+        self.release_as(generation, actor, Action::Release, Outcome::Released).await
     }
 
     /// Extends the lease to `lease` from now.
@@ -134,11 +129,16 @@ impl AppControl {
     /// The generation is not in force; nothing was changed.
     pub async fn renew(
         self: &Arc<Self>,
+        actor: &Actor,
         generation: Generation,
         lease: Duration,
     ) -> Result<Done<()>, HoldError> {
-        self.hold.renew(generation, Instant::now() + lease)?;
-        self.tell(generation, EventKind::Renewed);
+        let holder = self.holder_of(generation);
+        let change = Change { action: Action::Renew, actor, generation, holder: holder.as_ref() };
+        self.hold
+            .renew(generation, Instant::now() + lease)
+            .inspect_err(|error| self.note(&change, Outcome::Refused, Some(error)))?;
+        self.tell(&change, EventKind::Renewed, Outcome::Renewed);
         self.renew_before(lease).await;
         let unwritten = self.write_renewed(generation, lease).await.err();
         Ok(Done { value: (), unwritten })
@@ -146,59 +146,93 @@ impl AppControl {
 
     async fn hold_for(
         self: Arc<Self>,
-        holder: Holder,
-        lease: Duration,
-        drain: Duration,
+        asked: Asked,
         mut reply: oneshot::Sender<Result<Held, HoldError>>,
     ) {
-        let generation = match self.close(holder.clone(), lease).await {
+        let drain = asked.drain;
+        let generation = match self.close(&asked).await {
             Ok(generation) => generation,
-            Err(error) => return drop(reply.send(Err(error))),
+            Err(error) => {
+                self.note_not_held(&asked, &error);
+                return drop(reply.send(Err(error)));
+            }
         };
+        let change = asked.change(generation);
         let closed = Instant::now();
         let drained = tokio::select! {
-            drained = self.drained(generation, &holder, lease, drain, closed + drain) => drained,
-            () = reply.closed() => return self.give_up(generation).await,
+            drained = self.drained(generation, &asked, closed + drain) => drained,
+            () = reply.closed() => return self.give_up(&asked.actor, generation).await,
         };
         let result = match drained {
             Ok(Drain::Drained) => {
-                self.tell(generation, EventKind::Held);
+                self.tell(&change, EventKind::Held, Outcome::Held);
                 Ok(Held { generation, drained: closed.elapsed() })
             }
             Ok(Drain::TimedOut { in_flight }) => {
                 let stragglers = self.stragglers(closed);
-                self.tell(generation, EventKind::DrainTimedOut);
+                self.tell(&change, EventKind::DrainTimedOut, Outcome::DrainTimedOut);
                 self.write_open_or_log(generation).await;
                 Err(HoldError::DrainTimedOut { drain, in_flight, stragglers })
             }
-            Ok(Drain::Over) => Err(HoldError::ReleasedWhileDraining { generation }),
+            Ok(Drain::Over) => {
+                self.note(&change, Outcome::ReleasedWhileDraining, None);
+                Err(HoldError::ReleasedWhileDraining { generation })
+            }
             Err(error) => {
-                self.give_up(generation).await;
+                self.note(&change, Outcome::Refused, Some(&error));
+                self.give_up(&asked.actor, generation).await;
                 Err(error)
             }
         };
         let held = result.is_ok();
         if reply.send(result).is_err() && held {
-            self.give_up(generation).await;
+            self.give_up(&asked.actor, generation).await;
         }
     }
 
     /// Nobody is left who would release it.
-    async fn give_up(self: &Arc<Self>, generation: Generation) {
+    async fn give_up(self: &Arc<Self>, actor: &Actor, generation: Generation) {
         tracing::warn!(app = self.name, %generation, "the holder left, or not everybody could be held: releasing");
-        match self.release(generation).await {
+        match self.release_as(generation, actor, Action::Hold, Outcome::CallerLeft).await {
             Ok(Done { unwritten: None, .. }) => {}
             Ok(Done { unwritten: Some(error), .. }) => log_unwritten(&error),
             Err(error) => tracing::debug!(%error, "released already"),
         }
     }
 
-    /// Writes the hold down, then closes every lane.
-    async fn close(
+    async fn release_as(
         self: &Arc<Self>,
-        holder: Holder,
-        lease: Duration,
-    ) -> Result<Generation, HoldError> {
+        generation: Generation,
+        actor: &Actor,
+        action: Action,
+        outcome: Outcome,
+    ) -> Result<Done<Summary>, HoldError> {
+        match self.release_in_turn(generation, actor, action, outcome).await {
+            Some(released) => released,
+            None => self.release_here(generation, actor, action, outcome).await,
+        }
+    }
+
+    async fn release_here(
+        self: &Arc<Self>,
+        generation: Generation,
+        actor: &Actor,
+        action: Action,
+        outcome: Outcome,
+    ) -> Result<Done<Summary>, HoldError> {
+        let holder = self.holder_of(generation);
+        let change = Change { action, actor, generation, holder: holder.as_ref() };
+        let released = self.hold.release(generation);
+        let value =
+            released.inspect_err(|error| self.note(&change, Outcome::Refused, Some(error)))?;
+        self.tell(&change, EventKind::Released, outcome);
+        let unwritten = self.write_open(generation).await.err();
+        Ok(Done { value, unwritten })
+    }
+
+    /// Writes the hold down, then closes every lane.
+    async fn close(self: &Arc<Self>, asked: &Asked) -> Result<Generation, HoldError> {
+        let (holder, lease) = (&asked.holder, asked.lease);
         let _order = self.file_order.lock().await;
         // A successor holds what this gate has not finished.
         if self.shutdown.is_stopping() && !self.shutdown.is_replaced() {
@@ -213,11 +247,11 @@ impl AppControl {
             return Err(hold::AlreadyHeld { generation, state, current }.into());
         }
         let generation = status.generation.next();
-        self.write(generation, Some(HoldRecord::new(&holder, lease))).await?;
-        let closed = self.hold.close(generation, holder, Instant::now() + lease)?;
+        self.write(generation, Some(HoldRecord::new(holder, lease))).await?;
+        let closed = self.hold.close(generation, holder.clone(), Instant::now() + lease)?;
         self.holds.send_replace(());
-        self.tell(closed, EventKind::Draining);
-        self.keep_lease(closed);
+        self.tell(&asked.change(closed), EventKind::Draining, Outcome::Draining);
+        self.keep_lease(closed, holder.clone());
         Ok(closed)
     }
 
@@ -227,14 +261,6 @@ impl AppControl {
         seen.sort_by_key(|straggler| std::cmp::Reverse(straggler.age));
         seen.truncate(STRAGGLERS_MAX);
         seen
-    }
-
-    pub(super) fn tell(&self, generation: Generation, kind: EventKind) {
-        let app = self.name.clone();
-        tracing::info!(app, %generation, ?kind, "hold");
-        let event = Event { unix_ms: unix_ms(), app, generation: generation.get(), kind };
-        // An error says that nobody listens.
-        drop(self.events.send(event));
     }
 }
 

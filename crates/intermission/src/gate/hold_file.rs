@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use hold::{Generation, Holder};
 
+use super::actor::Actor;
 use super::control::{AppControl, HoldError};
 
 /// How late the file is noticed at most.
@@ -49,7 +50,8 @@ impl AppControl {
             tokio::select! {
                 () = other => {
                     if let Some(generation) = self.held_by(&holder_of(path)) {
-                        self.give_up_or_log(generation).await;
+                        let actor = Actor::File { path: path.to_path_buf() };
+                        self.give_up_or_log(&actor, generation).await;
                     }
                 }
                 () = self.follow_file(path) => {}
@@ -59,13 +61,14 @@ impl AppControl {
 
     async fn follow_file(self: &Arc<Self>, path: &Path) {
         let holder = holder_of(path);
+        let actor = Actor::File { path: path.to_path_buf() };
         let mut renewed = Instant::now();
         loop {
             let pause = match (tokio::fs::try_exists(path).await, self.held_by(&holder)) {
                 (Ok(true), None) => {
                     renewed = Instant::now();
                     tokio::select! {
-                        pause = self.hold_for_file(&holder) => pause,
+                        pause = self.hold_for_file(&actor, &holder) => pause,
                         // A hold that nobody waits for any more is taken back.
                         () = gone(path) => LOOK_EVERY,
                     }
@@ -73,12 +76,12 @@ impl AppControl {
                 (Ok(true), Some(generation)) => {
                     if renewed.elapsed() >= self.settings().lease / RENEW_AFTER_PART {
                         renewed = Instant::now();
-                        self.renew_for_file(generation).await;
+                        self.renew_for_file(&actor, generation).await;
                     }
                     LOOK_EVERY
                 }
                 (Ok(false), Some(generation)) => {
-                    self.give_up_or_log(generation).await;
+                    self.give_up_or_log(&actor, generation).await;
                     LOOK_EVERY
                 }
                 (Ok(false), None) => LOOK_EVERY,
@@ -98,9 +101,9 @@ impl AppControl {
     }
 
     /// Returns when to look again.
-    async fn hold_for_file(self: &Arc<Self>, holder: &Holder) -> Duration {
+    async fn hold_for_file(self: &Arc<Self>, actor: &Actor, holder: &Holder) -> Duration {
         let (app, settings) = (&self.name, self.settings());
-        match self.hold(holder.clone(), settings.lease, settings.drain).await {
+        match self.hold(actor.clone(), holder.clone(), settings.lease, settings.drain).await {
             // Somebody else's: after that it is the file's.
             Ok(_) | Err(HoldError::AlreadyHeld(_)) => LOOK_EVERY,
             Err(error) => {
@@ -110,14 +113,14 @@ impl AppControl {
         }
     }
 
-    async fn renew_for_file(self: &Arc<Self>, generation: Generation) {
-        if let Err(error) = self.renew(generation, self.settings().lease).await {
+    async fn renew_for_file(self: &Arc<Self>, actor: &Actor, generation: Generation) {
+        if let Err(error) = self.renew(actor, generation, self.settings().lease).await {
             tracing::debug!(app = self.name, %error, "not renewed for the hold file");
         }
     }
 
-    async fn give_up_or_log(self: &Arc<Self>, generation: Generation) {
-        if let Err(error) = self.release(generation).await {
+    async fn give_up_or_log(self: &Arc<Self>, actor: &Actor, generation: Generation) {
+        if let Err(error) = self.release(actor, generation).await {
             tracing::debug!(app = self.name, %error, "released already");
         }
     }

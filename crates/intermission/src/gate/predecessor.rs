@@ -173,6 +173,9 @@ impl Predecessor {
                 None
             }
             ClientError::Unreachable { .. }
+            | ClientError::OwnCertificate { .. }
+            | ClientError::Forbidden { .. }
+            | ClientError::TooManyFailures { .. }
             | ClientError::Certificate { .. }
             | ClientError::NoTls { .. }
             | ClientError::Unauthorized { .. }

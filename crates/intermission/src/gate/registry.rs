@@ -8,6 +8,7 @@ use hold::Hold;
 use tokio::sync::{Mutex, broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::audit::Audit;
 use super::control::{AppControl, EVENTS_MAX};
 use super::error_pages::ErrorPages;
 use super::flight::Flights;
@@ -32,6 +33,7 @@ pub(super) struct Registry {
     shutdown: Shutdown,
     next_id: AtomicUsize,
     predecessor: Option<Arc<Predecessor>>,
+    audit: Audit,
 }
 
 impl Registry {
@@ -40,12 +42,13 @@ impl Registry {
         workers: usize,
         warm_ups: mpsc::Sender<Asked>,
         predecessor: Option<Arc<Predecessor>>,
+        audit: Audit,
         shutdown: Shutdown,
     ) -> Self {
         let (events, _) = broadcast::channel(EVENTS_MAX);
         let flights = (0..workers).map(|_| Arc::default()).collect();
         let next_id = AtomicUsize::new(0);
-        Self { state, flights, events, warm_ups, shutdown, next_id, predecessor }
+        Self { state, flights, events, warm_ups, shutdown, next_id, predecessor, audit }
     }
 
     pub(super) const fn events(&self) -> &broadcast::Sender<Event> {
@@ -91,6 +94,7 @@ impl Registry {
             file_order: Mutex::default(),
             flights: self.flights.clone(),
             events: self.events.clone(),
+            audit: self.audit.clone(),
             holds: watch::Sender::new(()),
             shutdown: self.shutdown.clone(),
             warm_ups: self.warm_ups.clone(),

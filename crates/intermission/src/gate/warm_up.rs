@@ -14,6 +14,8 @@ use http_body_util::{BodyExt, Limited};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::actor::Actor;
+use super::audit::{Action, Entry, Outcome};
 use super::body::RequestBody;
 use super::control::AppControl;
 use super::dial::dial;
@@ -65,7 +67,31 @@ impl AppControl {
     ///
     /// # Errors
     /// [`WarmUpError::Failed`] names the upstreams that did not in time, and what they last did.
-    pub async fn warm_up(&self, timeout: Option<Duration>) -> Result<Vec<Warmed>, WarmUpError> {
+    pub async fn warm_up(
+        &self,
+        actor: &Actor,
+        timeout: Option<Duration>,
+    ) -> Result<Vec<Warmed>, WarmUpError> {
+        let warmed = self.warm_up_now(timeout).await;
+        let outcome = match &warmed {
+            Ok(_) => Outcome::Warm,
+            Err(WarmUpError::Failed { .. }) => Outcome::Failed,
+            Err(WarmUpError::UnderWay | WarmUpError::Stopping) => Outcome::Refused,
+        };
+        self.audit.note(&Entry {
+            app: &self.name,
+            action: Action::WarmUp,
+            outcome,
+            actor,
+            generation: None,
+            holder: None,
+            reason: None,
+            error: warmed.as_ref().err().map(ToString::to_string),
+        });
+        warmed
+    }
+
+    async fn warm_up_now(&self, timeout: Option<Duration>) -> Result<Vec<Warmed>, WarmUpError> {
         let Ok(_alone) = self.warming.try_lock() else { return Err(WarmUpError::UnderWay) };
         let (reply, answer) = oneshot::channel();
         let stopping = |_| WarmUpError::Stopping;

@@ -59,6 +59,7 @@ pub enum Code {
     UnfinishedSwap,
     GateToken,
     GateCertificate,
+    GateRole,
     TargetNeeded,
     BinlogsPurged,
     SiblingLogin,

@@ -3,7 +3,9 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType, date_time_ymd,
+};
 use tempfile::TempDir;
 
 pub(crate) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -39,9 +41,16 @@ impl Authority {
         self.path("token")
     }
 
-    /// `NAME.pem` and `NAME.key`, made out to `host`.
+    /// `NAME.pem` and `NAME.key`, made out to `host`, which may be a URI.
     pub(crate) fn issue(&self, name: &str, host: &str, expired: bool) {
-        let mut params = CertificateParams::new([host.to_owned()]).unwrap();
+        let mut params = match host.contains("://") {
+            false => CertificateParams::new([host.to_owned()]).unwrap(),
+            true => {
+                let mut params = CertificateParams::default();
+                params.subject_alt_names.push(SanType::URI(host.try_into().unwrap()));
+                params
+            }
+        };
         if expired {
             params.not_before = date_time_ymd(2020, 1, 1);
             params.not_after = date_time_ymd(2021, 1, 1);

@@ -1,6 +1,6 @@
 //! Who calls a gate over TCP without the right to, or without sense; and a gate that is not the right one.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,13 +12,8 @@ use intermission::swap::gates::Gates;
 use intermission::swap::refusal::{Code, Refusal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
+use super::by_hand::By;
 use super::certificate::{Authority, TOKEN, write};
 use super::gate::{Gate, Setup, directory};
 use super::harness::{Ran, assert_contains, run, soon};
@@ -51,6 +46,8 @@ pub(super) fn settings(authority: &Authority, address: SocketAddr) -> RemoteGate
         ca_file: authority.ca_file(),
         token_env: None,
         token_file: Some(authority.token_file()),
+        certificate: None,
+        key: None,
         name: None,
     }
 }
@@ -75,28 +72,6 @@ async fn assert_unhurt(gate: &Gate) {
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
 }
 
-/// A TLS client by hand.
-async fn tls(authority: &Authority, address: SocketAddr) -> TlsStream<TcpStream> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(authority.ca_file()).unwrap()).unwrap();
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let stream = TcpStream::connect(address).await.unwrap();
-    let name = ServerName::try_from("127.0.0.1").unwrap();
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
-}
-
-async fn ask_raw(authority: &Authority, address: SocketAddr, head: &str) -> String {
-    let mut stream = tls(authority, address).await;
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    drop(soon("an answer and its end", stream.read_to_end(&mut answer)).await);
-    String::from_utf8(answer).unwrap()
-}
-
 /// When the other side has closed.
 async fn closed(stream: &mut TcpStream) {
     let mut rest = Vec::new();
@@ -109,6 +84,8 @@ async fn a_wrong_token_and_none_get_the_same_answer_and_do_nothing() {
     let close = "connection: close\r\n\r\n";
     let hold = "POST /v1/apps/shop/hold HTTP/1.1\r\nhost: a\r\ncontent-length: 14\r\n";
     let mut bodies = Vec::new();
+    // Each from an address of its own: the eleventh failure of one would get another answer.
+    let from = |number: usize| Ipv4Addr::new(127, 0, 1, u8::try_from(number).unwrap());
     for token in [
         String::new(),
         "authorization: Bearer \r\n".to_owned(),
@@ -123,7 +100,8 @@ async fn a_wrong_token_and_none_get_the_same_answer_and_do_nothing() {
             if head == hold {
                 request += r#"{"holder":"a"}"#;
             }
-            let answer = ask_raw(&authority, address, &request).await;
+            let caller = By { from: from(bodies.len() + 1), ..By::nobody(&authority, address) };
+            let answer = caller.ask(&request).await;
             assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
             assert_contains(&answer, "content-type: application/problem+json");
             assert_contains(&answer, "www-authenticate: Bearer");
@@ -136,7 +114,7 @@ async fn a_wrong_token_and_none_get_the_same_answer_and_do_nothing() {
     assert_unhurt(&gate).await;
     let right =
         format!("GET /v1/status HTTP/1.1\r\nhost: a\r\nauthorization: bearer {TOKEN}\r\n{close}");
-    assert_contains(&ask_raw(&authority, address, &right).await, "HTTP/1.1 200 ");
+    assert_contains(&By::nobody(&authority, address).ask(&right).await, "HTTP/1.1 200 ");
     assert!(!gate.log().contains(TOKEN), "the token is in the log");
 }
 
@@ -209,7 +187,7 @@ async fn a_new_certificate_and_a_new_token_need_no_restart() {
     write(&authority.path("good"), TOKEN);
     let former = RemoteGate { token_file: Some(authority.path("good")), ..right.clone() };
     assert!(refusal(&former).await.is_none());
-    assert_contains(&gate.log(), "going on with the former certificate and token");
+    assert_contains(&gate.log(), "going on with the former certificates and tokens");
     assert_contains(&gate.log(), "the token has 5 characters");
     gate.clear_log();
 
@@ -253,7 +231,7 @@ async fn strangers_who_stay_hurt_nobody_and_are_sent_away() {
         }
         strangers.push(stranger);
     }
-    let mut slow = tls(&authority, address).await;
+    let mut slow = By::nobody(&authority, address).connect().await.unwrap();
     slow.write_all(b"GET /v1/status HTTP/1.1\r\nhost: a\r\nx: ").await.unwrap();
 
     // Who has shown the token before is none of them; the socket and the requests even less.
@@ -284,7 +262,7 @@ async fn strangers_who_stay_hurt_nobody_and_are_sent_away() {
 async fn a_head_without_end_is_refused() {
     let (authority, gate, address) = gate().await;
     let head = format!("GET /{} HTTP/1.1\r\n", "x".repeat(40_000));
-    let answer = ask_raw(&authority, address, &head).await;
+    let answer = By::nobody(&authority, address).ask(&head).await;
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
     assert_unhurt(&gate).await;
 }

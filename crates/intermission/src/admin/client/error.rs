@@ -5,9 +5,9 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio_rustls::rustls;
+use tokio_rustls::rustls::{self, AlertDescription};
 
-use crate::admin::api::{ErrorBody, ErrorCode};
+use crate::admin::api::{ErrorBody, ErrorCode, Role};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -41,10 +41,31 @@ pub enum ClientError {
         #[source]
         source: io::Error,
     },
+    /// 401
     #[error(
-        "the gate at {gate} does not accept the token: it has another one (gate.admin_token_file there)"
+        "the gate at {gate} does not know whoever calls: it has another token (gate.admin_token_file there), or asks for no \
+         certificates (gate.admin_tls.client_ca_file)"
     )]
     Unauthorized { gate: String },
+    /// The gate ended the connection because of what this program showed.
+    #[error(
+        "the gate at {gate} does not accept this program's certificate: it must be signed with gate.admin_tls.client_ca_file \
+         there, and be in force"
+    )]
+    OwnCertificate {
+        gate: String,
+        #[source]
+        source: rustls::Error,
+    },
+    /// 403
+    #[error("the gate at {gate} refuses: {message}; {}", mend_of(*needs))]
+    Forbidden { gate: String, message: String, needs: Option<Role> },
+    /// 429
+    #[error(
+        "the gate at {gate} accepts no token from this machine's address for {retry_after_s} s: too many wrong ones came from \
+         there (see the gate's log); correct whoever sends them, and try again"
+    )]
+    TooManyFailures { gate: String, retry_after_s: u64 },
     #[error("the gate at {gate} did not answer within {limit:?}: see its log")]
     TimedOut { gate: String, limit: Duration },
     #[error("the gate at {gate} broke off: did it stop? see its log")]
@@ -73,9 +94,12 @@ impl ClientError {
         match self {
             Self::Refused(body) => Some(body.code),
             Self::Unauthorized { .. } => Some(ErrorCode::Unauthorized),
+            Self::Forbidden { .. } => Some(ErrorCode::Forbidden),
+            Self::TooManyFailures { .. } => Some(ErrorCode::TooManyFailures),
             Self::Connect { .. }
             | Self::Unreachable { .. }
             | Self::Certificate { .. }
+            | Self::OwnCertificate { .. }
             | Self::NoTls { .. }
             | Self::TimedOut { .. }
             | Self::Broke { .. }
@@ -83,4 +107,46 @@ impl ClientError {
             | Self::AppName { .. } => None,
         }
     }
+}
+
+const fn mend_of(needs: Option<Role>) -> &'static str {
+    match needs {
+        Some(Role::Operate) | None => {
+            "use the token of gate.admin_token_file, or a certificate that gate.admin_tls.operators names"
+        }
+        Some(Role::Read) => {
+            "let gate.admin_tls.readers or operators there name what the certificate is made out to"
+        }
+    }
+}
+
+/// What the gate said of this program's certificate, if that is why a connection ended. TLS 1.3 tells it after the handshake.
+pub(super) fn alert_about_certificate(error: &(dyn Error + 'static)) -> Option<rustls::Error> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let inner = io.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        if let Some(alert) = inner.or_else(|| error.downcast_ref()) {
+            return is_about_certificate(alert).then(|| alert.clone());
+        }
+        cause = error.source();
+    }
+    None
+}
+
+fn is_about_certificate(error: &rustls::Error) -> bool {
+    matches!(
+        error,
+        rustls::Error::AlertReceived(
+            AlertDescription::BadCertificate
+                | AlertDescription::UnsupportedCertificate
+                | AlertDescription::CertificateRevoked
+                | AlertDescription::CertificateExpired
+                | AlertDescription::CertificateUnknown
+                | AlertDescription::UnknownCA
+                | AlertDescription::AccessDenied
+                | AlertDescription::DecryptError
+                | AlertDescription::CertificateRequired
+        )
+    )
 }

@@ -1,4 +1,4 @@
-//! How a gate is reached: by its socket, or by TCP with TLS and its token.
+//! How a gate is reached: by its socket, or by TCP with TLS and a token or a certificate.
 
 use std::fmt;
 use std::io;
@@ -19,6 +19,7 @@ use crate::admin::keep_alive::watch_over;
 use crate::admin::tls::connector;
 use crate::config::cluster::{GateAddress, RemoteGate};
 use crate::config::pem::PemError;
+use crate::config::secret::Secret;
 use crate::config::token::TokenError;
 
 /// Name, connection and TLS handshake together.
@@ -59,7 +60,8 @@ pub(super) struct Remote {
     address: GateAddress,
     name: ServerName<'static>,
     connector: TlsConnector,
-    authorization: HeaderValue,
+    /// None where a certificate has to do.
+    authorization: Option<HeaderValue>,
 }
 
 /// A connection of either kind.
@@ -91,7 +93,7 @@ impl Way {
     pub(super) fn authorization(&self) -> Option<&HeaderValue> {
         match self {
             Self::Socket(_) => None,
-            Self::Remote(remote) => Some(&remote.authorization),
+            Self::Remote(remote) => remote.authorization.as_ref(),
         }
     }
 }
@@ -106,18 +108,21 @@ impl fmt::Display for Way {
 }
 
 impl Remote {
-    /// Reads the token and who vouches for the gate. `key` names the gate in errors.
+    /// Reads the token or the certificate, and who vouches for the gate. `key` names the gate in errors.
     pub(super) fn new(gate: &RemoteGate, key: &str) -> Result<Self, RemoteError> {
         let name = gate.name.as_ref().unwrap_or(&gate.address.host).clone();
         let no_name =
             |source| RemoteError::Name { key: key.to_owned(), name: name.clone(), source };
         let server = ServerName::try_from(name.clone()).map_err(no_name)?;
-        let connector = connector(&format!("{key}.ca_file"), &gate.ca_file)?;
-        let value = format!("Bearer {}", gate.token(key)?.reveal());
-        let mut authorization = HeaderValue::try_from(value)
+        let connector = connector(key, gate)?;
+        let value = |token: Secret| HeaderValue::try_from(format!("Bearer {}", token.reveal()));
+        let mut authorization = gate
+            .token(key)?
+            .map(value)
+            .transpose()
             .map_err(|source| RemoteError::Header { key: key.to_owned(), source })?;
         // Its `Debug` shows nothing then.
-        authorization.set_sensitive(true);
+        authorization.iter_mut().for_each(|value| value.set_sensitive(true));
         Ok(Self { address: gate.address.clone(), name: server, connector, authorization })
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use bytes::Bytes;
 use http::StatusCode;
@@ -10,7 +11,8 @@ use serde::de::DeserializeOwned;
 use super::{BODY_BYTES_MAX, Context};
 use crate::admin::api::ErrorCode;
 use crate::admin::error::ApiError;
-use crate::gate::AppControl;
+use crate::admin::identified::Identified;
+use crate::gate::{Actor, AppControl};
 
 /// Of what a caller sent, an error repeats no more.
 const QUOTE_CHARS_MAX: usize = 64;
@@ -19,6 +21,7 @@ const EXPLANATION_CHARS_MAX: usize = 256;
 #[derive(Debug)]
 pub(super) struct Call<T> {
     pub(super) app: Arc<AppControl>,
+    pub(super) actor: Actor,
     pub(super) asked: T,
 }
 
@@ -31,6 +34,10 @@ impl<T: DeserializeOwned> FromRequest<Context> for Call<T> {
             return Err(ApiError::new(ErrorCode::BadRequest, "the path names no app"));
         };
         let app = find(context, &name)?;
+        let caller = Extension::<Identified>::from_request_parts(&mut head, context).await;
+        let Extension(Identified { actor, .. }) = caller.map_err(|_nobody| {
+            ApiError::new(ErrorCode::Unauthorized, "nobody is known to make this call")
+        })?;
         let body = Bytes::from_request(Request::from_parts(head, body), context).await;
         let body = body.map_err(|rejection| {
             if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
@@ -39,7 +46,7 @@ impl<T: DeserializeOwned> FromRequest<Context> for Call<T> {
             }
             ApiError::new(ErrorCode::BadRequest, "the body broke off")
         })?;
-        Ok(Self { app, asked: parse(&body)? })
+        Ok(Self { app, actor, asked: parse(&body)? })
     }
 }
 

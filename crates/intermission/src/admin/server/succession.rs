@@ -9,12 +9,14 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use http::Method;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
-use crate::admin::api::ErrorCode;
+use crate::admin::api::{ErrorCode, Role};
 use crate::admin::error::ApiError;
+use crate::admin::identified::Identified;
 use crate::gate::Gate;
 
 #[derive(Clone)]
@@ -33,7 +35,8 @@ async fn answer(State(context): State<Context>, request: Request, next: Next) ->
     let gate = context.gate;
     {
         let _call = gate.calls.read().await;
-        if !gate.shutdown.is_replaced() {
+        // The successor would take this process for the caller: whoever may not do it is refused here.
+        if !gate.shutdown.is_replaced() || !may_pass(&request) {
             return next.run(request).await;
         }
     }
@@ -43,6 +46,15 @@ async fn answer(State(context): State<Context>, request: Request, next: Next) ->
             let message = format!("this gate has a successor, which cannot be reached: {error}");
             ApiError::new(ErrorCode::Stopping, message).into_response()
         }
+    }
+}
+
+fn may_pass(request: &Request) -> bool {
+    let role = request.extensions().get::<Identified>().and_then(|caller| caller.role);
+    match role {
+        Some(Role::Operate) => true,
+        Some(Role::Read) => request.method() == Method::GET,
+        None => false,
     }
 }
 

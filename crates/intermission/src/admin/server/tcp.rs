@@ -1,9 +1,8 @@
-//! The admin API over TCP, for swaps from other machines: TLS, and a token in every call.
+//! The admin API over TCP, for swaps from other machines: TLS, and a token in every call or a certificate.
 //!
 //! Whoever can reach the port can make the gate do handshakes, and no more: strangers are few at a time, have a moment to
-//! show the token, and take nothing from the socket or from requests, which have threads of their own.
+//! show who they are, and take nothing from the socket or from requests, which have threads of their own.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -11,19 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::response::{IntoResponse, Response};
-use http::Request;
-use http::header::{CONNECTION, HeaderValue};
-use hyper::body::Incoming;
-use hyper::service::{Service, service_fn};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
+use tokio_rustls::rustls;
 
 use super::caller::Caller;
 use super::identity::Identity;
-use super::{cannot_accept, serve_connection};
+use super::{cannot_accept, serve_connection, with};
 use crate::admin::keep_alive::watch_over;
 use crate::config::gate::Gate as Settings;
 use crate::config::pem::PemError;
@@ -31,9 +25,9 @@ use crate::config::token::TokenError;
 use crate::gate::Inherited;
 use crate::shutdown::Shutdown;
 
-/// Connections that have not shown the token; more wait in the kernel's queue.
+/// Connections whose caller is not known; more wait in the kernel's queue.
 const STRANGERS_MAX: usize = 64;
-/// From the connection to the first call with the token. A handshake takes two round trips and some milliseconds.
+/// From the connection to the first call of a known caller. A handshake takes two round trips and some milliseconds.
 const ADMITTED_WITHIN: Duration = Duration::from_secs(5);
 /// A client whose machine is gone frees its place after this.
 const VANISHED_AFTER: Duration = Duration::from_secs(30);
@@ -81,7 +75,7 @@ impl std::fmt::Debug for Bound {
 }
 
 impl TcpAdmin {
-    /// Reads the certificate, the key and the token; `None` where the API is not to be served over TCP.
+    /// Reads the certificates, the key and the tokens; `None` where the API is not to be served over TCP.
     ///
     /// # Errors
     /// Names the key and the file, and what is wrong with it.
@@ -166,18 +160,15 @@ impl Server {
     async fn accept(&self, listener: TcpListener) {
         while let Ok(stranger) = Arc::clone(&self.strangers).acquire_owned().await {
             match listener.accept().await {
-                Ok((stream, peer)) => {
-                    let caller =
-                        Arc::new(Caller::new(Arc::clone(&self.identity.admission), stranger));
-                    self.connected(stream, peer, caller);
-                }
+                Ok((stream, peer)) => self.connected(stream, peer, stranger),
                 Err(error) => cannot_accept(error).await,
             }
         }
     }
 
-    fn connected(&self, stream: TcpStream, peer: SocketAddr, caller: Arc<Caller>) {
-        let (acceptor, router) = (self.identity.acceptor(), self.router.clone());
+    fn connected(&self, stream: TcpStream, peer: SocketAddr, stranger: OwnedSemaphorePermit) {
+        let (identity, router) = (Arc::clone(&self.identity), self.router.clone());
+        let acceptor = identity.acceptor();
         let ending = self.shutdown.clone();
         drop(self.shutdown.spawn(async move {
             let deadline = Instant::now() + ADMITTED_WITHIN;
@@ -186,10 +177,20 @@ impl Server {
             }
             let stream = match timeout_at(deadline, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => stream,
-                Ok(Err(error)) => return tracing::debug!(%error, %peer, "no TLS handshake"),
+                Ok(Err(error)) => return no_handshake(&error, &identity, peer),
                 Err(_) => return tracing::debug!(%peer, "no TLS handshake in time"),
             };
-            let served = serve_connection(stream, service(router, &caller, peer), &ending);
+            let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+            let certified = certificate.map(|certificate| identity.certified(certificate, peer));
+            let admission = Arc::clone(&identity.admission);
+            let caller = Arc::new(Caller::new(admission, peer, certified, stranger));
+            let calling = Arc::clone(&caller);
+            let service = with(router, move |headers| {
+                calling.admit(headers).inspect_err(|refused| {
+                    tracing::debug!(%peer, code = ?refused.code(), "an admin call over TCP was refused");
+                })
+            });
+            let served = serve_connection(stream, service, &ending);
             let overdue = async {
                 if timeout_at(deadline, caller.admitted()).await.is_ok() {
                     std::future::pending::<()>().await;
@@ -197,32 +198,17 @@ impl Server {
             };
             tokio::select! {
                 () = served => {}
-                () = overdue => tracing::debug!(%peer, "no call with the token in time"),
+                () = overdue => tracing::debug!(%peer, "no call of a known caller in time"),
             }
         }));
     }
 }
 
-/// The router behind the token.
-fn service(
-    router: Router,
-    caller: &Arc<Caller>,
-    peer: SocketAddr,
-) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> {
-    let (router, caller) = (TowerToHyperService::new(router), Arc::clone(caller));
-    service_fn(move |request: Request<Incoming>| {
-        let admitted = caller.admit(request.headers());
-        let answer = admitted.map(|()| router.call(request));
-        async move {
-            match answer {
-                Ok(answer) => answer.await,
-                Err(refused) => {
-                    tracing::warn!(%peer, code = ?refused.code(), "an admin call over TCP was refused");
-                    let mut response = refused.into_response();
-                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                    Ok(response)
-                }
-            }
-        }
-    })
+fn no_handshake(error: &io::Error, identity: &Identity, peer: SocketAddr) {
+    tracing::debug!(%error, %peer, "no TLS handshake");
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    // Whatever else may be wrong shows nobody's certificate.
+    if matches!(inner, Some(rustls::Error::InvalidCertificate(_))) {
+        identity.admission.failures.count(peer, Instant::now());
+    }
 }

@@ -1,4 +1,4 @@
-//! The gates of a swap: on this machine by their sockets, on others by TCP with TLS and a token.
+//! The gates of a swap: on this machine by their sockets, on others by TCP with TLS and a token or a certificate.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -37,6 +37,11 @@ pub struct RemoteGate {
     pub token_env: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
+    /// What this program shows the gate: PEM, then what it was signed with, if needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
     /// What the certificate is made out to, where that is not the address's host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -69,14 +74,24 @@ impl SwapGate {
 
 impl RemoteGate {
     pub(super) fn check(&self, key: &str) -> Result<(), Fault> {
-        token::check(&format!("{key}.token"), self.token_env.as_deref(), self.token_file.as_deref())
+        let token = format!("{key}.token");
+        let has_token =
+            token::check(&token, self.token_env.as_deref(), self.token_file.as_deref())?;
+        match (&self.certificate, &self.key) {
+            (Some(_), None) | (None, Some(_)) => {
+                let problem = "has a certificate or a key, and not both";
+                Err(Fault::new(key, problem, "write certificate = \"….pem\", key = \"….key\""))
+            }
+            (None, None) if !has_token => Err(token::missing(&token, "or certificate and key")),
+            (None, None) | (Some(_), Some(_)) => Ok(()),
+        }
     }
 
-    /// Finds the token; `key` names this gate in errors.
+    /// Finds the token, if there is one; `key` names this gate in errors.
     ///
     /// # Errors
     /// [`TokenError`] names the key, the variable or the file.
-    pub fn token(&self, key: &str) -> Result<Secret, TokenError> {
+    pub fn token(&self, key: &str) -> Result<Option<Secret>, TokenError> {
         let (env, file) = (self.token_env.as_deref(), self.token_file.as_deref());
         token::resolve(&format!("{key}.token"), env, file)
     }
@@ -95,7 +110,7 @@ impl<'de> Visitor<'de> for EitherGate {
     type Value = SwapGate;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the path of an admin socket, or { address = \"host:port\", ca_file, token_file or token_env }")
+        f.write_str("the path of an admin socket, or { address = \"host:port\", ca_file, token_file or token_env or certificate and key }")
     }
 
     fn visit_str<E>(self, path: &str) -> Result<SwapGate, E> {

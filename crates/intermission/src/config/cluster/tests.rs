@@ -126,12 +126,18 @@ fn gates_are_sockets_or_remote() {
     assert_eq!(parse(&config.print().expect("prints")).expect("parses"), config);
     let ca_file = ", ca_file = \"/etc/intermission/gates-ca.pem\"";
     let token = ", token_file = \"/etc/intermission/token\"";
+    with_gates(token, ", certificate = \"c\", key = \"k\"").expect("does instead of a token");
     let (socket, remote) = ("[\"/run/intermission/admin.sock\"", "gate2.internal:7443\"");
     let twice = "[\"/run/a.sock\", \"/run/a.sock\"";
     for (from, to, why) in [
         (ca_file, "", "missing field `ca_file`"),
         (ca_file, ", ca_fiel = \"\"", "unknown field `ca_fiel`"),
-        (token, "", "`swap.gates[1].token`: is not given: TCP needs a token; write either"),
+        (
+            token,
+            "",
+            "`swap.gates[1].token`: is not given: TCP needs a token or a client's certificate",
+        ),
+        (token, ", key = \"k\"", "`swap.gates[1]`: has a certificate or a key, and not both"),
         (token, &format!("{token}, token_env = \"T\""), "`swap.gates[1].token`: is given twice"),
         (token, ", token = \"hunter2\"", "unknown field `token`"),
         (remote, "gate2.internal\"", "\"gate2.internal\" is no address of a gate"),

@@ -5,8 +5,11 @@ use std::time::{Duration, Instant};
 
 use hold::{Generation, Holder, LeaseEnd};
 
+use super::change::Change;
 use super::{AppControl, log_unwritten};
 use crate::admin::api::EventKind;
+use crate::gate::actor::Actor;
+use crate::gate::audit::{Action, Outcome};
 use crate::gate::state::{HoldRecord, Record, StateError};
 
 impl AppControl {
@@ -20,14 +23,16 @@ impl AppControl {
         let left = hold.lease_left();
         let holder = Holder { name: hold.holder.clone(), reason: hold.reason.clone() };
         let until = Instant::now() + left;
-        self.hold.restore(generation, holder, until).expect("a new hold is open");
+        self.hold.restore(generation, holder.clone(), until).expect("a new hold is open");
         if left.is_zero() {
             // Its end was not written down; the keeper does that now.
             tracing::info!(app = self.name, "the lease ended while no gate was running");
         } else {
-            self.tell(generation, EventKind::Restored);
+            let (action, actor) = (Action::Restore, &Actor::Gate);
+            let change = Change { action, actor, generation, holder: Some(&holder) };
+            self.tell(&change, EventKind::Restored, Outcome::Held);
         }
-        self.keep_lease(generation);
+        self.keep_lease(generation, holder);
     }
 
     /// Nobody holds, but the next generation must be above every earlier one.
@@ -41,7 +46,7 @@ impl AppControl {
     }
 
     /// Releases when the lease ends, and writes that down.
-    pub(super) fn keep_lease(self: &Arc<Self>, generation: Generation) {
+    pub(super) fn keep_lease(self: &Arc<Self>, generation: Generation, holder: Holder) {
         let control = Arc::clone(self);
         self.shutdown.spawn(async move {
             let ended = tokio::select! {
@@ -51,7 +56,9 @@ impl AppControl {
             if matches!(ended, LeaseEnd::Expired(_)) {
                 let app = &control.name;
                 tracing::warn!(app, %generation, "nobody renewed the lease: released");
-                control.tell(generation, EventKind::Expired);
+                let (action, actor) = (Action::LeaseEnd, &Actor::Lease);
+                let change = Change { action, actor, generation, holder: Some(&holder) };
+                control.tell(&change, EventKind::Expired, Outcome::Released);
                 control.write_open_or_log(generation).await;
             }
         });

@@ -5,10 +5,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join;
-use hold::{Drain, Generation, Holder, Summary};
+use hold::{Drain, Generation, Summary};
 use tokio::time::timeout;
 
-use super::{AppControl, Done, HoldError};
+use super::{AppControl, Asked, Done, HoldError};
+use crate::gate::Actor;
+use crate::gate::audit::{Action, Outcome};
 
 /// A release is acknowledged after this, also while the predecessor's line is not out; a swap waits a second for it.
 const ACKNOWLEDGED_AFTER: Duration = Duration::from_millis(500);
@@ -20,14 +22,12 @@ impl AppControl {
     pub(super) async fn drained(
         &self,
         generation: Generation,
-        holder: &Holder,
-        lease: Duration,
-        drain: Duration,
+        asked: &Asked,
         deadline: Instant,
     ) -> Result<Drain, HoldError> {
         let here = self.hold.drained(generation, deadline);
         let Some(predecessor) = &self.predecessor else { return Ok(here.await) };
-        let there = predecessor.hold(&self.name, holder, lease, drain);
+        let there = predecessor.hold(&self.name, &asked.holder, asked.lease, asked.drain);
         match join(here, there).await {
             (Drain::Drained, Ok(())) => Ok(Drain::Drained),
             (Drain::Drained, Err(error)) => Err(error),
@@ -42,6 +42,9 @@ impl AppControl {
     pub(super) async fn release_in_turn(
         self: &Arc<Self>,
         generation: Generation,
+        actor: &Actor,
+        action: Action,
+        outcome: Outcome,
     ) -> Option<Result<Done<Summary>, HoldError>> {
         let status = self.hold.status();
         if status.generation != generation || status.hold.is_none() {
@@ -53,10 +56,10 @@ impl AppControl {
         }
         let predecessor = self.predecessor.clone().filter(|there| there.holds(&self.name))?;
         self.led.store(true, Ordering::SeqCst);
-        let control = Arc::clone(self);
+        let (control, actor) = (Arc::clone(self), actor.clone());
         let released = self.shutdown.spawn(async move {
             predecessor.release(&control.name, LINE_MAX).await;
-            let released = control.release_here(generation).await;
+            let released = control.release_here(generation, &actor, action, outcome).await;
             control.led.store(false, Ordering::SeqCst);
             released
         });
