@@ -1,4 +1,5 @@
-//! What the hold costs a request while nobody holds: enter and drop, on lanes of their own.
+//! What the hold costs a request while nobody holds: enter and drop, on lanes of their own, and a
+//! call through the layer around a service that does nothing.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 
@@ -40,4 +41,60 @@ fn own_lanes(bencher: Bencher<'_, '_>) {
             drop(divan::black_box(lane).enter());
         });
     });
+}
+
+#[cfg(feature = "tower")]
+mod layer {
+    use std::convert::Infallible;
+    use std::future::{Future, Ready, ready};
+    use std::num::NonZeroU32;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
+
+    use divan::Bencher;
+    use hold::tower::HoldLayer;
+    use hold::{Limits, Pace};
+    use tower_layer::Layer;
+    use tower_service::Service;
+
+    #[derive(Clone)]
+    struct Nothing;
+
+    impl Service<u32> for Nothing {
+        type Response = u32;
+        type Error = Infallible;
+        type Future = Ready<Result<u32, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, request: u32) -> Self::Future {
+            ready(Ok(request))
+        }
+    }
+
+    /// A clone, a call and its answer, as a router does it for every request.
+    fn call<S: Service<u32> + Clone>(service: &S) {
+        let mut context = Context::from_waker(Waker::noop());
+        let mut service = divan::black_box(service).clone();
+        drop(divan::black_box(service.poll_ready(&mut context)));
+        let mut answer = pin!(service.call(1));
+        drop(divan::black_box(answer.as_mut().poll(&mut context)));
+    }
+
+    #[divan::bench(threads = [1, 2], sample_size = 4096)]
+    fn none(bencher: Bencher<'_, '_>) {
+        bencher.bench(|| call(&Nothing));
+    }
+
+    #[divan::bench(threads = [1, 2], sample_size = 4096)]
+    fn around(bencher: Bencher<'_, '_>) {
+        let pace = Pace { concurrency: NonZeroU32::MIN, concurrency_max: NonZeroU32::MIN };
+        let limits = Limits { held_max: 1, pace };
+        let (_hold, layer) = HoldLayer::new(limits, Duration::from_secs(1), |request, _| request);
+        let service = layer.layer(Nothing);
+        bencher.bench(|| call(&service));
+    }
 }

@@ -3,6 +3,9 @@
 //! One [`Hold`] per app and one [`Lane`] per worker thread. [`Lane::enter`] decides in one atomic
 //! step: go on and be counted in flight, or wait in line. It knows no protocol, no database and no
 //! files; what a request is, and where the state is written down, is its caller's business.
+//!
+//! An application that is to hold its own requests puts a layer around its routes: cargo feature
+//! `tower`, module `tower`.
 
 mod error;
 mod generation;
@@ -17,6 +20,8 @@ mod shared;
 mod status;
 mod sync;
 mod ticket;
+#[cfg(all(feature = "tower", not(loom)))]
+pub mod tower;
 mod wait;
 mod watch;
 mod word;
