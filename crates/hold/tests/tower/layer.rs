@@ -51,6 +51,27 @@ async fn the_next_begins_when_the_one_before_is_answered() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn with_each_answer_more_of_them_run_beside_each_other() {
+    let (hold, layer) = layer_with(HELD_MAX, 1, 8);
+    let desk = Desk::default();
+    let mut service = layer.layer(desk.clone());
+    let generation = close(&hold);
+    let mut held: Vec<_> = (0..5).map(|request| send(&mut service, request)).collect();
+    hold.release(generation).unwrap();
+    for waiting in &mut held {
+        assert!(poll(waiting).is_pending());
+    }
+    assert_eq!(desk.begun(), [0]);
+    desk.end(0);
+    assert_eq!(answer(&mut held.remove(0)), "answer 0");
+    for waiting in &mut held {
+        assert!(poll(waiting).is_pending());
+    }
+    // The third was let go when the second had begun, and began beside it.
+    assert_eq!(desk.begun(), [0, 1, 2]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn they_begin_in_their_order_on_several_threads() {
     const COUNT: u32 = 90;
