@@ -97,6 +97,9 @@ where
     fn execute(&self, stream: F) {
         let open = OneOpen::new(&self.open);
         let write_timeout = self.write_timeout;
+        // The futures around it would each keep room for it twice: as what they are given and as
+        // what they wait for.
+        let stream = Box::pin(stream);
         self.tasks.spawn_local(async move {
             while_taken(stream, write_timeout).await;
             drop(open);
