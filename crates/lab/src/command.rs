@@ -11,8 +11,10 @@ use lab::app::{App, Checks, Ledger};
 use lab::demo::DemoArgs;
 use lab::faults::FaultsArgs;
 use lab::forwarder::Forwarder;
+use lab::gate_bench::GateBenchArgs;
 use lab::pair::PairArgs;
 use lab::swaps::SwapsArgs;
+use lab::upstream::Upstream;
 use tracing_subscriber::EnvFilter;
 
 /// Something did not start or was misused.
@@ -32,10 +34,14 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Break a swap in every way there is, under load, and judge what is left.
     Faults(FaultsArgs),
+    /// Measure the gate beside nginx and HAProxy, and what it takes to hold many requests.
+    GateBench(GateBenchArgs),
     /// Start a pair of servers to play with until Ctrl-C.
     Pair(PairArgs),
     /// Measure many swaps in a row under continuous load.
     Swaps(SwapsArgs),
+    /// Run the application that gates are measured with: one page from memory.
+    Upstream(UpstreamArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -49,6 +55,13 @@ pub(crate) struct ForwarderArgs {
     /// Unix socket to make for `lab-repoint`.
     #[arg(long, value_name = "PATH")]
     control: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct UpstreamArgs {
+    /// Address to listen on; port 0 takes a free one. The bound address is printed on stdout.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
 }
 
 #[derive(Debug, clap::Args)]
@@ -93,6 +106,10 @@ impl Command {
                 log_to_stderr();
                 serve(async move { Ok(verdict(lab::faults::run(&args).await?)) })
             }
+            Self::GateBench(args) => {
+                log_to_stderr();
+                serve(async move { lab::gate_bench::run(&args).await.map(|()| ExitCode::SUCCESS) })
+            }
             Self::Pair(args) => {
                 log_to_stderr();
                 serve(async move { lab::pair::run(&args).await.map(|()| ExitCode::SUCCESS) })
@@ -100,6 +117,10 @@ impl Command {
             Self::Swaps(args) => {
                 log_to_stderr();
                 serve(async move { Ok(verdict(lab::swaps::run(&args).await?)) })
+            }
+            Self::Upstream(args) => {
+                log_to_stderr();
+                serve_alone(run_upstream(args))
             }
         }
     }
@@ -109,6 +130,13 @@ async fn run_forwarder(args: ForwarderArgs) -> anyhow::Result<ExitCode> {
     let forwarder = Forwarder::bind(args.listen, args.to, &args.control).await?;
     announce(forwarder.address())?;
     forwarder.run().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run_upstream(args: UpstreamArgs) -> anyhow::Result<ExitCode> {
+    let upstream = Upstream::bind(args.listen).await?;
+    announce(upstream.address())?;
+    upstream.run().await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -135,6 +163,15 @@ fn verdict(clean: bool) -> ExitCode {
 /// Prints the bound address, the one line a starter waits for.
 fn announce(address: SocketAddr) -> anyhow::Result<()> {
     writeln!(std::io::stdout(), "{address}").context("cannot print the bound address")
+}
+
+/// On this thread alone.
+fn serve_alone(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start a runtime")?
+        .block_on(work)
 }
 
 fn serve(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {

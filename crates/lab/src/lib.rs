@@ -7,6 +7,7 @@ pub mod demo;
 pub mod display;
 pub mod faults;
 pub mod forwarder;
+pub mod gate_bench;
 pub mod load;
 pub mod network;
 pub mod oracle;
@@ -16,6 +17,7 @@ pub mod server;
 pub mod stage;
 pub mod swaps;
 pub mod trial;
+pub mod upstream;
 
 /// Runs each of the named functions once per server, as tests of their own.
 #[macro_export]

@@ -365,7 +365,11 @@ async fn start_gate(
 }
 
 /// Waits until a GET through a part is answered 200.
-async fn wait_for_answer(part: &Part, at: SocketAddr, path: &str) -> Result<(), StageError> {
+pub(crate) async fn wait_for_answer(
+    part: &Part,
+    at: SocketAddr,
+    path: &str,
+) -> Result<(), StageError> {
     let deadline = Instant::now() + READY_DEADLINE;
     loop {
         let answer = match timeout(READY_DEADLINE, get(at, path)).await {

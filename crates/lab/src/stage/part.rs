@@ -109,7 +109,7 @@ impl Part {
     }
 
     /// The address the process prints once it is bound.
-    pub(super) async fn wait_address(&self) -> Result<SocketAddr, StageError> {
+    pub(crate) async fn wait_address(&self) -> Result<SocketAddr, StageError> {
         let deadline = Instant::now() + READY_DEADLINE;
         loop {
             // Only whole lines: the last one may still be on its way.

@@ -1,0 +1,177 @@
+//! Many requests held in one gate: what each takes, and how they go on.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde::Serialize;
+use tokio::process::Command;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::client::Answers;
+use super::peer::{FILE, Proxy, start_gate};
+use super::processor::{resident_kib, used_us};
+use crate::upstream::SEEN;
+
+/// How many of the line run at once: the gate's own default, and one after another.
+const WIDE: &str = "{ concurrency = 64, concurrency_max = 512 }";
+const ONE_BY_ONE: &str = "{ concurrency = 1, concurrency_max = 1 }";
+/// The processor time of a gate that only holds is watched for so long.
+const WATCHED: Duration = Duration::from_secs(3);
+/// Everybody is in line, or answered, within this.
+const PATIENCE: Duration = Duration::from_secs(90);
+const POLL_EVERY: Duration = Duration::from_millis(20);
+
+/// Its field names are a stable interface; new ones may be added.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct HeldFigures {
+    pub count: u32,
+    /// Resident memory of the gate with all of them in line, less that of the gate that had just started.
+    pub kib_per_held: f64,
+    /// Of one processor, while they wait.
+    pub cpu_pct: f64,
+    /// From the call to release until the last is answered.
+    pub release_s: f64,
+    /// Requests that were not answered 200, in both runs.
+    pub errors: u32,
+    /// Released one after another: how many came to the upstream right behind one that was sent later.
+    pub inversions_k1: usize,
+    /// As `release_s`, released one after another.
+    pub release_k1_s: f64,
+}
+
+struct Held {
+    kib: f64,
+    cpu_pct: f64,
+    release_s: f64,
+    errors: u32,
+    inversions: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// A connection for each request.
+    Http1,
+    /// Many on one.
+    Http2,
+}
+
+/// Two runs, each with a gate of its own.
+pub(super) async fn measure(
+    gate: &Path,
+    upstream: SocketAddr,
+    protocol: Protocol,
+    count: u32,
+) -> anyhow::Result<HeldFigures> {
+    let wide = run(gate, upstream, protocol, count, WIDE).await?;
+    let one = run(gate, upstream, protocol, count, ONE_BY_ONE).await?;
+    Ok(HeldFigures {
+        count,
+        kib_per_held: wide.kib / f64::from(count),
+        cpu_pct: wide.cpu_pct,
+        release_s: wide.release_s,
+        errors: wide.errors + one.errors,
+        inversions_k1: one.inversions,
+        release_k1_s: one.release_s,
+    })
+}
+
+async fn run(
+    gate: &Path,
+    upstream: SocketAddr,
+    protocol: Protocol,
+    count: u32,
+    pace: &str,
+) -> anyhow::Result<Held> {
+    let further = format!(
+        "max_wait = \"5m\"\nheld_max = {count}\nlease = \"1m\"\nlease_max = \"5m\"\nrelease = {pace}"
+    );
+    let proxy = start_gate(gate, upstream, &further).await?;
+    let told = |words: &[&str]| {
+        let mut command = Command::new(gate);
+        command.arg("-c").arg(proxy.part.folder().join(FILE)).args(words).kill_on_drop(true);
+        command
+    };
+    let pid = proxy.part.pid();
+    let at_start = resident_kib(pid)?;
+    // Keeps the lease for as long as it runs.
+    let holder = told(&["hold", "shop"]).stderr(Stdio::piped()).spawn();
+    let holder = holder.context("cannot start the holder")?;
+    until(|| told(&["status", "--json"]), |state, _| state == "held").await?;
+
+    let line = |wanted: u32| {
+        let told = &told;
+        async move { until(|| told(&["status", "--json"]), |_, held| held == u64::from(wanted)).await }
+    };
+    let answers = match protocol {
+        Protocol::Http1 => Answers::send_http1(proxy.address, count, pid).await?,
+        Protocol::Http2 => Answers::send_http2(proxy.address, count, line).await?,
+    };
+    line(count).await?;
+    let kib = difference(at_start, resident_kib(pid)?);
+    let cpu_pct = watch(&proxy).await?;
+    let early = seen(upstream).await?;
+    if !early.is_empty() {
+        bail!("{} requests came to the upstream while the app was held", early.len());
+    }
+    let began = Instant::now();
+    let released = told(&["release", "shop"]).output().await.context("cannot release")?;
+    if !released.status.success() {
+        bail!("cannot release: {}", String::from_utf8_lossy(&released.stderr).trim());
+    }
+    let errors = timeout(PATIENCE, answers.failed()).await.context("not all were answered")?;
+    let release_s = began.elapsed().as_secs_f64();
+    let order = seen(upstream).await?;
+    holder.wait_with_output().await.context("cannot end the holder")?;
+    let inversions =
+        order.iter().zip(order.iter().skip(1)).filter(|(before, after)| before > after);
+    Ok(Held { kib, cpu_pct, release_s, errors, inversions: inversions.count() })
+}
+
+async fn watch(proxy: &Proxy) -> anyhow::Result<f64> {
+    let pid = proxy.part.pid();
+    let (began, before) = (Instant::now(), used_us(pid)?);
+    sleep(WATCHED).await;
+    let used = Duration::from_micros(used_us(pid)? - before);
+    Ok(used.as_secs_f64() / began.elapsed().as_secs_f64() * 100.0)
+}
+
+/// Memory of this size is exact in a float.
+fn difference(before: u64, after: u64) -> f64 {
+    f64::from(u32::try_from(after.saturating_sub(before)).unwrap_or(u32::MAX))
+}
+
+/// Asks for the status until it is as wished.
+async fn until(
+    ask: impl Fn() -> Command,
+    wished: impl Fn(&str, u64) -> bool,
+) -> anyhow::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = ask().output().await.context("cannot ask the gate")?;
+        let status: serde_json::Value =
+            serde_json::from_slice(&answer.stdout).with_context(|| {
+                format!("status said {:?}", String::from_utf8_lossy(&answer.stderr))
+            })?;
+        let state = status.pointer("/apps/0/state").and_then(serde_json::Value::as_str);
+        let held = status.pointer("/apps/0/held").and_then(serde_json::Value::as_u64);
+        let (Some(state), Some(held)) = (state, held) else { bail!("no status: {status}") };
+        if wished(state, held) {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            bail!("after {PATIENCE:?} the app is {state} with {held} in line");
+        }
+        sleep(POLL_EVERY).await;
+    }
+}
+
+/// The numbers that came to the upstream since it was asked last.
+async fn seen(upstream: SocketAddr) -> anyhow::Result<Vec<u32>> {
+    let text = super::client::get(upstream, SEEN).await?;
+    text.lines()
+        .map(|line| line.parse().with_context(|| format!("{line:?} is no number")))
+        .collect()
+}
