@@ -40,6 +40,7 @@ mod state;
 mod stream;
 mod succession;
 mod sweep;
+mod switch;
 mod taking;
 mod upgrade;
 mod upstream;
@@ -123,7 +124,7 @@ pub struct Gate {
     /// What the workers listen on, once more, until it is given away or the gate stops.
     sockets: std::sync::Mutex<Vec<(SocketAddr, TcpListener)>>,
     /// Held while a call holds or releases; nothing changes hands in the middle of one.
-    pub(crate) calls: tokio::sync::RwLock<()>,
+    pub(crate) calls: Arc<tokio::sync::RwLock<()>>,
     beats: Vec<Arc<Beat>>,
 }
 
@@ -204,13 +205,13 @@ impl Gate {
             listen_tls,
             workers,
             events: registry.events().clone(),
+            calls: registry.calls(),
             shutdown: shutdown.clone(),
             registry,
             settings: Mutex::new(settings),
             certificates,
             orders,
             sockets: sockets.into(),
-            calls: tokio::sync::RwLock::default(),
             beats,
             audit,
         };

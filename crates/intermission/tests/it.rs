@@ -46,6 +46,7 @@ mod it {
     mod several;
     mod share;
     mod stop;
+    mod switch;
     mod systemd;
     mod take_over;
     mod tls;

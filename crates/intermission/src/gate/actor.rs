@@ -1,7 +1,7 @@
 //! Who changes something, as logs tell it.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -24,6 +24,8 @@ pub enum Actor {
     Certificate { name: String, peer: SocketAddr },
     /// The end of a lease that nobody renewed.
     Lease,
+    /// Whoever used an app's `control_path` from there.
+    Path { peer: IpAddr },
     /// An app's `hold_file`.
     File { path: PathBuf },
     /// The gate at its start.
@@ -42,6 +44,7 @@ impl fmt::Display for Actor {
             Self::Token { role, peer } => write!(f, "the {} token from {peer}", role.name()),
             Self::Certificate { name, peer } => write!(f, "certificate {name} from {peer}"),
             Self::Lease => f.write_str("the lease"),
+            Self::Path { peer } => write!(f, "{peer}, by the control path"),
             Self::File { path } => write!(f, "file {}", path.display()),
             Self::Gate => f.write_str("the gate"),
         }

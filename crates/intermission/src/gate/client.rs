@@ -18,6 +18,7 @@ use crate::config::gate::Gate as Settings;
 
 #[derive(Debug)]
 pub(crate) struct Client {
+    pub(crate) address: IpAddr,
     pub(crate) socket: Shared<ClientSocket>,
     /// Whether it is another proxy, whose word about its clients counts.
     pub(crate) is_trusted: bool,
@@ -53,6 +54,7 @@ impl Client {
     ) -> Self {
         let address = ends.client.ip().to_canonical();
         Self {
+            address,
             socket,
             is_trusted: is_any(&settings.trusted_proxies, address),
             named: Named::new(address, ends.server.port(), proto),

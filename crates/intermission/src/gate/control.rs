@@ -14,7 +14,8 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use hold::{Drain, Generation, Hold, Holder, Summary};
-use tokio::sync::{Mutex, broadcast, mpsc, oneshot, watch};
+use tokio::runtime::Handle;
+use tokio::sync::{Mutex, RwLock, broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::change::{Asked, Change};
@@ -50,6 +51,9 @@ pub struct AppControl {
     /// The gate that this one has taken over from.
     pub(super) predecessor: Option<Arc<Predecessor>>,
     pub(super) led: AtomicBool,
+    /// Held while a call holds or releases: nothing changes hands in the middle of one.
+    pub(super) calls: Arc<RwLock<()>>,
+    pub(super) runtime: Handle,
     pub(super) file: StateFile,
     /// Held over every write of the state file, so that the file never goes back in time.
     pub(super) file_order: Mutex<()>,
@@ -83,6 +87,12 @@ impl AppControl {
     #[must_use]
     pub fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.settings.borrow())
+    }
+
+    /// The generation of the hold of that holder, if that is in force.
+    pub(super) fn held_by(&self, holder: &str) -> Option<Generation> {
+        let status = self.hold.status();
+        status.hold.filter(|current| current.holder.name == holder).map(|_| status.generation)
     }
 
     /// How its upstreams are, in the settings' order.

@@ -49,7 +49,7 @@ impl AppControl {
             };
             tokio::select! {
                 () = other => {
-                    if let Some(generation) = self.held_by(&holder_of(path)) {
+                    if let Some(generation) = self.held_by(&holder_of(path).name) {
                         let actor = Actor::File { path: path.to_path_buf() };
                         self.give_up_or_log(&actor, generation).await;
                     }
@@ -64,7 +64,8 @@ impl AppControl {
         let actor = Actor::File { path: path.to_path_buf() };
         let mut renewed = Instant::now();
         loop {
-            let pause = match (tokio::fs::try_exists(path).await, self.held_by(&holder)) {
+            let call = self.calls.read().await;
+            let pause = match (tokio::fs::try_exists(path).await, self.held_by(&holder.name)) {
                 (Ok(true), None) => {
                     renewed = Instant::now();
                     tokio::select! {
@@ -91,13 +92,9 @@ impl AppControl {
                     AGAIN_AFTER
                 }
             };
+            drop(call);
             tokio::time::sleep(pause).await;
         }
-    }
-
-    fn held_by(&self, holder: &Holder) -> Option<Generation> {
-        let status = self.hold.status();
-        status.hold.filter(|current| current.holder == *holder).map(|_| status.generation)
     }
 
     /// Returns when to look again.

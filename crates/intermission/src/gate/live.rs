@@ -7,11 +7,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hold::{Generation, Hold, Lane, State};
+use hold::{Generation, Lane, State};
 use http::HeaderValue;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::control::AppControl;
 use super::error_pages::ErrorPages;
 use super::pool::Pool;
 use super::route::Routes;
@@ -36,7 +37,7 @@ pub(crate) struct Given {
 pub(crate) struct GivenApp {
     pub(crate) id: AppId,
     pub(crate) settings: Arc<AppSettings>,
-    pub(crate) hold: Hold,
+    pub(crate) control: Arc<AppControl>,
     /// Changes when a hold begins.
     pub(crate) holds: watch::Receiver<()>,
     /// One for each of its upstreams.
@@ -65,7 +66,7 @@ pub(crate) struct App {
     pub(crate) lane: Lane,
     pub(crate) upstreams: Vec<Upstream>,
     pub(crate) pages: Arc<ErrorPages>,
-    hold: Hold,
+    pub(crate) control: Arc<AppControl>,
     holds: watch::Receiver<()>,
     turn: Cell<usize>,
 }
@@ -169,7 +170,7 @@ impl App {
             lane,
             upstreams: given.standings.iter().map(upstream).collect(),
             pages: Arc::clone(&given.pages),
-            hold: given.hold.clone(),
+            control: Arc::clone(&given.control),
             holds: given.holds.clone(),
             turn: Cell::new(first_turn),
         }
@@ -191,12 +192,12 @@ impl App {
 
     /// Whether a hold waits for the requests in flight, this one too.
     pub(crate) fn is_draining(&self) -> bool {
-        self.hold.status().state == State::Draining
+        self.control.hold.status().state == State::Draining
     }
 
     /// Of which hold it is the end that it is open; nothing where it is not.
     pub(crate) fn open_since(&self) -> Option<Generation> {
-        let status = self.hold.status();
+        let status = self.control.hold.status();
         (status.state == State::Open).then_some(status.generation)
     }
 

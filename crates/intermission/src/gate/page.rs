@@ -21,6 +21,8 @@ pub(crate) enum Page {
     Ambiguous,
     BodyBrokeOff,
     UnknownHost,
+    /// The control path is for others.
+    NotFromHere,
     /// The app has no upstreams: a web server only asks.
     OnlyAsked,
     NotCarried,
@@ -47,6 +49,7 @@ impl Page {
             Self::BadRequest | Self::Ambiguous => StatusCode::BAD_REQUEST,
             Self::BodyBrokeOff => StatusCode::REQUEST_TIMEOUT,
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
+            Self::NotFromHere => StatusCode::FORBIDDEN,
             Self::OnlyAsked => StatusCode::NOT_FOUND,
             Self::NotCarried => StatusCode::NOT_IMPLEMENTED,
             Self::LineFull | Self::HeldTooLong | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
@@ -61,6 +64,7 @@ impl Page {
             Self::Ambiguous => "The request is malformed, or can be read in two ways.",
             Self::BodyBrokeOff => "The request broke off before it was complete.",
             Self::UnknownHost => "No site of this name is served here.",
+            Self::NotFromHere => "This is not served to where you are.",
             Self::OnlyAsked => "Nothing is served here.",
             Self::NotCarried => "This kind of connection is not supported here.",
             Self::LineFull => "Too many requests are waiting. Please try again in a moment.",

@@ -20,6 +20,7 @@ use super::live::{App, AppId, Live};
 use super::message;
 use super::page::{Form, Page, may_go_on};
 use super::passage::Passage;
+use super::switch::{may_switch, switch};
 use super::upgrade::Tunnel;
 use super::worker::Worker;
 
@@ -68,6 +69,12 @@ async fn answer(
         Ok(app) => app,
         Err(page) => return Ok(turn_away(page, request, &live.pages).await),
     };
+    if let Some(asked) = app.settings.switch_at(request.uri().path()) {
+        if !may_switch(&app.control, client, request.headers()) {
+            return Ok(turn_away(Page::NotFromHere, request, &app.pages).await);
+        }
+        return Ok(Box::pin(switch(&app.control, client, asked)).await.map(GateBody::Page));
+    }
     let asks = app.settings.is_asked_at(request.uri().path());
     if !asks && app.upstreams.is_empty() {
         return Ok(turn_away(Page::OnlyAsked, request, &app.pages).await);

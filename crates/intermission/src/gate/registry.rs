@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hold::Hold;
-use tokio::sync::{Mutex, broadcast, mpsc, watch};
+use tokio::runtime::Handle;
+use tokio::sync::{Mutex, RwLock, broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::audit::Audit;
@@ -34,6 +35,9 @@ pub(super) struct Registry {
     next_id: AtomicUsize,
     predecessor: Option<Arc<Predecessor>>,
     audit: Audit,
+    calls: Arc<RwLock<()>>,
+    /// Where holds are led.
+    runtime: Handle,
 }
 
 impl Registry {
@@ -47,8 +51,23 @@ impl Registry {
     ) -> Self {
         let (events, _) = broadcast::channel(EVENTS_MAX);
         let flights = (0..workers).map(|_| Arc::default()).collect();
-        let next_id = AtomicUsize::new(0);
-        Self { state, flights, events, warm_ups, shutdown, next_id, predecessor, audit }
+        let (next_id, calls, runtime) = (AtomicUsize::new(0), Arc::default(), Handle::current());
+        Self {
+            state,
+            flights,
+            events,
+            warm_ups,
+            shutdown,
+            next_id,
+            predecessor,
+            audit,
+            calls,
+            runtime,
+        }
+    }
+
+    pub(super) fn calls(&self) -> Arc<RwLock<()>> {
+        Arc::clone(&self.calls)
     }
 
     pub(super) const fn events(&self) -> &broadcast::Sender<Event> {
@@ -95,6 +114,8 @@ impl Registry {
             flights: self.flights.clone(),
             events: self.events.clone(),
             audit: self.audit.clone(),
+            calls: Arc::clone(&self.calls),
+            runtime: self.runtime.clone(),
             holds: watch::Sender::new(()),
             shutdown: self.shutdown.clone(),
             warm_ups: self.warm_ups.clone(),
@@ -130,11 +151,11 @@ impl Registry {
 
 impl AppControl {
     /// What workers are to serve it by.
-    pub(super) fn given(&self, pages: Arc<ErrorPages>) -> GivenApp {
+    pub(super) fn given(self: &Arc<Self>, pages: Arc<ErrorPages>) -> GivenApp {
         GivenApp {
             id: self.id,
             settings: self.settings(),
-            hold: self.hold.clone(),
+            control: Arc::clone(self),
             holds: self.holds.subscribe(),
             standings: self.standings(),
             pages,

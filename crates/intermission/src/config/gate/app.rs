@@ -12,6 +12,7 @@ use super::{
     check_timeout,
 };
 use crate::config::Fault;
+use crate::config::cidr::Cidr;
 
 /// In `hosts`: this app takes every host no other app names.
 pub const ANY_HOST: &str = "*";
@@ -27,6 +28,8 @@ pub const DEFAULT_RELEASE_CONCURRENCY_MAX: usize = 512;
 pub const DEFAULT_LEASE: Duration = Duration::from_secs(30);
 pub const DEFAULT_LEASE_MAX: Duration = Duration::from_mins(5);
 pub const DEFAULT_DRAIN: Duration = Duration::from_secs(5);
+
+pub const DEFAULT_CONTROL_FROM: [&str; 2] = ["127.0.0.0/8", "::1/128"];
 
 /// Server-sent events: they end when the client leaves.
 pub const DEFAULT_ENDLESS_TYPES: [&str; 1] = ["text/event-stream"];
@@ -67,6 +70,12 @@ pub struct App {
     /// Where a web server beside the gate asks whether a request may go on: 204 when it may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ask_path: Option<String>,
+    /// Below it `enable`, `disable` and `status` hold, release and tell, for who comes from the older pauser.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control_path: Option<String>,
+    /// From where.
+    #[serde(default = "default_control_from")]
+    pub control_from: Vec<Cidr>,
     /// While this file exists the app is held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_file: Option<PathBuf>,
@@ -123,6 +132,14 @@ pub enum Upgrades {
     Close,
 }
 
+/// What is asked below an app's `control_path`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Switch {
+    Status,
+    Enable,
+    Disable,
+}
+
 /// How many held requests run at once when a hold ends: from `concurrency`, growing as responses
 /// complete, up to `concurrency_max`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,6 +163,18 @@ impl App {
     #[must_use]
     pub fn is_asked_at(&self, path: &str) -> bool {
         self.ask_path.as_deref() == Some(path)
+    }
+
+    /// What a request for this path does to the hold, if it is one of `control_path`.
+    #[must_use]
+    pub fn switch_at(&self, path: &str) -> Option<Switch> {
+        let rest = path.strip_prefix(self.control_path.as_deref()?)?.strip_prefix('/')?;
+        match rest.strip_suffix('/').unwrap_or(rest) {
+            "status" => Some(Switch::Status),
+            "enable" => Some(Switch::Enable),
+            "disable" => Some(Switch::Disable),
+            _ => None,
+        }
     }
 
     fn check(&self) -> Result<(), Fault> {
@@ -175,6 +204,9 @@ impl App {
         }
         if let Some(path) = &self.ask_path {
             check_path(&self.key("ask_path"), path)?;
+        }
+        if let Some(path) = &self.control_path {
+            check_path(&self.key("control_path"), path)?;
         }
         check_range(&self.key("endless_types"), self.endless_types.len(), 0, ENDLESS_TYPES_MAX)?;
         self.endless_types.iter().try_for_each(|kind| check_type(&self.key("endless_types"), kind))
@@ -297,6 +329,11 @@ fn check_host(key: &str, host: &str) -> Result<(), Fault> {
     let mend =
         "write a host name in lower case without scheme and port, or *. before the rest of one";
     Err(Fault::new(key, format!("{host:?} is no host name"), mend))
+}
+
+/// The machine itself.
+fn default_control_from() -> Vec<Cidr> {
+    DEFAULT_CONTROL_FROM.map(|range| range.parse().expect("the constants are ranges")).into()
 }
 
 fn default_paths() -> Vec<String> {
