@@ -1,10 +1,8 @@
-//! One simulated server, with the session rules of the real one: changes run on the session that holds the lock, and
-//! a session given up in the middle of a request is ended before the next one.
+//! One simulated server, with the session rules of the real one.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+mod session;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use intermission::swap::{
@@ -13,148 +11,18 @@ use intermission::swap::{
     observation::{Access, Address, Blocker, Flavor, ReplicaView, ServerView},
     position::{Barrier, Coordinates, Position, Tracking},
     role::{Event, Scheduler, SemiSync},
-    server::{Detail, Effect, Look, Server, ServerError},
+    server::{Detail, Look, Server, ServerError},
     sibling::{Repoint, Threads},
 };
 use tokio::time::{Instant, sleep};
 
 use crate::{
     db::{Db, What, fenced},
-    stage::{Failure, LATENCY, Stage},
-    world::World,
+    stage::LATENCY,
 };
 
-/// As long as the real one waits for the advisory lock.
-const LOCK_WAIT: Duration = Duration::from_secs(1);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Acting {
-    Closed,
-    Open(u64),
-    /// Given up while a request was under way.
-    Lost(u64),
-}
-
-/// What a process has in its hands of one server.
-#[derive(Debug)]
-pub(crate) struct SimServer {
-    stage: Arc<Stage>,
-    pub(crate) index: usize,
-    name: String,
-    address: Address,
-    pub(crate) flavor: Flavor,
-    acting: Mutex<Acting>,
-}
-
-impl SimServer {
-    pub(crate) fn new(stage: &Arc<Stage>, index: usize) -> Self {
-        let (id, flavor) = stage.with(|world| (world.servers[index].id, world.flavor));
-        Self {
-            stage: Arc::clone(stage),
-            index,
-            name: format!("db{id}"),
-            address: crate::harness::address(id),
-            flavor,
-            acting: Mutex::new(Acting::Closed),
-        }
-    }
-
-    fn error(&self, doing: &str) -> impl Fn(Failure) -> ServerError {
-        let (server, doing) = (self.name.clone(), doing.to_owned());
-        move |Failure { effect, reason }| ServerError {
-            server: server.clone(),
-            doing: doing.clone(),
-            reason,
-            effect,
-        }
-    }
-
-    fn acting(&self) -> Acting {
-        *self.acting.lock().unwrap()
-    }
-
-    fn set(&self, acting: Acting) {
-        *self.acting.lock().unwrap() = acting;
-    }
-
-    /// Reads on the second session.
-    async fn read<T: Send + 'static>(
-        &self,
-        what: &'static str,
-        look: impl FnOnce(&mut Db) -> T + Send + 'static,
-    ) -> Result<T, ServerError> {
-        let index = self.index;
-        let look = move |world: &mut World| Ok(look(&mut world.servers[index]));
-        self.stage.pass(what, None, look).await.map_err(self.error(what))
-    }
-
-    /// Changes something on the session with the lock, which is opened where it is not.
-    async fn act<T: Send + 'static>(
-        &self,
-        what: &'static str,
-        change: impl FnOnce(&mut World) -> Result<T, String> + Send + 'static,
-    ) -> Result<T, ServerError> {
-        self.ensure_locked(false).await?;
-        self.act_on(what, change).await
-    }
-
-    async fn act_on<T: Send + 'static>(
-        &self,
-        what: &'static str,
-        change: impl FnOnce(&mut World) -> Result<T, String> + Send + 'static,
-    ) -> Result<T, ServerError> {
-        let Acting::Open(session) = self.acting() else {
-            let reason = "the session with the lock is gone".to_owned();
-            return Err(self.error(what)(Failure { effect: Effect::NotSent, reason }));
-        };
-        // If this future is dropped, the session counts as lost.
-        self.set(Acting::Lost(session));
-        let answer = self.stage.pass(what, Some((self.index, session)), change).await;
-        if answer.as_ref().map_or_else(|failure| failure.effect == Effect::Refused, |_| true) {
-            self.set(Acting::Open(session));
-        }
-        answer.map_err(self.error(what))
-    }
-
-    async fn ensure_locked(&self, take_over: bool) -> Result<(), ServerError> {
-        let index = self.index;
-        match self.acting() {
-            Acting::Open(_) => return Ok(()),
-            Acting::Lost(session) => self.stage.with(|world| world.kill(index, session)),
-            Acting::Closed => {}
-        }
-        let session = self.stage.with(|world| world.open_session(index));
-        self.set(Acting::Lost(session));
-        let take = move |world: &mut World| {
-            let owner = world.servers[index].lock;
-            if let Some(owner) = owner
-                && take_over
-            {
-                world.kill(index, owner);
-            }
-            let db = &mut world.servers[index];
-            Ok(*db.lock.get_or_insert(session) == session)
-        };
-        let taken = self.stage.pass("lock", Some((index, session)), take).await;
-        match taken {
-            Ok(true) => {
-                self.set(Acting::Open(session));
-                return Ok(());
-            }
-            Ok(false) => sleep(LOCK_WAIT).await,
-            Err(Failure { effect: Effect::Refused, .. }) => {}
-            Err(failure) => return Err(self.error("take the advisory lock")(failure)),
-        }
-        self.stage.with(|world| world.kill(index, session));
-        self.set(Acting::Closed);
-        Err(self.error("take the advisory lock")(Failure::refused("another swap is at work")))
-    }
-}
-
-fn blocker(what: &str) -> Blocker {
-    let (user, host) = ("app".to_owned(), "web1".to_owned());
-    Blocker { session: 77, user, host, age_s: 9, rows: None, what: what.to_owned() }
-}
+pub(crate) use self::session::SimServer;
+use self::session::{Acting, blocker};
 
 #[async_trait]
 impl Server for SimServer {
