@@ -4,15 +4,12 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-/// The first address and how many of its bits every other one shares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Cidr {
-    first: IpAddr,
-    bits: u8,
-}
+pub struct Cidr(IpNet);
 
 #[derive(Debug, thiserror::Error)]
 pub enum CidrError {
@@ -26,24 +23,7 @@ impl Cidr {
     /// Whether `address` is one of these. An IPv4 address within IPv6 counts as IPv4.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
-        first_of(address.to_canonical(), self.bits) == Some(self.first)
-    }
-}
-
-/// The first address of the range of `bits` that `address` is in; none where it has not so many.
-fn first_of(address: IpAddr, bits: u8) -> Option<IpAddr> {
-    let bits = u32::from(bits);
-    match address {
-        IpAddr::V4(address) => {
-            let rest = u32::BITS.checked_sub(bits)?;
-            let mask = u32::MAX.checked_shl(rest).unwrap_or(0);
-            Some(IpAddr::V4((address.to_bits() & mask).into()))
-        }
-        IpAddr::V6(address) => {
-            let rest = u128::BITS.checked_sub(bits)?;
-            let mask = u128::MAX.checked_shl(rest).unwrap_or(0);
-            Some(IpAddr::V6((address.to_bits() & mask).into()))
-        }
+        self.0.contains(&address.to_canonical())
     }
 }
 
@@ -51,23 +31,15 @@ impl FromStr for Cidr {
     type Err = CidrError;
 
     fn from_str(text: &str) -> Result<Self, CidrError> {
-        let malformed = || CidrError::Malformed(text.to_owned());
-        let (address, bits) = match text.split_once('/') {
-            Some((address, bits)) => (address, Some(bits)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().map_err(|_invalid| malformed())?;
-        let bits = match bits {
-            Some(bits) => bits.parse().map_err(|_invalid| malformed())?,
-            None if address.is_ipv4() => 32,
-            None => 128,
-        };
-        let first = first_of(address, bits).ok_or_else(malformed)?;
-        let range = Self { first, bits };
-        if first == address {
-            return Ok(range);
+        let one = || text.parse::<IpAddr>().map(IpNet::from);
+        let range: IpNet = text
+            .parse()
+            .or_else(|_no_range| one())
+            .map_err(|_no_address| CidrError::Malformed(text.to_owned()))?;
+        if range.trunc() == range {
+            return Ok(Self(range));
         }
-        Err(CidrError::Within { text: text.to_owned(), meant: range })
+        Err(CidrError::Within { text: text.to_owned(), meant: Self(range.trunc()) })
     }
 }
 
@@ -87,7 +59,7 @@ impl From<Cidr> for String {
 
 impl fmt::Display for Cidr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.first, self.bits)
+        self.0.fmt(f)
     }
 }
 
