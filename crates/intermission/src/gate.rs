@@ -125,6 +125,8 @@ pub struct Gate {
     sockets: std::sync::Mutex<Vec<(SocketAddr, TcpListener)>>,
     /// Held while a call holds or releases; nothing changes hands in the middle of one.
     pub(crate) calls: Arc<tokio::sync::RwLock<()>>,
+    /// Held while a successor takes over.
+    pub(crate) handing_over: Mutex<()>,
     beats: Vec<Arc<Beat>>,
 }
 
@@ -206,6 +208,7 @@ impl Gate {
             workers,
             events: registry.events().clone(),
             calls: registry.calls(),
+            handing_over: Mutex::default(),
             shutdown: shutdown.clone(),
             registry,
             settings: Mutex::new(settings),

@@ -60,7 +60,7 @@ async fn serve(config: &Config) -> anyhow::Result<Exit> {
         return Err(error.into());
     }
     drop(inherited);
-    let admin = admin.serve(&config.gate, Arc::clone(&gate));
+    let admin = Arc::new(admin.serve(&config.gate, Arc::clone(&gate)));
     let listen: Vec<_> =
         gate.listen.iter().chain(&gate.listen_tls).map(ToString::to_string).collect();
     let took_over_from = taking.as_ref().map(|taking| taking.pid);
@@ -85,7 +85,10 @@ async fn serve(config: &Config) -> anyhow::Result<Exit> {
                 }
                 StopSignal::Interrupt | StopSignal::Terminate => stopping.signal(signal).await,
             },
-            Some(()) = take_over.recv() => give(&gate, &admin).await,
+            // Other signals are heard meanwhile.
+            Some(()) = take_over.recv() => {
+                drop(shutdown.spawn(give(Arc::clone(&gate), Arc::clone(&admin))));
+            }
         }
     };
     shutdown.end();
@@ -99,18 +102,15 @@ async fn serve(config: &Config) -> anyhow::Result<Exit> {
 }
 
 /// Lets a successor take over. Afterwards connections that ask for nothing are closed in the end, too.
-async fn give(gate: &Arc<Gate>, admin: &AdminHandle) {
-    match take_over::give(gate, admin).await {
+async fn give(gate: Arc<Gate>, admin: Arc<AdminHandle>) {
+    match take_over::give(&gate, &admin).await {
         Ok(pid) => {
             tracing::info!(pid, "a successor has taken over; finishing what is here");
-            let (grace, gate) = (gate.settings().await.shutdown_grace, Arc::clone(gate));
-            let shutdown = gate.shutdown.clone();
-            drop(shutdown.spawn(async move {
-                tokio::select! {
-                    () = tokio::time::sleep(grace) => gate.shutdown.stop(),
-                    () = gate.shutdown.stopping() => {}
-                }
-            }));
+            let grace = gate.settings().await.shutdown_grace;
+            tokio::select! {
+                () = tokio::time::sleep(grace) => gate.shutdown.stop(),
+                () = gate.shutdown.stopping() => {}
+            }
         }
         Err(error) => {
             tracing::error!("no successor has taken over: {:#}", anyhow::Error::from(error));

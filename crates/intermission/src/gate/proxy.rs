@@ -140,8 +140,8 @@ impl Passing<'_> {
         // By what there is now: it may have been held while the configuration was read again.
         let mut live = self.worker.live();
         let (mut head, body) = request.into_parts();
-        let (method, uri) = (head.method.clone(), head.uri.clone());
-        let flight = self.worker.flights.enter(self.app, method.clone(), uri.clone());
+        let flights = &self.worker.flights;
+        let flight = flights.enter(self.app, head.method.clone(), head.uri.clone());
         let mut passage = Passage::new(ticket, arrival.id.clone(), flight);
         let chunked = !body.is_end_stream() && body.size_hint().exact().is_none();
         header::prepare_request(&mut head, About::new(self.client, arrival), chunked);
@@ -170,7 +170,8 @@ impl Passing<'_> {
                 Err(Turned::Away(page)) => return Ok(Err(page)),
                 Err(Turned::Left) => return Err(ClientLeft),
             };
-            let flight = self.worker.flights.enter(self.app, method.clone(), uri.clone());
+            let (method, uri) = (request.method().clone(), request.uri().clone());
+            let flight = flights.enter(self.app, method, uri);
             passage = Passage::new(ticket, arrival.id.clone(), flight);
             request.body_mut().passes_by(&passage);
             live = self.worker.live();

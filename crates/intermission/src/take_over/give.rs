@@ -41,6 +41,8 @@ pub enum GiveError {
     Files(#[source] io::Error),
     #[error("the gate is stopping, or has a successor already")]
     Over,
+    #[error("a successor is coming up already")]
+    UnderWay,
 }
 
 /// Starts a successor, by the program and the arguments of this process, and lets it take over: from then on this process
@@ -49,6 +51,7 @@ pub enum GiveError {
 /// # Errors
 /// The successor does not come up; this gate goes on as if nothing had been.
 pub async fn give(gate: &Arc<Gate>, admin: &AdminHandle) -> Result<u32, GiveError> {
+    let Ok(_alone) = gate.handing_over.try_lock() else { return Err(GiveError::UnderWay) };
     if gate.shutdown.is_stopping() || gate.shutdown.is_replaced() {
         return Err(GiveError::Over);
     }
@@ -85,7 +88,9 @@ async fn give_to(
     gate.accept(false).await;
     let serving = offer(gate, admin, stream).await;
     let serving = match serving {
-        Ok(serving) => serving,
+        Ok(serving) if !gate.shutdown.is_stopping() => serving,
+        // It was told to stop meanwhile.
+        Ok(_) => return Err(GiveError::Over),
         Err(error) => {
             gate.accept(true).await;
             return Err(error);
