@@ -161,13 +161,8 @@ impl Gate {
             apps.push(registry.make(app, &settings, &mut lanes)?);
         }
         let bound = Bound::new(&settings, workers, inherited)?;
-        let (certificates, tls) = match certificates {
-            Some(certificates) => {
-                let tls = certificates.server_config()?;
-                (Some(certificates.watch(shutdown)), Some(tls))
-            }
-            None => (None, None),
-        };
+        let tls = certificates.as_ref().map(Certificates::server_config).transpose()?;
+        let certificates = certificates.map(|certificates| certificates.watch(shutdown));
         let given = given(&settings, &config.apps, &apps, pages);
         let Bound { workers: listeners, listen, listen_tls, sockets } = bound;
         // An accept loop waits with a permit in its hand, so each may exceed the bound by one;
