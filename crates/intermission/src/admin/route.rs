@@ -239,7 +239,7 @@ fn warning(message: &str, error: &StateError) -> String {
 async fn app_statuses(gate: &Gate) -> Vec<AppStatus> {
     let mut apps: Vec<_> = gate.apps().iter().map(|app| app_status(app)).collect();
     let Some(predecessor) = gate.predecessor() else { return apps };
-    for there in predecessor.apps().await {
+    for there in predecessor.apps().await.unwrap_or_default() {
         if let Some(here) = apps.iter_mut().find(|here| here.name == there.name) {
             add(here, &there);
         }

@@ -91,6 +91,11 @@ async fn serve(config: &Config) -> anyhow::Result<Exit> {
             }
         }
     };
+    // Its successor leads a predecessor of its own by this process.
+    tokio::select! {
+        () = gate.predecessor_has_finished() => {}
+        () = shutdown.ending() => {}
+    }
     shutdown.end();
     if !shutdown.tasks_ended(LAST_TASKS_MAX).await {
         tracing::warn!("admin connections were cut off");

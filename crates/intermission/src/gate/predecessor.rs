@@ -18,7 +18,7 @@ use crate::admin::api::{
 };
 use crate::admin::client::{Client, ClientError};
 
-/// It is on this machine, and answers at once.
+/// It is on this machine, and answers at once; but it may have a predecessor itself, and ask that.
 const STATUS_MAX: Duration = Duration::from_secs(1);
 /// How often it is asked whether its line is out.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -120,10 +120,12 @@ impl Predecessor {
         }
         let deadline = Instant::now() + limit;
         while Instant::now() < deadline {
-            let status = self.apps().await;
-            let app = status.iter().find(|status| status.name == app);
-            if app.is_none_or(|app| app.state == AppState::Open) {
-                return;
+            // No answer is no reason to overtake anybody.
+            if let Some(status) = self.apps().await {
+                let app = status.iter().find(|status| status.name == app);
+                if app.is_none_or(|app| app.state == AppState::Open) {
+                    return;
+                }
             }
             sleep(LOOK_EVERY).await;
         }
@@ -135,25 +137,20 @@ impl Predecessor {
         );
     }
 
-    /// None once it has finished.
-    pub(crate) async fn apps(&self) -> Vec<AppStatus> {
+    /// Empty once it has finished; nothing if it does not answer in time.
+    pub(crate) async fn apps(&self) -> Option<Vec<AppStatus>> {
         if self.is_gone() {
-            return Vec::new();
+            return Some(Vec::new());
         }
-        match timeout(STATUS_MAX, self.client.apps()).await {
-            Ok(Ok(apps)) => apps.apps,
-            Ok(Err(error)) => {
-                if let Some(error) = self.judge(error) {
-                    tracing::warn!(
-                        pid = self.pid,
-                        error = chain(&error),
-                        "the predecessor gives no status"
-                    );
-                }
-                Vec::new()
-            }
-            Err(_elapsed) => Vec::new(),
-        }
+        let error = match timeout(STATUS_MAX, self.client.apps()).await {
+            Ok(Ok(apps)) => return Some(apps.apps),
+            Ok(Err(error)) => self.judge(error),
+            Err(_elapsed) => return None,
+        };
+        let Some(error) = error else { return Some(Vec::new()) };
+        let (pid, error) = (self.pid, chain(&error));
+        tracing::warn!(pid, error, "the predecessor gives no status");
+        None
     }
 
     pub(crate) fn is_gone(&self) -> bool {

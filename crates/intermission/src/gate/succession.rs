@@ -16,6 +16,8 @@ use super::worker::Order;
 use crate::config::gate::Gate as Settings;
 
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// How often a predecessor is looked for that nothing else waits for.
+const PREDECESSOR_EVERY: Duration = Duration::from_millis(250);
 /// A worker takes an order between two requests.
 const WORKER_MAX: Duration = Duration::from_secs(5);
 
@@ -86,6 +88,16 @@ impl Gate {
     /// The gate that this one has taken over from, as long as it is there.
     pub(crate) fn predecessor(&self) -> Option<&Arc<Predecessor>> {
         self.registry.predecessor().filter(|predecessor| !predecessor.is_gone())
+    }
+
+    /// Returns when nothing is left of it, `take_over_grace` at most; at once where nobody leads it by this gate.
+    pub(crate) async fn predecessor_has_finished(&self) {
+        let deadline = Instant::now() + self.settings().await.take_over_grace;
+        while self.shutdown.is_replaced() && Instant::now() < deadline {
+            let Some(predecessor) = self.predecessor() else { return };
+            predecessor.apps().await;
+            sleep(PREDECESSOR_EVERY).await;
+        }
     }
 
     /// A successor serves: what is here is finished, and nothing else begun.
