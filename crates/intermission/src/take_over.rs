@@ -59,7 +59,9 @@ struct Serving {
 /// What went wrong between the two.
 #[derive(Debug, thiserror::Error)]
 pub enum TalkError {
-    #[error("the other process ended, or said nothing within {0:?}")]
+    #[error("the other process has ended")]
+    Ended,
+    #[error("the other process said nothing within {0:?}")]
     Silent(Duration),
     #[error("the other process cannot be talked to")]
     Broke(#[source] io::Error),

@@ -95,6 +95,7 @@ async fn serve(config: &Config) -> anyhow::Result<Exit> {
     tokio::select! {
         () = gate.predecessor_has_finished() => {}
         () = shutdown.ending() => {}
+        () = told_to_stop(&mut signals) => {}
     }
     shutdown.end();
     if !shutdown.tasks_ended(LAST_TASKS_MAX).await {
@@ -121,6 +122,10 @@ async fn give(gate: Arc<Gate>, admin: Arc<AdminHandle>) {
             tracing::error!("no successor has taken over: {:#}", anyhow::Error::from(error));
         }
     }
+}
+
+async fn told_to_stop(signals: &mut StopSignals) {
+    while signals.next().await == StopSignal::Hangup {}
 }
 
 /// Reads the file again. What cannot be used is told, and the gate goes on by what it has.

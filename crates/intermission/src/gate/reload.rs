@@ -24,8 +24,12 @@ const WORKER_MAX: Duration = Duration::from_secs(5);
 /// Why everything stays as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
-    #[error("{} cannot be changed in a running gate: start the new one with SIGUSR2, or restart it", keys.join(", "))]
+    #[error("{} cannot be changed by SIGHUP: let a new gate take over with SIGUSR2", keys.join(", "))]
     Fixed { keys: Vec<&'static str> },
+    #[error(
+        "{key} cannot be changed in a running gate, nor by a take-over: restart the gate for that"
+    )]
+    Bound { key: &'static str },
     #[error("the app `{app}` is missing, and it is {state}: release it first")]
     InUse { app: String, state: &'static str },
     #[error(transparent)]
@@ -45,10 +49,7 @@ impl Gate {
     /// Says what cannot be changed or used; then nothing was.
     pub async fn reload(&self, config: &Config) -> Result<(), ReloadError> {
         let mut settings = self.settings.lock().await;
-        let keys = fixed(&settings, &config.gate);
-        if !keys.is_empty() {
-            return Err(ReloadError::Fixed { keys });
-        }
+        ensure_changeable(&settings, &config.gate)?;
         if self.shutdown.is_stopping() || self.shutdown.is_replaced() {
             return Err(ReloadError::Stopping);
         }
@@ -119,29 +120,71 @@ impl Gate {
     }
 }
 
-/// Which keys differ that the sockets, files and threads of a running gate hang on.
-fn fixed(old: &Settings, new: &Settings) -> Vec<&'static str> {
-    let same = [
-        ("gate.listen", old.listen == new.listen),
-        ("gate.listen_tls", old.listen_tls == new.listen_tls),
-        ("gate.threads", old.threads == new.threads),
-        ("gate.admin_socket", old.admin_socket == new.admin_socket),
-        ("gate.admin_socket_group", old.admin_socket_group == new.admin_socket_group),
-        ("gate.admin_listen", old.admin_listen == new.admin_listen),
-        ("gate.admin_tls", old.admin_tls == new.admin_tls),
-        ("gate.admin_read_token_env", old.admin_read_token_env == new.admin_read_token_env),
-        ("gate.admin_read_token_file", old.admin_read_token_file == new.admin_read_token_file),
-        ("gate.audit_log", old.audit_log == new.audit_log),
-        ("gate.admin_token_env", old.admin_token_env == new.admin_token_env),
-        ("gate.admin_token_file", old.admin_token_file == new.admin_token_file),
+/// Refuses what the sockets, files and threads of a running gate hang on. Every key is named here, so that a new one has to be
+/// thought about.
+fn ensure_changeable(old: &Settings, new: &Settings) -> Result<(), ReloadError> {
+    for (key, is_same) in [
         ("gate.state_dir", old.state_dir == new.state_dir),
-        ("gate.connections_max", old.connections_max == new.connections_max),
+        ("gate.admin_socket", old.admin_socket == new.admin_socket),
+    ] {
+        if !is_same {
+            return Err(ReloadError::Bound { key });
+        }
+    }
+    let Settings {
+        listen,
+        listen_tls,
+        threads,
+        admin_socket_group,
+        admin_listen,
+        admin_tls,
+        admin_token_env,
+        admin_token_file,
+        admin_read_token_env,
+        admin_read_token_file,
+        audit_log,
+        connections_max,
+        connections_per_client_max,
+        state_dir: _,
+        admin_socket: _,
+        certificates: _,
+        shutdown_grace: _,
+        take_over_grace: _,
+        client_head_timeout: _,
+        client_body_timeout: _,
+        client_write_timeout: _,
+        upstream_connect_timeout: _,
+        upstream_head_timeout: _,
+        upstream_body_timeout: _,
+        upstream_idle_timeout: _,
+        upstream_idle_max: _,
+        upstream_resolve_interval: _,
+        endless_idle_timeout: _,
+        error_pages: _,
+        trusted_proxies: _,
+        proxy_protocol_from: _,
+    } = old;
+    let same = [
+        ("gate.listen", *listen == new.listen),
+        ("gate.listen_tls", *listen_tls == new.listen_tls),
+        ("gate.threads", *threads == new.threads),
+        ("gate.admin_socket_group", *admin_socket_group == new.admin_socket_group),
+        ("gate.admin_listen", *admin_listen == new.admin_listen),
+        ("gate.admin_tls", *admin_tls == new.admin_tls),
+        ("gate.admin_token_env", *admin_token_env == new.admin_token_env),
+        ("gate.admin_token_file", *admin_token_file == new.admin_token_file),
+        ("gate.admin_read_token_env", *admin_read_token_env == new.admin_read_token_env),
+        ("gate.admin_read_token_file", *admin_read_token_file == new.admin_read_token_file),
+        ("gate.audit_log", *audit_log == new.audit_log),
+        ("gate.connections_max", *connections_max == new.connections_max),
         (
             "gate.connections_per_client_max",
-            old.connections_per_client_max == new.connections_per_client_max,
+            *connections_per_client_max == new.connections_per_client_max,
         ),
     ];
-    same.into_iter().filter(|(_, is_same)| !is_same).map(|(key, _)| key).collect()
+    let keys: Vec<_> =
+        same.into_iter().filter(|(_, is_same)| !is_same).map(|(key, _)| key).collect();
+    if keys.is_empty() { Ok(()) } else { Err(ReloadError::Fixed { keys }) }
 }
 
 async fn ensure_open<'a>(

@@ -21,13 +21,15 @@ const SETTLED_MAX: Duration = Duration::from_secs(15);
 /// Why this gate goes on serving.
 #[derive(Debug, thiserror::Error)]
 pub enum GiveError {
-    #[error("cannot start the successor {program:?}")]
+    #[error(
+        "cannot start the successor {program:?}: it has to be where this program was started from"
+    )]
     Start {
         program: String,
         #[source]
         source: io::Error,
     },
-    #[error("the successor did not come up: its own words say why")]
+    #[error("the successor did not come up; what it said is in the log before this")]
     Talk(#[from] TalkError),
     #[error(
         "the app `{app}` was still {state} after {SETTLED_MAX:?}: try again when it is open or held"

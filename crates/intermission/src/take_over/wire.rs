@@ -87,7 +87,7 @@ pub(super) fn take_files(
             }
         }
         if heard.bytes == 0 || taken.len() == before {
-            return Err(TalkError::Silent(limit));
+            return Err(TalkError::Ended);
         }
     }
     if taken.len() == count {
@@ -98,8 +98,18 @@ pub(super) fn take_files(
 }
 
 fn unheard(error: io::Error, limit: Duration) -> TalkError {
-    let silent = [io::ErrorKind::UnexpectedEof, io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut];
-    if silent.contains(&error.kind()) { TalkError::Silent(limit) } else { TalkError::Broke(error) }
+    let is = |kinds: &[io::ErrorKind]| kinds.contains(&error.kind());
+    if is(&[
+        io::ErrorKind::UnexpectedEof,
+        io::ErrorKind::ConnectionReset,
+        io::ErrorKind::BrokenPipe,
+    ]) {
+        TalkError::Ended
+    } else if is(&[io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut]) {
+        TalkError::Silent(limit)
+    } else {
+        TalkError::Broke(error)
+    }
 }
 
 #[cfg(test)]
@@ -138,7 +148,7 @@ mod tests {
         here.write_all(&[255; 4]).unwrap();
         assert!(matches!(hear::<Serving>(&there, SOON), Err(TalkError::Broke(_))));
         drop(here);
-        assert!(matches!(hear::<Serving>(&there, SOON), Err(TalkError::Silent(_))));
-        assert!(matches!(take_files(&there, 1, SOON), Err(TalkError::Silent(_))));
+        assert!(matches!(hear::<Serving>(&there, SOON), Err(TalkError::Ended)));
+        assert!(matches!(take_files(&there, 1, SOON), Err(TalkError::Ended)));
     }
 }

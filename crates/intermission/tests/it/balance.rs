@@ -64,7 +64,7 @@ async fn an_upstream_that_fails_is_left_out_for_a_while() {
     assert_eq!(shop.upstreams[1].health, UpstreamHealth::Up);
     let said = gate.cli(&["status"]).await.stdout;
     assert_contains(&said, format!("shop: {gone} is ejected for "));
-    assert_contains(&said, "2 requests in a row: no connection");
+    assert_contains(&said, "2 attempts in a row: no connection");
 }
 
 #[tokio::test]

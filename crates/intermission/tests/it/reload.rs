@@ -64,7 +64,14 @@ async fn a_broken_configuration_is_refused_whole() {
     let gate = Setup::shop(&old).start().await;
     for (setup, said) in [
         (Setup::shop(&new).gate("nonsense = 1"), "unknown field `nonsense`"),
-        (Setup::shop(&new).gate("threads = 7"), "gate.threads cannot be changed in a running gate"),
+        (
+            Setup::shop(&new).gate("threads = 7"),
+            "gate.threads cannot be changed by SIGHUP: let a new gate take over with SIGUSR2",
+        ),
+        (
+            Setup::shop(&new).gate("audit_log = \"/dev/null\""),
+            "gate.audit_log cannot be changed by SIGHUP",
+        ),
         (Setup::default(), "has no [[app]]"),
         (Setup::shop(&new).app("two", "*", &new, ""), "`*` is already served by the app `shop`"),
     ] {
@@ -73,7 +80,7 @@ async fn a_broken_configuration_is_refused_whole() {
         gate.clear_log();
         assert_eq!(get(gate.address, "/").await.status, 200);
     }
-    assert_eq!((old.arrived(), new.arrived()), (4, 0));
+    assert_eq!((old.arrived(), new.arrived()), (5, 0));
 }
 
 #[tokio::test]

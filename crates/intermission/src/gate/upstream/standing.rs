@@ -110,7 +110,7 @@ impl Standing {
         self.failures.store(threshold, Ordering::Relaxed);
         let was_well = self.is_well();
         let until = self.began.elapsed().saturating_add(eject.duration);
-        let problem = format!("{failures} requests in a row: {}", trouble.words());
+        let problem = format!("{failures} attempts in a row: {}", trouble.words());
         self.out_until_ms.store(millis(until).max(1), Ordering::Relaxed);
         if was_well {
             let (upstream, for_ms) = (&self.address, eject.duration.as_millis());
@@ -212,7 +212,7 @@ mod tests {
         }
         standing.failed(eject, Trouble::Unreachable);
         let Health::Ejected(problem, left) = standing.health() else { panic!("{standing:?}") };
-        assert_eq!(problem, "3 requests in a row: no connection");
+        assert_eq!(problem, "3 attempts in a row: no connection");
         assert!(left > Duration::from_secs(50), "{left:?}");
         // It was tried although it is out, because all were.
         standing.answered();
