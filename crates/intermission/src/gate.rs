@@ -32,6 +32,7 @@ mod pool;
 mod predecessor;
 mod proxy;
 mod proxy_protocol;
+mod question;
 mod registry;
 mod reload;
 mod route;

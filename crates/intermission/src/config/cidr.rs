@@ -4,8 +4,11 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use serde::{Deserialize, Serialize};
+
+/// Of an address of IPv6.
+const CLIENT_BITS: u8 = 64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -24,6 +27,18 @@ impl Cidr {
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address.to_canonical())
+    }
+}
+
+/// What stands for whoever has `address`, where clients are counted. What belongs to one client of IPv6 is at least a /64:
+/// within it addresses can be had by the billion.
+#[must_use]
+pub fn one_client(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => {
+            Ipv6Net::new(address, CLIENT_BITS).map_or(address, |network| network.network()).into()
+        }
     }
 }
 
@@ -65,7 +80,7 @@ impl fmt::Display for Cidr {
 
 #[cfg(test)]
 mod tests {
-    use super::Cidr;
+    use super::{Cidr, one_client};
 
     #[test]
     fn a_range_holds_its_addresses_and_no_other() {
@@ -97,5 +112,20 @@ mod tests {
         }
         let error = "10.1.0.0/8".parse::<Cidr>().unwrap_err().to_string();
         assert!(error.contains("write \"10.0.0.0/8\""), "{error}");
+    }
+
+    #[test]
+    fn a_client_is_an_address_or_a_network_of_ipv6() {
+        for (address, client) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("2001:db8::ffff:0:0:1", "2001:db8::"),
+            ("2001:db8:0:1::1", "2001:db8:0:1::"),
+        ] {
+            assert_eq!(
+                one_client(address.parse().unwrap()),
+                client.parse::<std::net::IpAddr>().unwrap()
+            );
+        }
     }
 }

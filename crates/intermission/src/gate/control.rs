@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex, RwLock, broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use self::change::{Asked, Change};
+use self::change::{Asked, Change, Release};
 pub use self::error::HoldError;
 use super::actor::Actor;
 use super::audit::{Action, Audit, Outcome};
@@ -130,7 +130,9 @@ impl AppControl {
         actor: &Actor,
         generation: Generation,
     ) -> Result<Done<Summary>, HoldError> {
-        self.release_as(generation, actor, Action::Release, Outcome::Released).await
+        let how =
+            Release { actor: actor.clone(), action: Action::Release, outcome: Outcome::Released };
+        self.release_as(generation, how).await
     }
 
     /// Extends the lease to `lease` from now.
@@ -203,7 +205,9 @@ impl AppControl {
     /// Nobody is left who would release it.
     async fn give_up(self: &Arc<Self>, actor: &Actor, generation: Generation) {
         tracing::warn!(app = self.name, %generation, "the holder left, or not everybody could be held: releasing");
-        match self.release_as(generation, actor, Action::Hold, Outcome::CallerLeft).await {
+        let how =
+            Release { actor: actor.clone(), action: Action::Hold, outcome: Outcome::CallerLeft };
+        match self.release_as(generation, how).await {
             Ok(Done { unwritten: None, .. }) => {}
             Ok(Done { unwritten: Some(error), .. }) => log_unwritten(&error),
             Err(error) => tracing::debug!(%error, "released already"),
@@ -213,29 +217,27 @@ impl AppControl {
     async fn release_as(
         self: &Arc<Self>,
         generation: Generation,
-        actor: &Actor,
-        action: Action,
-        outcome: Outcome,
+        how: Release,
     ) -> Result<Done<Summary>, HoldError> {
-        match self.release_in_turn(generation, actor, action, outcome).await {
-            Some(released) => released,
-            None => self.release_here(generation, actor, action, outcome).await,
+        if self.is_led_first(generation) {
+            self.release_in_turn(generation, how).await
+        } else {
+            self.release_here(generation, &how).await
         }
     }
 
     async fn release_here(
         self: &Arc<Self>,
         generation: Generation,
-        actor: &Actor,
-        action: Action,
-        outcome: Outcome,
+        how: &Release,
     ) -> Result<Done<Summary>, HoldError> {
         let holder = self.holder_of(generation);
-        let change = Change { action, actor, generation, holder: holder.as_ref() };
+        let Release { actor, action, outcome } = how;
+        let change = Change { action: *action, actor, generation, holder: holder.as_ref() };
         let released = self.hold.release(generation);
         let value =
             released.inspect_err(|error| self.note(&change, Outcome::Refused, Some(error)))?;
-        self.tell(&change, EventKind::Released, outcome);
+        self.tell(&change, EventKind::Released, *outcome);
         let unwritten = self.write_open(generation).await.err();
         Ok(Done { value, unwritten })
     }

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::control::HoldError;
 use super::flight::Seen;
 use super::millis;
+use super::question::chain;
 use crate::admin::api::{
     AppState, AppStatus, ErrorCode, HoldRequest, ReleaseRequest, RenewRequest,
 };
@@ -194,11 +195,4 @@ fn seen(straggler: &crate::admin::api::Straggler) -> Option<Seen> {
         path: straggler.path.clone(),
         age: Duration::from_millis(straggler.age_ms),
     })
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
 }

@@ -2,12 +2,11 @@
 //! request looks at it.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What belongs to one client of IPv6 is at least this: within it addresses can be had by the billion.
-const IPV6_BITS: u32 = 64;
+use crate::config::cidr::one_client;
 
 /// No larger than there are connections.
 #[derive(Debug)]
@@ -30,7 +29,7 @@ impl Shares {
 
     /// None: that client has its share already.
     pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Share> {
-        let client = client(address);
+        let client = one_client(address);
         self.with(|taken| {
             let count = taken.entry(client).or_default();
             if *count >= self.max.get() {
@@ -57,17 +56,6 @@ impl Drop for Share {
                 }
             }
         });
-    }
-}
-
-/// Whom an address is counted for.
-fn client(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => {
-            let network = u128::MAX << (Ipv6Addr::BITS - IPV6_BITS);
-            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & network))
-        }
     }
 }
 

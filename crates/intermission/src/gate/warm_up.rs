@@ -8,18 +8,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use http::header::{HOST, HeaderName, USER_AGENT};
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Limited};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::actor::Actor;
 use super::audit::{Action, Entry, Outcome};
-use super::body::RequestBody;
 use super::control::AppControl;
 use super::dial::dial;
 use super::live::{App, AppId};
+use super::question::{chain, judge, question, read_to_end};
 use super::upstream::Upstream;
 use super::worker::Worker;
 use crate::config::gate::{Gate, WarmUp as Settings};
@@ -28,9 +25,6 @@ use crate::config::gate::{Gate, WarmUp as Settings};
 pub(super) const WAITING_MAX: usize = 16;
 /// By which an application can tell these requests from its users'.
 const AGENT: &str = concat!("intermission-warm-up/", env!("CARGO_PKG_VERSION"));
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-/// Of an answer's body this much is read; the connection of a longer one is closed.
-const BODY_BYTES_MAX: usize = 256 * 1024;
 
 /// One wish: which app, and where the outcome goes.
 #[derive(Debug)]
@@ -206,7 +200,7 @@ impl Asking<'_> {
 
     /// One request, on a pooled connection if there is one. Asked anew only where nothing of it was sent.
     async fn ask(&self, upstream: &Upstream) -> Result<(), String> {
-        let mut request = self.request();
+        let mut request = question(self.gate, &self.settings.path, self.host, AGENT);
         loop {
             let pooled = upstream.pool.check_out();
             let was_pooled = pooled.is_some();
@@ -222,13 +216,10 @@ impl Asking<'_> {
             match answer {
                 Ok(response) => {
                     let status = response.status();
-                    let body = Limited::new(response.into_body(), BODY_BYTES_MAX).collect();
                     let limit = Instant::now() + self.gate.upstream_body_timeout;
-                    match timeout_at(limit, body).await {
-                        Ok(Ok(_)) => upstream.pool.check_in(connection),
-                        Ok(Err(error)) => {
-                            tracing::debug!(%error, "the answer was not read to its end");
-                        }
+                    match timeout_at(limit, read_to_end(response)).await {
+                        Ok(true) => upstream.pool.check_in(connection),
+                        Ok(false) => {}
                         Err(_elapsed) => return Err(format!("{status} without its end")),
                     }
                     return judge(status);
@@ -246,31 +237,8 @@ impl Asking<'_> {
         let dialed = dial(&upstream.standing, limit, &self.worker.shutdown).await;
         dialed.map_err(|error| chain(&error))
     }
-
-    fn request(&self) -> Request<RequestBody> {
-        // An application that redirects who came without TLS would answer 3xx: where a proxy before us speaks TLS, these
-        // requests look as if they had come by it.
-        let proto = if !self.gate.trusted_proxies.is_empty() { "https" } else { "http" };
-        Request::get(self.settings.path.as_str())
-            .header(HOST, self.host)
-            .header(USER_AGENT, AGENT)
-            .header(X_FORWARDED_PROTO, proto)
-            .body(RequestBody::none())
-            .expect("the configuration has seen to path and host")
-    }
-}
-
-fn judge(status: StatusCode) -> Result<(), String> {
-    if status.is_success() { Ok(()) } else { Err(format!("it answered {status}")) }
 }
 
 fn wanted(settings: &Settings) -> String {
     format!("{} times in a row to GET {}", settings.successes, settings.shown_path())
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
 }

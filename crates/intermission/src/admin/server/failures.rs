@@ -4,13 +4,14 @@
 //! a guess goes on meanwhile: a connection may show the token that it has shown before, and a certificate cannot be guessed.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::admin::api::Role;
+use crate::config::cidr::one_client;
 
 /// Failures of one address within [`WINDOW`]. Someone who mistypes needs fewer; a token has 2^128 possibilities or more.
 pub(super) const FAILURES_MAX: u32 = 10;
@@ -18,8 +19,6 @@ pub(super) const FAILURES_MAX: u32 = 10;
 const WINDOW: Duration = Duration::from_mins(1);
 /// Addresses that are remembered; the one that failed first is forgotten for a further one.
 const ADDRESSES_MAX: usize = 4096;
-/// What one customer is usually given of IPv6 (RFC 6177), or less.
-const NETWORK_BITS: u32 = 64;
 
 #[derive(Debug, Default)]
 pub(super) struct Failures(Mutex<HashMap<IpAddr, Window>>);
@@ -50,7 +49,7 @@ impl Failures {
         look: impl FnOnce() -> Option<Role>,
     ) -> Result<Role, Denied> {
         let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let spent = windows.get(&network(peer.ip())).and_then(|window| window.spent(now));
+        let spent = windows.get(&one_client(peer.ip())).and_then(|window| window.spent(now));
         let Some(wait) = spent else {
             let role = look();
             return role.ok_or_else(|| {
@@ -85,7 +84,7 @@ impl Window {
 
 /// Logged when the first one of a window comes, and when its budget is spent; not for each.
 fn count(windows: &mut HashMap<IpAddr, Window>, peer: SocketAddr, now: Instant) {
-    let address = network(peer.ip());
+    let address = one_client(peer.ip());
     if windows.get(&address).is_some_and(|window| window.is_over(now)) {
         windows.remove(&address);
     }
@@ -113,17 +112,6 @@ fn make_room(windows: &mut HashMap<IpAddr, Window>, now: Instant) {
     let oldest = windows.iter().min_by_key(|(_, window)| window.began).map(|(address, _)| *address);
     if let Some(oldest) = oldest {
         windows.remove(&oldest);
-    }
-}
-
-/// What counts as one address.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let mask = u128::MAX << (Ipv6Addr::BITS - NETWORK_BITS);
-            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & mask))
-        }
-        canonical @ IpAddr::V4(_) => canonical,
     }
 }
 

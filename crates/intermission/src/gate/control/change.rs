@@ -20,6 +20,14 @@ pub(super) struct Asked {
     pub(super) drain: Duration,
 }
 
+/// A release that is wanted, and how it is told.
+#[derive(Debug)]
+pub(super) struct Release {
+    pub(super) actor: Actor,
+    pub(super) action: Action,
+    pub(super) outcome: Outcome,
+}
+
 /// Who does what to which hold.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Change<'a> {

@@ -8,9 +8,7 @@ use futures_util::future::join;
 use hold::{Drain, Generation, Summary};
 use tokio::time::timeout;
 
-use super::{AppControl, Asked, Done, HoldError};
-use crate::gate::Actor;
-use crate::gate::audit::{Action, Outcome};
+use super::{AppControl, Asked, Done, HoldError, Release};
 
 /// A release is acknowledged after this, also while the predecessor's line is not out; a swap waits a second for it.
 const ACKNOWLEDGED_AFTER: Duration = Duration::from_millis(500);
@@ -38,34 +36,36 @@ impl AppControl {
         }
     }
 
-    /// Releases there and then here; nothing where nobody is held there.
+    /// Whether somebody of that hold is in the predecessor, and goes on first.
+    pub(super) fn is_led_first(&self, generation: Generation) -> bool {
+        let status = self.hold.status();
+        let is_held = status.generation == generation && status.hold.is_some();
+        let there = || self.predecessor.as_ref().is_some_and(|there| there.holds(&self.name));
+        is_held && (self.is_led() || there())
+    }
+
+    /// Releases there and then here. Asked again meanwhile, it is under way.
     pub(super) async fn release_in_turn(
         self: &Arc<Self>,
         generation: Generation,
-        actor: &Actor,
-        action: Action,
-        outcome: Outcome,
-    ) -> Option<Result<Done<Summary>, HoldError>> {
-        let status = self.hold.status();
-        if status.generation != generation || status.hold.is_none() {
-            return None;
+        how: Release,
+    ) -> Result<Done<Summary>, HoldError> {
+        let so_far = Done { value: self.hold.status().summary, unwritten: None };
+        if self.led.swap(true, Ordering::SeqCst) {
+            return Ok(so_far);
         }
-        let so_far = Done { value: status.summary, unwritten: None };
-        if self.is_led() {
-            return Some(Ok(so_far));
-        }
-        let predecessor = self.predecessor.clone().filter(|there| there.holds(&self.name))?;
-        self.led.store(true, Ordering::SeqCst);
-        let (control, actor) = (Arc::clone(self), actor.clone());
+        let control = Arc::clone(self);
         let released = self.shutdown.spawn(async move {
-            predecessor.release(&control.name, LINE_MAX).await;
-            let released = control.release_here(generation, &actor, action, outcome).await;
+            if let Some(predecessor) = &control.predecessor {
+                predecessor.release(&control.name, LINE_MAX).await;
+            }
+            let released = control.release_here(generation, &how).await;
             control.led.store(false, Ordering::SeqCst);
             released
         });
         match timeout(ACKNOWLEDGED_AFTER, released).await {
-            Ok(released) => Some(released.unwrap_or(Err(HoldError::Stopping))),
-            Err(_elapsed) => Some(Ok(so_far)),
+            Ok(released) => released.unwrap_or(Err(HoldError::Stopping)),
+            Err(_elapsed) => Ok(so_far),
         }
     }
 

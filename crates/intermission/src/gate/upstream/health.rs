@@ -6,23 +6,17 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{HOST, HeaderName, USER_AGENT};
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Limited};
 use tokio::time::{sleep, timeout};
 
 use super::Standing;
 use crate::config::gate::Health as Settings;
-use crate::gate::body::RequestBody;
 use crate::gate::dial::dial;
 use crate::gate::live::{App, Live};
+use crate::gate::question::{chain, judge, question, read_to_end};
 use crate::gate::worker::Worker;
 
 /// By which an application can tell these requests from its users'.
 const AGENT: &str = concat!("intermission-health/", env!("CARGO_PKG_VERSION"));
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-/// Of an answer's body this much is read.
-const BODY_BYTES_MAX: usize = 256 * 1024;
 
 /// Checks every upstream of every app that wants it, as long as the worker serves by `live`.
 pub(crate) fn watch_health(worker: &Rc<Worker>, live: &Rc<Live>) {
@@ -101,22 +95,14 @@ impl Watch {
         let limit = settings.upstream_connect_timeout;
         let dialed = dial(&self.standing, limit, &self.worker.shutdown).await;
         let mut connection = dialed.map_err(|error| chain(&error))?;
-        let proto = if settings.trusted_proxies.is_empty() { "http" } else { "https" };
-        let request = Request::get(self.settings.path.as_str())
-            .header(HOST, self.settings.host_for(&self.app.settings.hosts).unwrap_or_default())
-            .header(USER_AGENT, AGENT)
-            .header(X_FORWARDED_PROTO, proto)
-            .body(RequestBody::none())
-            .expect("the configuration has seen to path and host");
+        let host = self.settings.host_for(&self.app.settings.hosts).unwrap_or_default();
+        let request = question(settings, &self.settings.path, host, AGENT);
         let answer = connection.sender.send_request(request).await;
         let answer = answer.map_err(|error| chain(&error))?;
         let status = answer.status();
         // A server that is not let finish logs an error.
-        let rest = Limited::new(answer.into_body(), BODY_BYTES_MAX).collect().await;
-        if let Err(error) = rest {
-            tracing::debug!(%error, "the answer to a health check was not read to its end");
-        }
-        if status.is_success() { Ok(()) } else { Err(said(status)) }
+        read_to_end(answer).await;
+        judge(status)
     }
 }
 
@@ -127,16 +113,5 @@ impl Row {
 
     fn failed(&mut self) {
         *self = Self { successes: 0, failures: self.failures.saturating_add(1) };
-    }
-}
-
-fn said(status: StatusCode) -> String {
-    format!("it answered {status}")
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
     }
 }
