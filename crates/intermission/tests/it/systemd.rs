@@ -3,12 +3,15 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use nix::sys::ptrace;
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::net::UnixDatagram;
 
 use super::gate::{Setup, directory};
-use super::harness::{assert_contains, run_behind, soon};
+use super::harness::{assert_contains, run_behind, soon, until};
 use super::upstream::Upstream;
 use super::wire::get;
 
@@ -48,6 +51,12 @@ impl Systemd {
         String::from_utf8(bytes[..length].to_vec()).unwrap()
     }
 
+    fn try_told(&self) -> Option<String> {
+        let mut bytes = [0; 1000];
+        let length = self.socket.try_recv(&mut bytes).ok()?;
+        Some(String::from_utf8(bytes[..length].to_vec()).unwrap())
+    }
+
     /// Whatever comes before it is passed over.
     async fn until_told(&self, word: &str) -> String {
         loop {
@@ -79,17 +88,57 @@ async fn systemd_is_told_of_readiness_reloads_and_the_stop() {
 }
 
 #[tokio::test]
-async fn the_watchdog_is_told_again_and_again() {
+async fn the_watchdog_is_told_as_long_as_no_worker_thread_hangs() {
     let upstream = Upstream::start().await;
     let directory = directory();
     let systemd = Systemd::new(&directory);
     let notify = format!("NOTIFY_SOCKET={}", directory.path().join("notify").display());
-    let setup = Setup::shop(&upstream).behind(&["env", &notify, "WATCHDOG_USEC=2000000"]);
-    let gate = setup.start_in(directory).await;
+    let setup = Setup::shop(&upstream).behind(&["env", &notify, "WATCHDOG_USEC=1000000"]);
+    let gate = setup.gate("threads = 2").start_in(directory).await;
     for _ in 0..2 {
         systemd.until_told("WATCHDOG=1").await;
     }
-    drop(gate);
+    // One of the two threads stops where it is; the others go on.
+    let pid = gate.client.status().await.unwrap().pid;
+    let _stopped = Stopped::new(thread_of(pid, "worker-1"));
+    until("it is noticed", async || gate.log().contains("a worker thread hangs").then_some(()))
+        .await;
+    while systemd.try_told().is_some() {}
+    let noticed = gate.log().matches("a worker thread hangs").count();
+    until("it is noticed again", async || {
+        (gate.log().matches("a worker thread hangs").count() > noticed).then_some(())
+    })
+    .await;
+    assert_eq!(systemd.try_told(), None, "told that all is well");
+    gate.clear_log();
+}
+
+/// A thread that stands still until this is dropped. The process cannot end before that.
+struct Stopped(Pid);
+
+impl Stopped {
+    fn new(thread: Pid) -> Self {
+        ptrace::seize(thread, ptrace::Options::empty()).unwrap();
+        ptrace::interrupt(thread).unwrap();
+        waitpid(thread, Some(WaitPidFlag::__WALL)).unwrap();
+        Self(thread)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        ptrace::detach(self.0, None).unwrap();
+    }
+}
+
+/// The thread of that name.
+fn thread_of(process: u32, name: &str) -> Pid {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let task = tasks.map(Result::unwrap).find(|task| {
+        std::fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim() == name)
+    });
+    let id = task.expect("the thread is there").file_name();
+    Pid::from_raw(id.to_str().unwrap().parse().unwrap())
 }
 
 #[tokio::test]
