@@ -4,6 +4,7 @@
 //! request.
 
 mod actor;
+mod alarm;
 mod ambiguity;
 mod arrival;
 mod audit;
@@ -16,6 +17,7 @@ mod control;
 mod converse;
 mod dial;
 mod error_pages;
+mod exchange;
 mod flight;
 mod forward;
 mod header;

@@ -21,6 +21,7 @@ mod it {
     mod cut;
     mod endless;
     mod error_pages;
+    mod exchange;
     mod flood;
     mod gate;
     mod guess;

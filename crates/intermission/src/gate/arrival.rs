@@ -1,6 +1,5 @@
 //! What is noted of a request when it comes: its id, when it was, and later how long it was held.
 
-use std::io::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::header::{HeaderName, HeaderValue};
@@ -49,28 +48,24 @@ fn is_sane(id: &HeaderValue) -> bool {
 }
 
 fn random_id() -> HeaderValue {
-    let mut text = [0; 32];
-    let written = write!(text.as_mut_slice(), "{:032x}", rand::random::<u128>());
-    header(written.is_ok(), &text)
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    let mut text = [b'0'; 32];
+    for (pair, byte) in text.as_chunks_mut().0.iter_mut().zip(rand::random::<[u8; 16]>()) {
+        let digit = |number: u8| DIGITS.get(usize::from(number)).copied().unwrap_or(b'0');
+        *pair = [digit(byte >> 4), digit(byte & 0xf)];
+    }
+    header(&text)
 }
 
 fn start(now: SystemTime) -> HeaderValue {
     let micros = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
-    let mut text = [0; 41];
-    let mut rest = text.as_mut_slice();
-    let written = write!(rest, "t={micros}");
-    let length = 41 - rest.len();
-    header(written.is_ok(), text.get(..length).unwrap_or_default())
+    let micros = u64::try_from(micros).unwrap_or(u64::MAX);
+    header(&[b"t=", itoa::Buffer::new().format(micros).as_bytes()].concat())
 }
 
-fn header(is_written: bool, text: &[u8]) -> HeaderValue {
-    let value = HeaderValue::from_bytes(text);
-    // Digits always are one.
-    if is_written {
-        value.unwrap_or(HeaderValue::from_static(""))
-    } else {
-        HeaderValue::from_static("")
-    }
+/// Digits always are one.
+fn header(text: &[u8]) -> HeaderValue {
+    HeaderValue::from_bytes(text).unwrap_or(HeaderValue::from_static(""))
 }
 
 #[cfg(test)]

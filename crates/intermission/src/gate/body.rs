@@ -10,16 +10,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use tokio::time::{Instant, Sleep, sleep};
 
+use super::alarm::Alarm;
+use super::exchange::{ReceiveError, ReceivedBody};
 use super::page::Page;
-use super::passage::{Passage, WrittenSlot};
-use super::pool::{Connection, Pool};
+use super::passage::Passage;
+use super::pool::Pool;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
     #[error("the body broke off")]
-    Broke(#[source] hyper::Error),
+    Broke(#[from] hyper::Error),
+    #[error("the body is not as long as was said")]
+    Length,
+    #[error("the upstream's body broke off")]
+    Upstream(#[from] ReceiveError),
     #[error("no part of the body came for {0:?}")]
     Stalled(Duration),
 }
@@ -29,7 +34,9 @@ impl BodyError {
     pub(crate) fn page(&self) -> Page {
         match self {
             Self::Broke(error) if is_malformed(error) => Page::Ambiguous,
-            Self::Broke(_) | Self::Stalled(_) => Page::BodyBrokeOff,
+            Self::Broke(_) | Self::Stalled(_) | Self::Length | Self::Upstream(_) => {
+                Page::BodyBrokeOff
+            }
         }
     }
 }
@@ -42,7 +49,7 @@ fn is_malformed(error: &hyper::Error) -> bool {
     })
 }
 
-/// A client's body on its way to the upstream. It stays in the socket until hyper polls it.
+/// A client's body on its way to the upstream. It stays in the socket until it is polled.
 #[derive(Debug)]
 pub(crate) struct RequestBody {
     /// None: there is no body, and no client.
@@ -50,19 +57,18 @@ pub(crate) struct RequestBody {
     patience: Patience,
     /// Only for a request that was held: nobody else is waiting for it to be written.
     passage: Option<Weak<Passage>>,
-    slot: WrittenSlot,
 }
 
 /// An upstream's body on its way to the client.
 #[derive(Debug)]
 pub(crate) struct ResponseBody {
-    inner: Incoming,
+    inner: ReceivedBody,
     patience: Patience,
     passage: Option<Rc<Passage>>,
     /// In flight only until its head was sent.
     is_endless: bool,
-    /// Goes back to its pool when the body has ended, and is closed when it is dropped before.
-    connection: Option<(Rc<Pool>, Connection)>,
+    /// Where the connection goes when the body has ended. It is closed when this is dropped before.
+    pool: Option<Rc<Pool>>,
 }
 
 /// What the gate answers with.
@@ -76,7 +82,7 @@ pub(crate) enum GateBody {
 #[derive(Debug)]
 struct Patience {
     limit: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
+    alarm: Alarm,
     running: bool,
 }
 
@@ -86,13 +92,13 @@ impl RequestBody {
     pub(crate) fn new(inner: Incoming, patience: Duration, passage: &Rc<Passage>) -> Self {
         let passage = passage.was_held().then(|| Rc::downgrade(passage));
         let inner = Some(inner);
-        Self { inner, patience: Patience::new(patience), passage, slot: WrittenSlot::default() }
+        Self { inner, patience: Patience::new(patience), passage }
     }
 
     /// Of a request of the gate's own.
     pub(crate) fn none() -> Self {
         let patience = Patience::new(Duration::ZERO);
-        Self { inner: None, patience, passage: None, slot: WrittenSlot::default() }
+        Self { inner: None, patience, passage: None }
     }
 
     /// The request has another passage: it has waited anew.
@@ -100,9 +106,11 @@ impl RequestBody {
         self.passage = passage.was_held().then(|| Rc::downgrade(passage));
     }
 
-    /// Which connection is about to write it; another one after a connection had died.
-    pub(crate) fn written_by(&mut self, slot: WrittenSlot) {
-        self.slot = slot;
+    /// The whole request is.
+    pub(crate) fn written(&self) {
+        if let Some(passage) = self.passage.as_ref().and_then(Weak::upgrade) {
+            passage.written();
+        }
     }
 }
 
@@ -130,29 +138,19 @@ impl Body for RequestBody {
     }
 }
 
-impl Drop for RequestBody {
-    /// hyper drops the body when it has taken the last of it, right before it writes.
-    fn drop(&mut self) {
-        if let Some(passage) = self.passage.take() {
-            self.slot.arm(passage);
-        }
-    }
-}
-
 // === impl ResponseBody ===
 
 impl ResponseBody {
     pub(crate) fn new(
-        inner: Incoming,
+        inner: ReceivedBody,
         patience: Duration,
         passage: Rc<Passage>,
         is_endless: bool,
-        connection: (Rc<Pool>, Connection),
+        pool: Rc<Pool>,
     ) -> Self {
-        let passage = Some(passage);
-        let connection = Some(connection);
+        let (passage, pool) = (Some(passage), Some(pool));
         let patience = Patience::new(patience);
-        let mut body = Self { inner, patience, passage, is_endless, connection };
+        let mut body = Self { inner, patience, passage, is_endless, pool };
         if body.inner.is_end_stream() {
             body.complete();
         }
@@ -161,8 +159,10 @@ impl ResponseBody {
 
     fn complete(&mut self) {
         self.passage = None;
-        if let Some((pool, connection)) = self.connection.take() {
-            pool.check_in(connection);
+        if let Some(pool) = self.pool.take()
+            && let Some(free) = self.inner.free()
+        {
+            pool.check_in(free);
         }
     }
 }
@@ -187,7 +187,7 @@ impl Body for ResponseBody {
             Some(Ok(_)) if this.inner.is_end_stream() => this.complete(),
             Some(Ok(_)) => {}
             Some(Err(_)) => {
-                this.connection = None;
+                this.inner.close();
                 this.passage = None;
             }
             None => this.complete(),
@@ -238,26 +238,27 @@ impl Body for GateBody {
 // === impl Patience ===
 
 impl Patience {
-    const fn new(limit: Duration) -> Self {
-        Self { limit, timer: None, running: false }
+    fn new(limit: Duration) -> Self {
+        Self { limit, alarm: Alarm::default(), running: false }
     }
 
-    fn poll_frame(
+    fn poll_frame<B>(
         &mut self,
-        body: Pin<&mut Incoming>,
+        body: Pin<&mut B>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>>
+    where
+        B: Body<Data = Bytes, Error: Into<BodyError>>,
+    {
         if let Poll::Ready(frame) = body.poll_frame(cx) {
             self.running = false;
-            return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Broke)));
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
-        let limit = self.limit;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(limit)));
         if !self.running {
             self.running = true;
-            timer.as_mut().reset(Instant::now() + limit);
+            self.alarm.set(self.limit);
         }
-        ready!(timer.as_mut().poll(cx));
-        Poll::Ready(Some(Err(BodyError::Stalled(limit))))
+        ready!(self.alarm.poll(cx));
+        Poll::Ready(Some(Err(BodyError::Stalled(self.limit))))
     }
 }

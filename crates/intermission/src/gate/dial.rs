@@ -4,21 +4,15 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::passage::WrittenSlot;
-use super::pool::{Connection, SwitchSlot};
-use super::stream::Shared;
+use super::pool::Connection;
 use super::upstream::Standing;
 use crate::config::gate::Upstream;
-use crate::shutdown::Shutdown;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DialError {
@@ -30,12 +24,6 @@ pub(crate) enum DialError {
     },
     #[error("no connection to the upstream {upstream} within {limit:?}")]
     TimedOut { upstream: Upstream, limit: Duration },
-    #[error("cannot speak HTTP/1.1 to the upstream {upstream}")]
-    Handshake {
-        upstream: Upstream,
-        #[source]
-        source: hyper::Error,
-    },
 }
 
 /// Either kind of socket.
@@ -45,50 +33,15 @@ pub(crate) enum Socket {
     Unix(UnixStream),
 }
 
-/// The socket as its HTTP connection sees it: every write may complete a held request.
-#[derive(Debug)]
-struct Wire {
-    socket: Shared<Socket>,
-    written: WrittenSlot,
-}
-
-/// A fresh connection, its driver running among `tasks`.
-pub(crate) async fn dial(
-    standing: &Standing,
-    limit: Duration,
-    tasks: &Shutdown,
-) -> Result<Connection, DialError> {
+/// A fresh connection.
+pub(crate) async fn dial(standing: &Standing, limit: Duration) -> Result<Connection, DialError> {
     let upstream = standing.address();
     let edition = standing.edition();
-    let connected = tokio::time::timeout(limit, connect(standing, limit)).await;
-    let (socket, peer) = match connected {
-        Ok(socket) => {
-            socket.map_err(|source| DialError::Connect { upstream: upstream.clone(), source })?
-        }
-        Err(_elapsed) => return Err(DialError::TimedOut { upstream: upstream.clone(), limit }),
-    };
-    let socket = Shared::new(socket);
-    let written = WrittenSlot::default();
-    let wire = Wire { socket: socket.clone(), written: written.clone() };
-    // Hyper's handshake for HTTP/1 writes and waits for nothing.
-    let (sender, driver) = http1::handshake(TokioIo::new(wire))
-        .await
-        .map_err(|source| DialError::Handshake { upstream: upstream.clone(), source })?;
-    let upstream = upstream.clone();
-    let switch = SwitchSlot::default();
-    let connection = Connection::new(sender, socket, written, Rc::clone(&switch), peer, edition);
-    tasks.spawn_local(async move {
-        match driver.without_shutdown().await {
-            Ok(mut ended) => match switch.take() {
-                // An error says that the client has left meanwhile.
-                Some(rest) => drop(rest.send(ended.read_buf)),
-                // It is closed: there is nobody to tell that it was gone already.
-                None => drop(ended.io.inner_mut().shutdown().await),
-            },
-            Err(error) => tracing::debug!(%upstream, %error, "upstream connection ended"),
-        }
-    });
-    Ok(connection)
+    match tokio::time::timeout(limit, connect(standing, limit)).await {
+        Ok(Ok((socket, peer))) => Ok(Connection::new(socket, peer, edition)),
+        Ok(Err(source)) => Err(DialError::Connect { upstream: upstream.clone(), source }),
+        Err(_elapsed) => Err(DialError::TimedOut { upstream: upstream.clone(), limit }),
+    }
 }
 
 /// The socket, and where it goes if it has an address.
@@ -123,6 +76,20 @@ async fn connect_any(addresses: &[SocketAddr], limit: Duration) -> io::Result<Tc
         }
     }
     Err(failure)
+}
+
+impl Socket {
+    pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(cx),
+            Self::Unix(stream) => stream.poll_read_ready(cx),
+        }
+    }
+
+    /// Whether the runtime knows of something to read; costs no system call.
+    pub(crate) fn is_read_ready(&self) -> bool {
+        self.poll_read_ready(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
 }
 
 impl AsFd for Socket {
@@ -186,57 +153,5 @@ impl AsyncWrite for Socket {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
-    }
-}
-
-impl Wire {
-    fn after_write(&self, result: &Poll<io::Result<usize>>) {
-        if matches!(result, Poll::Ready(Ok(_))) {
-            self.written.fire();
-        }
-    }
-}
-
-impl AsyncRead for Wire {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Wire {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.socket).poll_write(cx, bytes);
-        self.after_write(&result);
-        result
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
-        self.after_write(&result);
-        result
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }

@@ -3,14 +3,12 @@
 use std::error::Error;
 use std::rc::Rc;
 
-use bytes::Bytes;
 use http::header::{CONTENT_TYPE, UPGRADE};
 use http::{Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
-use tokio::sync::oneshot;
 
-use super::body::{BodyError, RequestBody, ResponseBody};
+use super::body::{RequestBody, ResponseBody};
 use super::dial::dial;
+use super::exchange::{Failure, ReceivedBody};
 use super::header;
 use super::live::App;
 use super::page::Page;
@@ -32,19 +30,11 @@ pub(crate) enum Answer {
     },
 }
 
-/// Why a request was not answered by its upstreams.
+/// Why a request was not answered, by one upstream or by any.
 pub(crate) enum Unanswered {
     Page(Page),
-    /// No upstream could be connected to. Nothing of it was sent, so it may be tried again.
+    /// Nothing of it was sent, so it may be tried again.
     Unsent(Box<Request<RequestBody>>),
-}
-
-/// How one attempt on one connection ended.
-enum Sent {
-    Answered(Answer),
-    /// The connection had died before anything of the request was written.
-    Unsent(Request<RequestBody>),
-    Failed(Page),
 }
 
 /// One request on its way.
@@ -61,7 +51,7 @@ pub(crate) async fn forward(
     worker: &Worker,
     settings: &Settings,
     app: &App,
-    mut request: Request<RequestBody>,
+    mut request: Box<Request<RequestBody>>,
     passage: &Rc<Passage>,
 ) -> Result<Answer, Unanswered> {
     let sending = Sending { worker, settings, app, passage };
@@ -69,39 +59,43 @@ pub(crate) async fn forward(
     let mut tried = Vec::new();
     while let Some((index, upstream)) = app.next_upstream(turn, &tried) {
         match sending.try_on(upstream, request).await {
-            Sent::Answered(answer) => return Ok(answer),
-            Sent::Failed(page) => return Err(Unanswered::Page(page)),
-            Sent::Unsent(unsent) => request = unsent,
+            Err(Unanswered::Unsent(unsent)) => request = unsent,
+            settled @ (Ok(_) | Err(Unanswered::Page(_))) => return settled,
         }
         tried.push(index);
     }
-    Err(Unanswered::Unsent(Box::new(request)))
+    Err(Unanswered::Unsent(request))
 }
 
 impl Sending<'_> {
     /// On idle connections, and on a fresh one in the end.
-    async fn try_on(&self, upstream: &Upstream, mut request: Request<RequestBody>) -> Sent {
+    async fn try_on(
+        &self,
+        upstream: &Upstream,
+        mut request: Box<Request<RequestBody>>,
+    ) -> Result<Answer, Unanswered> {
         while let Some(connection) = upstream.pool.check_out() {
             let connection = upstream.pool.adopt(connection, upstream.enter());
             match self.send(upstream, connection, request).await {
-                Sent::Unsent(unsent) => request = unsent,
-                sent @ (Sent::Answered(_) | Sent::Failed(_)) => return sent,
+                Err(Unanswered::Unsent(unsent)) => request = unsent,
+                settled @ (Ok(_) | Err(Unanswered::Page(_))) => return settled,
             }
         }
         let in_use = upstream.enter();
         let limit = self.settings.upstream_connect_timeout;
-        let connection = match dial(&upstream.standing, limit, &self.worker.shutdown).await {
+        // Boxed: most requests do not carry its size.
+        let connection = match Box::pin(dial(&upstream.standing, limit)).await {
             Ok(connection) => upstream.pool.adopt(connection, in_use),
             Err(error) => {
                 let source = error.source();
                 let (app, request_id) = (&self.app.settings.name, self.passage.id());
                 tracing::warn!(app, request_id, %error, source, "upstream unreachable");
                 self.failed(upstream, Trouble::Unreachable);
-                return Sent::Unsent(request);
+                return Err(Unanswered::Unsent(request));
             }
         };
         let sent = self.send(upstream, connection, request).await;
-        if matches!(sent, Sent::Unsent(_)) {
+        if matches!(sent, Err(Unanswered::Unsent(_))) {
             self.failed(upstream, Trouble::BrokeOff);
         }
         sent
@@ -110,39 +104,38 @@ impl Sending<'_> {
     async fn send(
         &self,
         upstream: &Upstream,
-        mut connection: Connection,
-        mut request: Request<RequestBody>,
-    ) -> Sent {
-        request.body_mut().written_by(connection.written.clone());
-        let rest = request.headers().contains_key(UPGRADE).then(|| connection.expect_switch());
+        connection: Connection,
+        request: Box<Request<RequestBody>>,
+    ) -> Result<Answer, Unanswered> {
+        let asks_to_upgrade = request.headers().contains_key(UPGRADE);
         let limit = self.settings.upstream_head_timeout;
-        let answer = connection.sender.try_send_request(request);
-        let Ok(answer) = tokio::time::timeout(limit, answer).await else {
-            let (request_id, limit_ms) = (self.passage.id(), limit.as_millis());
-            let address = upstream.address();
-            tracing::warn!(request_id, %address, limit_ms, "upstream sent no response head in time");
-            self.failed(upstream, Trouble::Slow);
-            return Sent::Failed(Page::UpstreamSlow);
-        };
-        match answer {
+        match connection.exchange(request, limit, &self.worker.shutdown).await {
             Ok(response) => {
                 upstream.standing.answered();
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                    return self.switched(response, connection, rest);
+                    return self.switched(response, asks_to_upgrade);
                 }
-                connection.expect_no_switch();
-                Sent::Answered(Answer::Response(self.answered(response, upstream, connection)))
+                Ok(Answer::Response(self.answered(response, upstream)))
             }
-            Err(mut error) => match error.take_message() {
-                Some(request) => Sent::Unsent(request),
-                None => {
-                    let page = failure(error.error(), self.passage);
-                    if page == Page::UpstreamBroke {
-                        self.failed(upstream, Trouble::BrokeOff);
-                    }
-                    Sent::Failed(page)
-                }
-            },
+            Err(Failure::Unsent(request)) => Err(Unanswered::Unsent(request)),
+            Err(Failure::Slow(_)) => {
+                let (request_id, limit_ms) = (self.passage.id(), limit.as_millis());
+                let address = upstream.address();
+                tracing::warn!(request_id, %address, limit_ms, "upstream sent no response head in time");
+                self.failed(upstream, Trouble::Slow);
+                Err(Unanswered::Page(Page::UpstreamSlow))
+            }
+            Err(Failure::Body(error)) => {
+                let (request_id, source) = (self.passage.id(), error.source());
+                tracing::debug!(request_id, %error, source, "request body broke off");
+                Err(Unanswered::Page(error.page()))
+            }
+            Err(Failure::Upstream(error)) => {
+                let (request_id, source) = (self.passage.id(), error.source());
+                tracing::warn!(request_id, %error, source, "upstream broke off");
+                self.failed(upstream, Trouble::BrokeOff);
+                Err(Unanswered::Page(Page::UpstreamBroke))
+            }
         }
     }
 
@@ -152,29 +145,23 @@ impl Sending<'_> {
 
     fn switched(
         &self,
-        response: Response<Incoming>,
-        connection: Connection,
-        rest: Option<oneshot::Receiver<Bytes>>,
-    ) -> Sent {
-        let upstream = rest.map(|rest| {
-            let (socket, in_use) = connection.into_socket();
-            Upgraded { socket, rest, _in_use: in_use }
-        });
-        upstream.and_then(|upstream| switched(response, upstream)).map_or_else(
+        response: Response<ReceivedBody>,
+        asks_to_upgrade: bool,
+    ) -> Result<Answer, Unanswered> {
+        asks_to_upgrade.then(|| switched(response)).flatten().map_or_else(
             || {
                 let request_id = self.passage.id();
                 tracing::warn!(request_id, "upstream switched to what nobody asked for");
-                Sent::Failed(Page::UpstreamBroke)
+                Err(Unanswered::Page(Page::UpstreamBroke))
             },
-            Sent::Answered,
+            Ok,
         )
     }
 
     fn answered(
         &self,
-        response: Response<Incoming>,
+        response: Response<ReceivedBody>,
         upstream: &Upstream,
-        connection: Connection,
     ) -> Response<ResponseBody> {
         let (mut head, body) = response.into_parts();
         header::strip_hop_by_hop(&mut head.headers);
@@ -186,28 +173,19 @@ impl Sending<'_> {
         } else {
             self.settings.upstream_body_timeout
         };
-        let (passage, connection) =
-            (Rc::clone(self.passage), (Rc::clone(&upstream.pool), connection));
-        let body = ResponseBody::new(body, patience, passage, is_endless, connection);
+        let (passage, pool) = (Rc::clone(self.passage), Rc::clone(&upstream.pool));
+        let body = ResponseBody::new(body, patience, passage, is_endless, pool);
         Response::from_parts(head, body)
     }
 }
 
-fn switched(response: Response<Incoming>, upstream: Upgraded) -> Option<Answer> {
-    let mut response = response.map(drop);
+fn switched(response: Response<ReceivedBody>) -> Option<Answer> {
+    let (head, body) = response.into_parts();
+    let (connection, rest) = body.into_parts()?;
+    let (socket, in_use) = connection.into_socket();
+    let upstream = Upgraded { socket, rest, _in_use: in_use };
+    let mut response = Response::from_parts(head, ());
     let is_websocket = header::prepare_switch(response.headers_mut())?;
     *response.version_mut() = Version::HTTP_11;
     Some(Answer::Switched { response, is_websocket, upstream })
-}
-
-/// The client's fault or the upstream's?
-fn failure(error: &hyper::Error, passage: &Passage) -> Page {
-    let request_id = passage.id();
-    let source = error.source();
-    if let Some(body) = source.and_then(|source| source.downcast_ref::<BodyError>()) {
-        tracing::debug!(request_id, %error, source, "request body broke off");
-        return body.page();
-    }
-    tracing::warn!(request_id, %error, source, "upstream broke off");
-    Page::UpstreamBroke
 }

@@ -43,6 +43,9 @@ const NEVER_LISTED: [HeaderName; 9] = [
     X_REQUEST_START,
 ];
 
+/// That tell who the client is, and when and as what its request came.
+const FURTHER_FIELDS: usize = 8;
+
 /// CGI makes `HTTP_PROXY` of it, which programs take for where to send their own requests.
 const PROXY: HeaderName = HeaderName::from_static("proxy");
 
@@ -71,6 +74,33 @@ pub(crate) fn prepare_request(head: &mut request::Parts, about: About<'_>, chunk
         Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
         None => head.headers.get(HOST).cloned(),
     };
+    head.headers.reserve(FURTHER_FIELDS);
+    if chunked || head.version == Version::HTTP_2 || head.headers.iter().any(is_odd) {
+        settle(head, chunked);
+    } else {
+        head.headers.remove(CONNECTION);
+    }
+    name_client(&mut head.headers, about, host.as_ref());
+    note_arrival(&mut head.headers, about);
+    head.headers.insert(HOST, host.unwrap_or_else(|| HeaderValue::from_static("")));
+    head.version = Version::HTTP_11;
+    if head.uri.scheme().is_some() {
+        head.uri = origin_form(&head.uri);
+    }
+}
+
+/// Whether [`settle`] has anything to do with a field but take `Connection` out. Most heads have none such.
+fn is_odd((name, value): (&HeaderName, &HeaderValue)) -> bool {
+    if name == CONNECTION {
+        return !value.to_str().is_ok_and(is_plain_connection);
+    }
+    [TRANSFER_ENCODING, EXPECT, PROXY].contains(name)
+        || HOP_BY_HOP.contains(name)
+        || name.as_str().contains('_')
+}
+
+/// What is of one connection only, and what two readers could take for different things.
+fn settle(head: &mut request::Parts, chunked: bool) {
     let framed_by_chunks = head.headers.contains_key(TRANSFER_ENCODING);
     let upgrade = wanted_upgrade(head);
     let takes_trailers = lists(&head.headers, &TE, "trailers");
@@ -100,13 +130,6 @@ pub(crate) fn prepare_request(head: &mut request::Parts, about: About<'_>, chunk
     }
     // The gate itself asks the client for the body, when it is wanted.
     head.headers.remove(EXPECT);
-    name_client(&mut head.headers, about, host.as_ref());
-    note_arrival(&mut head.headers, about);
-    head.headers.insert(HOST, host.unwrap_or_else(|| HeaderValue::from_static("")));
-    head.version = Version::HTTP_11;
-    if head.uri.scheme().is_some() {
-        head.uri = origin_form(&head.uri);
-    }
 }
 
 /// Makes the head of an upstream's 101 the client's; gives whether it goes on as a WebSocket. None:
@@ -147,16 +170,25 @@ fn items<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = 
 }
 
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let listed: Vec<HeaderName> = headers
+    let listed = headers
         .get_all(CONNECTION)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .filter(|value| !is_plain_connection(value))
         .flat_map(|value| value.split(','))
         .filter_map(|name| HeaderName::try_from(name.trim()).ok())
-        .filter(|name| !NEVER_LISTED.contains(name))
-        .collect();
-    for name in listed.iter().chain(&HOP_BY_HOP) {
+        .filter(|name| !NEVER_LISTED.contains(name));
+    remove_those(headers, listed.collect(), |name| HOP_BY_HOP.contains(name));
+}
+
+/// Most of what is looked for is not there: one look at the names costs less than a search for each.
+fn remove_those(
+    headers: &mut HeaderMap,
+    mut names: Vec<HeaderName>,
+    is_one: impl Fn(&HeaderName) -> bool,
+) {
+    names.extend(headers.keys().filter(|name| is_one(name)).cloned());
+    for name in names {
         headers.remove(name);
     }
 }
@@ -164,16 +196,13 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
 /// CGI, WSGI and Rack know no difference between `_` and `-`, so a client could answer for the gate by
 /// `X_Forwarded_For`.
 fn remove_twins(headers: &mut HeaderMap) {
-    let is_twin = |name: &&HeaderName| {
+    let is_twin = |name: &HeaderName| {
         name.as_str().contains('_') && {
             let name = name.as_str().replace('_', "-");
             NEVER_LISTED.iter().chain([&TRANSFER_ENCODING]).any(|never| never.as_str() == name)
         }
     };
-    let twins: Vec<HeaderName> = headers.keys().filter(is_twin).cloned().collect();
-    for twin in twins {
-        headers.remove(twin);
-    }
+    remove_those(headers, Vec::new(), is_twin);
 }
 
 /// The two values nearly every message has list no header.

@@ -1,7 +1,7 @@
 //! A request on its way through: in flight until its response is complete.
 
 use std::cell::RefCell;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
 use hold::Ticket;
 use http::HeaderValue;
@@ -32,25 +32,7 @@ impl Passage {
         self.ticket.borrow().waited().is_some()
     }
 
-    fn written(&self) {
+    pub(crate) fn written(&self) {
         self.ticket.borrow_mut().written();
-    }
-}
-
-/// Tells a held request that it is written: armed when hyper has taken its last byte, fired by the
-/// next write to the socket. One per upstream connection.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct WrittenSlot(Rc<RefCell<Weak<Passage>>>);
-
-impl WrittenSlot {
-    pub(crate) fn arm(&self, passage: Weak<Passage>) {
-        self.0.replace(passage);
-    }
-
-    pub(crate) fn fire(&self) {
-        let passage = self.0.take();
-        if let Some(passage) = passage.upgrade() {
-            passage.written();
-        }
     }
 }

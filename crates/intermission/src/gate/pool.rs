@@ -6,30 +6,24 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use hyper::client::conn::http1::SendRequest;
-use tokio::sync::oneshot;
-
-use super::body::RequestBody;
+use super::alarm::Alarm;
 use super::dial::Socket;
-use super::passage::WrittenSlot;
+use super::exchange::Free;
 use super::stream::Shared;
 use super::upstream::{Standing, Use};
 use crate::shutdown::Shutdown;
 
 /// An idle connection younger than this is used without asking the kernel whether it still lives.
 const FRESH: Duration = Duration::from_millis(1);
-/// hyper is ready for the next request within one turn of the loop after a body's end; whoever is
-/// not within this is closing.
-const READY_AGAIN_MAX: Duration = Duration::from_secs(1);
+/// For the rest of a request that was answered before it was sent whole.
+const REST_MAX: Duration = Duration::from_secs(1);
 
 /// One connection to an upstream, for one request at a time.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    pub(crate) sender: SendRequest<RequestBody>,
-    pub(crate) written: WrittenSlot,
-    socket: Shared<Socket>,
-    switch: SwitchSlot,
+    pub(crate) socket: Shared<Socket>,
+    /// For whoever uses it.
+    pub(crate) alarm: Alarm,
     /// Where it goes; none for a unix socket.
     peer: Option<SocketAddr>,
     /// Of the upstream's addresses, when they were looked at last.
@@ -40,9 +34,6 @@ pub(crate) struct Connection {
     in_use: Option<Use>,
     idle_since: Instant,
 }
-
-/// Who takes the connection over when it leaves HTTP. Empty: it is closed when HTTP ends.
-pub(crate) type SwitchSlot = Rc<RefCell<Option<oneshot::Sender<Bytes>>>>;
 
 #[derive(Debug)]
 pub(crate) struct Pool {
@@ -57,28 +48,17 @@ pub(crate) struct Pool {
 }
 
 impl Connection {
-    pub(crate) fn new(
-        sender: SendRequest<RequestBody>,
-        socket: Shared<Socket>,
-        written: WrittenSlot,
-        switch: SwitchSlot,
-        peer: Option<SocketAddr>,
-        edition: u64,
-    ) -> Self {
+    pub(crate) fn new(socket: Socket, peer: Option<SocketAddr>, edition: u64) -> Self {
         let (era, in_use, idle_since) = (0, None, Instant::now());
-        Self { sender, written, socket, switch, peer, edition, era, in_use, idle_since }
+        let (socket, alarm) = (Shared::new(socket), Alarm::default());
+        Self { socket, alarm, peer, edition, era, in_use, idle_since }
     }
 
-    /// The next answer may be 101: then the driver leaves the socket open and gives what it has
-    /// read beyond the answer.
-    pub(crate) fn expect_switch(&self) -> oneshot::Receiver<Bytes> {
-        let (rest, receiver) = oneshot::channel();
-        self.switch.replace(Some(rest));
-        receiver
-    }
-
-    pub(crate) fn expect_no_switch(&self) {
-        self.switch.take();
+    /// Whether it is no longer idle though nobody uses it: closed by the upstream, or talking out of turn. The runtime has
+    /// noticed it, or else the kernel is asked of all but the freshest.
+    fn has_stirred(&self, idle_for: Duration) -> bool {
+        let noticed = self.socket.with(|socket| socket.is_read_ready());
+        (noticed || idle_for >= FRESH) && self.socket.has_news()
     }
 
     /// The socket, and that it is in use.
@@ -120,8 +100,7 @@ impl Pool {
                 self.idle.borrow_mut().clear();
                 return None;
             }
-            let silent = idle_for < FRESH || !connection.socket.has_news();
-            if connection.sender.is_ready() && silent && self.leads_to(&mut connection) {
+            if !connection.has_stirred(idle_for) && self.leads_to(&mut connection) {
                 return Some(connection);
             }
         }
@@ -134,27 +113,26 @@ impl Pool {
         connection
     }
 
-    pub(crate) fn check_in(self: &Rc<Self>, mut connection: Connection) {
-        connection.in_use = None;
-        if connection.sender.is_ready() {
-            self.keep(connection);
-        } else if !connection.sender.is_closed() {
-            let pool = Rc::clone(self);
-            self.tasks.spawn_local(async move {
-                let ready = tokio::time::timeout(READY_AGAIN_MAX, connection.sender.ready()).await;
-                if matches!(ready, Ok(Ok(()))) {
-                    pool.keep(connection);
-                }
-            });
+    pub(crate) fn check_in(self: &Rc<Self>, free: Free) {
+        match free {
+            Free::Now(connection) => self.keep(connection),
+            Free::Later(connection, rest) => {
+                let pool = Rc::clone(self);
+                self.tasks.spawn_local(async move {
+                    if matches!(tokio::time::timeout(REST_MAX, rest).await, Ok(Ok(true))) {
+                        pool.keep(connection);
+                    }
+                });
+            }
         }
     }
 
-    /// Closes what is idle for too long.
+    /// Closes what is idle for too long, and what the upstream has closed.
     pub(crate) fn trim(&self) {
-        let fresh = |connection: &Connection| connection.idle_since.elapsed() <= self.idle_timeout;
-        let mut idle = self.idle.borrow_mut();
-        let expired = idle.iter().take_while(|connection| !fresh(connection)).count();
-        idle.drain(..expired);
+        self.idle.borrow_mut().retain(|connection| {
+            let idle_for = connection.idle_since.elapsed();
+            idle_for <= self.idle_timeout && !connection.has_stirred(idle_for)
+        });
     }
 
     /// Closes what is idle now and what is in use when it is given back: while nobody sends anything, the upstream may be
@@ -178,6 +156,7 @@ impl Pool {
         if connection.era != self.era.get() || !self.leads_to(&mut connection) {
             return;
         }
+        connection.in_use = None;
         let mut idle = self.idle.borrow_mut();
         if idle.len() < self.idle_max.get() {
             connection.idle_since = Instant::now();

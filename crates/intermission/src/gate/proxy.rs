@@ -146,7 +146,7 @@ impl Passing<'_> {
         let chunked = !body.is_end_stream() && body.size_hint().exact().is_none();
         header::prepare_request(&mut head, About::new(self.client, arrival), chunked);
         let body = RequestBody::new(body, live.settings.client_body_timeout, &passage);
-        let mut request = Request::from_parts(head, body);
+        let mut request = Box::new(Request::from_parts(head, body));
         let mut give_up = None;
         loop {
             // An app that is there no more was open, so nobody comes here from its line.
@@ -154,7 +154,7 @@ impl Passing<'_> {
             match forward(self.worker, &live.settings, app, request, &passage).await {
                 Ok(answer) => return Ok(Ok(answer)),
                 Err(Unanswered::Page(page)) => return Ok(Err(page)),
-                Err(Unanswered::Unsent(unsent)) => request = *unsent,
+                Err(Unanswered::Unsent(unsent)) => request = unsent,
             }
             let now = Instant::now();
             let give_up = *give_up.get_or_insert(now + app.try_duration());

@@ -3,9 +3,9 @@
 use http::header::{HOST, HeaderName, USER_AGENT};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
 
 use super::body::RequestBody;
+use super::exchange::{Free, ReceivedBody};
 use super::header::X_FORWARDED_PROTO;
 use crate::config::gate::Gate as Settings;
 
@@ -19,7 +19,7 @@ pub(super) fn question(
     path: &str,
     host: &str,
     agent: &'static str,
-) -> Request<RequestBody> {
+) -> Box<Request<RequestBody>> {
     // An application that redirects who came without TLS would answer 3xx: where a proxy before us speaks TLS, these
     // requests look as if they had come by it.
     let proto = if settings.trusted_proxies.is_empty() { "http" } else { "https" };
@@ -28,16 +28,18 @@ pub(super) fn question(
     let request = headers
         .into_iter()
         .fold(Request::get(path), |request, (name, value)| request.header(name, value));
-    request.body(RequestBody::none()).expect("the configuration has seen to path and host")
+    let request = request.body(RequestBody::none());
+    Box::new(request.expect("the configuration has seen to path and host"))
 }
 
-/// Whether the body ended as it should.
-pub(super) async fn read_to_end(answer: Response<Incoming>) -> bool {
-    let read = Limited::new(answer.into_body(), BODY_BYTES_MAX).collect().await;
+/// The connection, if the body ended as it should and another request may go by it.
+pub(super) async fn read_to_end(answer: Response<ReceivedBody>) -> Option<Free> {
+    let mut body = answer.into_body();
+    let read = Limited::new(&mut body, BODY_BYTES_MAX).collect().await;
     if let Err(error) = &read {
         tracing::debug!(%error, "the answer to a question of the gate's was not read to its end");
     }
-    read.is_ok()
+    body.free().filter(|_| read.is_ok())
 }
 
 pub(super) fn judge(status: StatusCode) -> Result<(), String> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::dial::Socket;
@@ -26,8 +26,8 @@ pub(crate) const FAREWELL_MAX: Duration = Duration::from_millis(750);
 #[derive(Debug)]
 pub(crate) struct Upgraded {
     pub(crate) socket: Shared<Socket>,
-    /// What hyper had read beyond the answer.
-    pub(crate) rest: oneshot::Receiver<Bytes>,
+    /// What was read beyond the answer.
+    pub(crate) rest: Bytes,
     /// The upstream is as busy with it as with a request.
     pub(crate) _in_use: Option<Use>,
 }
@@ -74,15 +74,11 @@ impl Tunnel {
     ) where
         C: AsyncRead + AsyncWrite + Unpin,
     {
-        let Ok(from_upstream) = self.upstream.rest.await else {
-            tracing::debug!("the upstream's connection broke while it was upgraded");
-            return;
-        };
         let (client_reads, client_writes) = tokio::io::split(client);
         let (upstream_reads, upstream_writes) = tokio::io::split(self.upstream.socket);
         let mut up = Direction::new(client_reads, upstream_writes, &from_client, self.is_websocket);
         let mut down =
-            Direction::new(upstream_reads, client_writes, &from_upstream, self.is_websocket);
+            Direction::new(upstream_reads, client_writes, &self.upstream.rest, self.is_websocket);
         let busy = Busy(Cell::new(Instant::now()));
         let end = tokio::select! {
             // What has come since a hold began does not go on, so holds are looked at first.

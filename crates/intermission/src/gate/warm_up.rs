@@ -15,6 +15,7 @@ use super::actor::Actor;
 use super::audit::{Action, Entry, Outcome};
 use super::control::AppControl;
 use super::dial::dial;
+use super::exchange::Failure;
 use super::live::{App, AppId};
 use super::question::{chain, judge, question, read_to_end};
 use super::upstream::Upstream;
@@ -208,33 +209,28 @@ impl Asking<'_> {
                 Some(connection) => connection,
                 None => self.dial(upstream).await?,
             };
-            let mut connection = upstream.pool.adopt(connection, upstream.enter());
-            let limit = Instant::now() + self.gate.upstream_head_timeout;
-            let answer = connection.sender.try_send_request(request);
-            let answer =
-                timeout_at(limit, answer).await.map_err(|_elapsed| "no answer".to_owned())?;
-            match answer {
+            let connection = upstream.pool.adopt(connection, upstream.enter());
+            let limit = self.gate.upstream_head_timeout;
+            match connection.exchange(request, limit, &self.worker.shutdown).await {
                 Ok(response) => {
                     let status = response.status();
                     let limit = Instant::now() + self.gate.upstream_body_timeout;
                     match timeout_at(limit, read_to_end(response)).await {
-                        Ok(true) => upstream.pool.check_in(connection),
-                        Ok(false) => {}
+                        Ok(Some(free)) => upstream.pool.check_in(free),
+                        Ok(None) => {}
                         Err(_elapsed) => return Err(format!("{status} without its end")),
                     }
                     return judge(status);
                 }
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) if was_pooled => request = unsent,
-                    Some(_) | None => return Err(chain(error.error())),
-                },
+                Err(Failure::Unsent(unsent)) if was_pooled => request = unsent,
+                Err(failure) => return Err(chain(&failure)),
             }
         }
     }
 
     async fn dial(&self, upstream: &Upstream) -> Result<super::pool::Connection, String> {
         let limit = self.gate.upstream_connect_timeout;
-        let dialed = dial(&upstream.standing, limit, &self.worker.shutdown).await;
+        let dialed = dial(&upstream.standing, limit).await;
         dialed.map_err(|error| chain(&error))
     }
 }

@@ -93,11 +93,12 @@ impl Watch {
     async fn ask(&self) -> Result<(), String> {
         let settings = &self.live.settings;
         let limit = settings.upstream_connect_timeout;
-        let dialed = dial(&self.standing, limit, &self.worker.shutdown).await;
-        let mut connection = dialed.map_err(|error| chain(&error))?;
+        let dialed = dial(&self.standing, limit).await;
+        let connection = dialed.map_err(|error| chain(&error))?;
         let host = self.settings.host_for(&self.app.settings.hosts).unwrap_or_default();
         let request = question(settings, &self.settings.path, host, AGENT);
-        let answer = connection.sender.send_request(request).await;
+        let answer =
+            connection.exchange(request, self.settings.timeout, &self.worker.shutdown).await;
         let answer = answer.map_err(|error| chain(&error))?;
         let status = answer.status();
         // A server that is not let finish logs an error.
