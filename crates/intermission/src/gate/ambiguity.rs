@@ -52,6 +52,12 @@ impl Requests {
         number >= self.complete || self.ambiguous.is_some_and(|first| first <= number)
     }
 
+    /// Whether nothing of what was read is behind the head of the last of `count` requests, and no body is to come: then hyper
+    /// reads on, and sees the client's end itself.
+    pub(crate) fn end_with(&self, count: u64) -> bool {
+        self.complete == count && self.place == Place::Begin && self.line.is_empty()
+    }
+
     /// These bytes were read.
     pub(crate) fn look(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Request;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
@@ -49,12 +50,16 @@ fn is_malformed(error: &hyper::Error) -> bool {
     })
 }
 
+/// Boxed before anybody waits with it: whoever does has no room for all of it, let alone at every turn of its way.
+pub(crate) type BoxedRequest = Box<Request<RequestBody>>;
+
 /// A client's body on its way to the upstream. It stays in the socket until it is polled.
 #[derive(Debug)]
 pub(crate) struct RequestBody {
     /// None: there is no body, and no client.
     inner: Option<Incoming>,
-    patience: Patience,
+    /// None: whoever reads it sees to its time.
+    patience: Option<Patience>,
     /// Only for a request that was held: nobody else is waiting for it to be written.
     passage: Option<Weak<Passage>>,
 }
@@ -89,21 +94,19 @@ struct Patience {
 // === impl RequestBody ===
 
 impl RequestBody {
-    pub(crate) fn new(inner: Incoming, patience: Duration, passage: &Rc<Passage>) -> Self {
-        let passage = passage.was_held().then(|| Rc::downgrade(passage));
-        let inner = Some(inner);
-        Self { inner, patience: Patience::new(patience), passage }
+    pub(crate) const fn new(inner: Incoming) -> Self {
+        Self { inner: Some(inner), patience: None, passage: None }
     }
 
     /// Of a request of the gate's own.
-    pub(crate) fn none() -> Self {
-        let patience = Patience::new(Duration::ZERO);
-        Self { inner: None, patience, passage: None }
+    pub(crate) const fn none() -> Self {
+        Self { inner: None, patience: None, passage: None }
     }
 
-    /// The request has another passage: it has waited anew.
-    pub(crate) fn passes_by(&mut self, passage: &Rc<Passage>) {
+    /// Its request goes on: each part of it must come within `patience`.
+    pub(crate) fn passes_by(&mut self, passage: &Rc<Passage>, patience: Duration) {
         self.passage = passage.was_held().then(|| Rc::downgrade(passage));
+        self.patience = Some(Patience::new(patience));
     }
 
     /// The whole request is.
@@ -123,9 +126,10 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        match &mut this.inner {
-            Some(inner) => this.patience.poll_frame(Pin::new(inner), cx),
-            None => Poll::Ready(None),
+        let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
+        match &mut this.patience {
+            Some(patience) => patience.poll_frame(Pin::new(inner), cx),
+            None => Pin::new(inner).poll_frame(cx).map_err(BodyError::Broke),
         }
     }
 

@@ -27,7 +27,7 @@ pub(crate) struct Client {
     /// What the connection becomes once the answer under way is written; never one of HTTP/2.
     pub(crate) tunnel: RefCell<Option<Tunnel>>,
     /// Requests of HTTP/1 that were begun.
-    begun: Cell<u64>,
+    pub(crate) begun: Cell<u64>,
 }
 
 /// Made once per connection.

@@ -69,6 +69,12 @@ impl ClientSocket {
         self.requests = None;
     }
 
+    /// Whether hyper sees a client's end itself while the last of `count` requests is served: it looks no further than unread
+    /// bytes. HTTP/2 is always read.
+    pub(crate) fn is_read_on(&self, count: u64) -> bool {
+        self.requests.as_ref().is_none_or(|requests| requests.end_with(count))
+    }
+
     /// Whether that request of HTTP/1, counted from 0, is ambiguous or behind one that is.
     pub(crate) fn is_ambiguous(&self, number: u64) -> bool {
         self.requests.as_ref().is_some_and(|requests| requests.is_ambiguous(number))

@@ -34,7 +34,10 @@ pub(crate) enum Socket {
 }
 
 /// A fresh connection.
-pub(crate) async fn dial(standing: &Standing, limit: Duration) -> Result<Connection, DialError> {
+pub(crate) async fn dial(
+    standing: &Standing,
+    limit: Duration,
+) -> Result<Box<Connection>, DialError> {
     let upstream = standing.address();
     let edition = standing.edition();
     match tokio::time::timeout(limit, connect(standing, limit)).await {

@@ -17,13 +17,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{Method, Response};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use self::head::Head;
 use self::outgoing::{Outgoing, SendError};
 pub(crate) use self::received::{Free, ReceivedBody};
-use super::body::{BodyError, RequestBody};
+use super::body::{BodyError, BoxedRequest};
 use super::pool::Connection;
 use crate::shutdown::Shutdown;
 
@@ -38,7 +38,7 @@ const INTERIM_RESPONSES_MAX: u32 = 64;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error("the connection broke before anything was sent")]
-    Unsent(Box<Request<RequestBody>>),
+    Unsent(BoxedRequest),
     /// The client's, of which a part was sent perhaps.
     #[error("the request's body broke off")]
     Body(#[source] BodyError),
@@ -62,8 +62,8 @@ pub(crate) enum ReceiveError {
 impl Connection {
     /// The response to `request`, if its head comes within `limit`. Dropped before its end: the connection is closed.
     pub(crate) async fn exchange(
-        mut self,
-        request: Box<Request<RequestBody>>,
+        mut self: Box<Self>,
+        request: BoxedRequest,
         limit: Duration,
         tasks: &Shutdown,
     ) -> Result<Response<ReceivedBody>, Failure> {

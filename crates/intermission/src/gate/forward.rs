@@ -4,9 +4,9 @@ use std::error::Error;
 use std::rc::Rc;
 
 use http::header::{CONTENT_TYPE, UPGRADE};
-use http::{Request, Response, StatusCode, Version};
+use http::{Response, StatusCode, Version};
 
-use super::body::{RequestBody, ResponseBody};
+use super::body::{BoxedRequest, ResponseBody};
 use super::dial::dial;
 use super::exchange::{Failure, ReceivedBody};
 use super::header;
@@ -34,7 +34,7 @@ pub(crate) enum Answer {
 pub(crate) enum Unanswered {
     Page(Page),
     /// Nothing of it was sent, so it may be tried again.
-    Unsent(Box<Request<RequestBody>>),
+    Unsent(BoxedRequest),
 }
 
 /// One request on its way.
@@ -51,7 +51,7 @@ pub(crate) async fn forward(
     worker: &Worker,
     settings: &Settings,
     app: &App,
-    mut request: Box<Request<RequestBody>>,
+    mut request: BoxedRequest,
     passage: &Rc<Passage>,
 ) -> Result<Answer, Unanswered> {
     let sending = Sending { worker, settings, app, passage };
@@ -72,7 +72,7 @@ impl Sending<'_> {
     async fn try_on(
         &self,
         upstream: &Upstream,
-        mut request: Box<Request<RequestBody>>,
+        mut request: BoxedRequest,
     ) -> Result<Answer, Unanswered> {
         while let Some(connection) = upstream.pool.check_out() {
             let connection = upstream.pool.adopt(connection, upstream.enter());
@@ -104,8 +104,8 @@ impl Sending<'_> {
     async fn send(
         &self,
         upstream: &Upstream,
-        connection: Connection,
-        request: Box<Request<RequestBody>>,
+        connection: Box<Connection>,
+        request: BoxedRequest,
     ) -> Result<Answer, Unanswered> {
         let asks_to_upgrade = request.headers().contains_key(UPGRADE);
         let limit = self.settings.upstream_head_timeout;

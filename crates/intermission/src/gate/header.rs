@@ -4,7 +4,7 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue,
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, Uri, Version, request};
+use http::{HeaderMap, Request, Uri, Version};
 
 use super::arrival::{Arrival, X_REQUEST_ID, X_REQUEST_START};
 use super::client::{Client, Named};
@@ -69,23 +69,25 @@ impl<'a> About<'a> {
 
 /// Makes a client's request head the one the upstream gets. `chunked`: a body of unknown length
 /// follows.
-pub(crate) fn prepare_request(head: &mut request::Parts, about: About<'_>, chunked: bool) {
-    let host = match head.uri.authority() {
+pub(crate) fn prepare_request<B>(request: &mut Request<B>, about: About<'_>, chunked: bool) {
+    let host = match request.uri().authority() {
         Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
-        None => head.headers.get(HOST).cloned(),
+        None => request.headers().get(HOST).cloned(),
     };
-    head.headers.reserve(FURTHER_FIELDS);
-    if chunked || head.version == Version::HTTP_2 || head.headers.iter().any(is_odd) {
-        settle(head, chunked);
+    let version = request.version();
+    let headers = request.headers_mut();
+    headers.reserve(FURTHER_FIELDS);
+    if chunked || version == Version::HTTP_2 || headers.iter().any(is_odd) {
+        settle(headers, version, chunked);
     } else {
-        head.headers.remove(CONNECTION);
+        headers.remove(CONNECTION);
     }
-    name_client(&mut head.headers, about, host.as_ref());
-    note_arrival(&mut head.headers, about);
-    head.headers.insert(HOST, host.unwrap_or_else(|| HeaderValue::from_static("")));
-    head.version = Version::HTTP_11;
-    if head.uri.scheme().is_some() {
-        head.uri = origin_form(&head.uri);
+    name_client(headers, about, host.as_ref());
+    note_arrival(headers, about);
+    headers.insert(HOST, host.unwrap_or_else(|| HeaderValue::from_static("")));
+    *request.version_mut() = Version::HTTP_11;
+    if request.uri().scheme().is_some() {
+        *request.uri_mut() = origin_form(request.uri());
     }
 }
 
@@ -100,36 +102,36 @@ fn is_odd((name, value): (&HeaderName, &HeaderValue)) -> bool {
 }
 
 /// What is of one connection only, and what two readers could take for different things.
-fn settle(head: &mut request::Parts, chunked: bool) {
-    let framed_by_chunks = head.headers.contains_key(TRANSFER_ENCODING);
-    let upgrade = wanted_upgrade(head);
-    let takes_trailers = lists(&head.headers, &TE, "trailers");
-    strip_hop_by_hop(&mut head.headers);
-    head.headers.remove(PROXY);
-    remove_twins(&mut head.headers);
-    if head.version == Version::HTTP_2 {
-        join_cookies(&mut head.headers);
+fn settle(headers: &mut HeaderMap, version: Version, chunked: bool) {
+    let framed_by_chunks = headers.contains_key(TRANSFER_ENCODING);
+    let upgrade = wanted_upgrade(headers, version);
+    let takes_trailers = lists(headers, &TE, "trailers");
+    strip_hop_by_hop(headers);
+    headers.remove(PROXY);
+    remove_twins(headers);
+    if version == Version::HTTP_2 {
+        join_cookies(headers);
     }
     if framed_by_chunks {
         // Two framings in one request are how requests are smuggled: chunks win (RFC 9112 6.3).
-        head.headers.remove(CONTENT_LENGTH);
+        headers.remove(CONTENT_LENGTH);
     }
     if chunked {
         // Or hyper would send a GET without its body.
-        head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     if takes_trailers {
         // A field of one connection, and to be named as one (RFC 9110 10.1.4).
-        head.headers.insert(TE, HeaderValue::from_static("trailers"));
-        head.headers.insert(CONNECTION, HeaderValue::from_static("te"));
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
     if let Some(protocols) = upgrade {
-        head.headers.remove(TE);
-        head.headers.insert(UPGRADE, protocols);
-        head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.remove(TE);
+        headers.insert(UPGRADE, protocols);
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     }
     // The gate itself asks the client for the body, when it is wanted.
-    head.headers.remove(EXPECT);
+    headers.remove(EXPECT);
 }
 
 /// Makes the head of an upstream's 101 the client's; gives whether it goes on as a WebSocket. None:
@@ -145,10 +147,10 @@ pub(crate) fn prepare_switch(headers: &mut HeaderMap) -> Option<bool> {
 
 /// The protocols that a client would like to go on with, as they are sent on. HTTP/2 has none
 /// (RFC 9113 8.6).
-fn wanted_upgrade(head: &request::Parts) -> Option<HeaderValue> {
-    if !head.headers.contains_key(UPGRADE)
-        || head.version != Version::HTTP_11
-        || !lists(&head.headers, &CONNECTION, "upgrade")
+fn wanted_upgrade(headers: &HeaderMap, version: Version) -> Option<HeaderValue> {
+    if !headers.contains_key(UPGRADE)
+        || version != Version::HTTP_11
+        || !lists(headers, &CONNECTION, "upgrade")
     {
         return None;
     }
@@ -156,7 +158,7 @@ fn wanted_upgrade(head: &request::Parts) -> Option<HeaderValue> {
         let name = protocol.split('/').next().unwrap_or_default();
         !name.is_empty() && !NEVER_SENT_ON.iter().any(|never| name.eq_ignore_ascii_case(never))
     };
-    let protocols: Vec<&str> = items(&head.headers, &UPGRADE).filter(is_sent_on).collect();
+    let protocols: Vec<&str> = items(headers, &UPGRADE).filter(is_sent_on).collect();
     if protocols.is_empty() { None } else { HeaderValue::try_from(protocols.join(", ")).ok() }
 }
 

@@ -37,7 +37,11 @@ pub(crate) struct Connection {
 
 #[derive(Debug)]
 pub(crate) struct Pool {
-    idle: RefCell<Vec<Connection>>,
+    #[expect(
+        clippy::vec_box,
+        reason = "it stays in its box, which goes to requests and comes back"
+    )]
+    idle: RefCell<Vec<Box<Connection>>>,
     /// 0 once the pool is closed.
     idle_max: Cell<usize>,
     idle_timeout: Duration,
@@ -48,10 +52,10 @@ pub(crate) struct Pool {
 }
 
 impl Connection {
-    pub(crate) fn new(socket: Socket, peer: Option<SocketAddr>, edition: u64) -> Self {
+    pub(crate) fn new(socket: Socket, peer: Option<SocketAddr>, edition: u64) -> Box<Self> {
         let (era, in_use, idle_since) = (0, None, Instant::now());
         let (socket, alarm) = (Shared::new(socket), Alarm::default());
-        Self { socket, alarm, peer, edition, era, in_use, idle_since }
+        Box::new(Self { socket, alarm, peer, edition, era, in_use, idle_since })
     }
 
     /// Whether it is no longer idle though nobody uses it: closed by the upstream, or talking out of turn. The runtime has
@@ -91,7 +95,7 @@ impl Pool {
     /// The connection that was idle for the shortest time, if it still lives. A server that closes
     /// one while a request is written to it loses that request: it may have run, so it is not
     /// sent again. Hence the look at the socket.
-    pub(crate) fn check_out(&self) -> Option<Connection> {
+    pub(crate) fn check_out(&self) -> Option<Box<Connection>> {
         loop {
             let mut connection = self.idle.borrow_mut().pop()?;
             let idle_for = connection.idle_since.elapsed();
@@ -107,7 +111,7 @@ impl Pool {
     }
 
     /// Counts a fresh connection among those that are given back.
-    pub(crate) fn adopt(&self, mut connection: Connection, in_use: Use) -> Connection {
+    pub(crate) fn adopt(&self, mut connection: Box<Connection>, in_use: Use) -> Box<Connection> {
         connection.era = self.era.get();
         connection.in_use = Some(in_use);
         connection
@@ -152,7 +156,7 @@ impl Pool {
         self.standing.still_leads_to(connection.peer, &mut connection.edition)
     }
 
-    fn keep(&self, mut connection: Connection) {
+    fn keep(&self, mut connection: Box<Connection>) {
         if connection.era != self.era.get() || !self.leads_to(&mut connection) {
             return;
         }

@@ -1,5 +1,6 @@
 //! One request: which app, may it go on, and then on.
 
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 
 use super::arrival::Arrival;
-use super::body::{GateBody, RequestBody};
+use super::body::{BoxedRequest, GateBody, RequestBody};
 use super::client::Client;
 use super::error_pages::ErrorPages;
 use super::forward::{Answer, Unanswered, forward};
@@ -42,10 +43,18 @@ enum Turned {
     Left,
 }
 
-pub(crate) async fn serve(
+pub(crate) fn serve(
     worker: Rc<Worker>,
     client: Rc<Client>,
     request: Request<Incoming>,
+) -> impl Future<Output = Result<Response<GateBody>, ClientLeft>> {
+    serve_boxed(worker, client, Box::new(request.map(RequestBody::new)))
+}
+
+async fn serve_boxed(
+    worker: Rc<Worker>,
+    client: Rc<Client>,
+    request: BoxedRequest,
 ) -> Result<Response<GateBody>, ClientLeft> {
     let mut arrival = Arrival::now(request.headers(), client.is_trusted);
     let is_http2 = request.version() == Version::HTTP_2;
@@ -62,7 +71,7 @@ async fn answer(
     worker: &Worker,
     client: &Client,
     arrival: &mut Arrival,
-    request: Request<Incoming>,
+    request: BoxedRequest,
 ) -> Result<Response<GateBody>, ClientLeft> {
     let live = worker.live();
     let app = match find_app(&live, client, &request) {
@@ -98,7 +107,8 @@ async fn answer(
     }
     let form = Form::preferred(request.headers());
     let passing = Passing { worker, client, app: app.id };
-    Ok(match passing.pass(ticket, request, arrival).await? {
+    // Boxed: whoever waits in line has no room for what comes then.
+    Ok(match Box::pin(passing.pass(ticket, request, arrival)).await? {
         Ok(Answer::Response(response)) => response.map(GateBody::Upstream),
         Ok(Answer::Switched { response, is_websocket, upstream }) => {
             client.tunnel.replace(Some(Tunnel { upstream, is_websocket, holds }));
@@ -111,7 +121,7 @@ async fn answer(
 fn find_app<'l>(
     live: &'l Live,
     client: &Client,
-    request: &Request<Incoming>,
+    request: &Request<RequestBody>,
 ) -> Result<&'l App, Page> {
     if client.next_is_ambiguous() {
         return Err(Page::Ambiguous);
@@ -134,19 +144,16 @@ impl Passing<'_> {
     async fn pass(
         &self,
         ticket: Ticket,
-        request: Request<Incoming>,
+        mut request: BoxedRequest,
         arrival: &mut Arrival,
     ) -> Result<Result<Answer, Page>, ClientLeft> {
         // By what there is now: it may have been held while the configuration was read again.
         let mut live = self.worker.live();
-        let (mut head, body) = request.into_parts();
-        let flights = &self.worker.flights;
-        let flight = flights.enter(self.app, head.method.clone(), head.uri.clone());
-        let mut passage = Passage::new(ticket, arrival.id.clone(), flight);
+        let mut passage = self.passage(ticket, &request, arrival);
+        let body = request.body();
         let chunked = !body.is_end_stream() && body.size_hint().exact().is_none();
-        header::prepare_request(&mut head, About::new(self.client, arrival), chunked);
-        let body = RequestBody::new(body, live.settings.client_body_timeout, &passage);
-        let mut request = Box::new(Request::from_parts(head, body));
+        header::prepare_request(&mut request, About::new(self.client, arrival), chunked);
+        request.body_mut().passes_by(&passage, live.settings.client_body_timeout);
         let mut give_up = None;
         loop {
             // An app that is there no more was open, so nobody comes here from its line.
@@ -170,12 +177,21 @@ impl Passing<'_> {
                 Err(Turned::Away(page)) => return Ok(Err(page)),
                 Err(Turned::Left) => return Err(ClientLeft),
             };
-            let (method, uri) = (request.method().clone(), request.uri().clone());
-            let flight = flights.enter(self.app, method, uri);
-            passage = Passage::new(ticket, arrival.id.clone(), flight);
-            request.body_mut().passes_by(&passage);
             live = self.worker.live();
+            passage = self.passage(ticket, &request, arrival);
+            request.body_mut().passes_by(&passage, live.settings.client_body_timeout);
         }
+    }
+
+    fn passage(
+        &self,
+        ticket: Ticket,
+        request: &Request<RequestBody>,
+        arrival: &Arrival,
+    ) -> Rc<Passage> {
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let flight = self.worker.flights.enter(self.app, method, uri);
+        Passage::new(ticket, arrival.id.clone(), flight)
     }
 }
 
@@ -201,7 +217,7 @@ async fn admit(
 /// Waits in line. Its body stays in the socket: nobody polls it, so `100 Continue` is not sent.
 async fn held(worker: &Worker, app: &App, client: &Client, wait: Wait) -> Result<Ticket, Turned> {
     let deadline = Instant::now() + app.settings.max_wait;
-    let watched = worker.held.watch(client.socket.clone());
+    let watched = worker.held.watch(client.socket.clone(), client.begun.get());
     tokio::select! {
         biased;
         granted = wait.until(deadline) => match granted {
@@ -218,27 +234,31 @@ async fn held(worker: &Worker, app: &App, client: &Client, wait: Wait) -> Result
     }
 }
 
-async fn turn_away(
+/// Boxed: few are.
+fn turn_away(
     page: Page,
-    request: Request<Incoming>,
+    request: BoxedRequest,
     pages: &ErrorPages,
-) -> Response<GateBody> {
-    let (head, body) = request.into_parts();
-    if !body.is_end_stream() && !head.headers.contains_key(EXPECT) {
-        let discard = tokio::time::timeout(DISCARD_TIME_MAX, discard(body));
-        if discard.await.is_err() {
-            tracing::debug!("the body of a request turned away was not complete in time");
+) -> Pin<Box<impl Future<Output = Response<GateBody>>>> {
+    Box::pin(async move {
+        let (head, body) = request.into_parts();
+        if !body.is_end_stream() && !head.headers.contains_key(EXPECT) {
+            let discard = tokio::time::timeout(DISCARD_TIME_MAX, discard(body));
+            if discard.await.is_err() {
+                tracing::debug!("the body of a request turned away was not complete in time");
+            }
         }
-    }
-    let mut response = page.response(Form::preferred(&head.headers), pages).map(GateBody::Page);
-    if matches!(page, Page::BadRequest | Page::Ambiguous) && head.version != Version::HTTP_2 {
-        // Where its next request begins may be in doubt too.
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
+        let form = Form::preferred(&head.headers);
+        let mut response = page.response(form, pages).map(GateBody::Page);
+        if matches!(page, Page::BadRequest | Page::Ambiguous) && head.version != Version::HTTP_2 {
+            // Where its next request begins may be in doubt too.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    })
 }
 
-async fn discard(mut body: Incoming) {
+async fn discard(mut body: RequestBody) {
     let mut bytes = 0;
     while let Some(Ok(frame)) = body.frame().await {
         let length = frame.data_ref().map_or(0, Bytes::len);

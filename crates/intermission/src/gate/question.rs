@@ -4,7 +4,7 @@ use http::header::{HOST, HeaderName, USER_AGENT};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 
-use super::body::RequestBody;
+use super::body::{BoxedRequest, RequestBody};
 use super::exchange::{Free, ReceivedBody};
 use super::header::X_FORWARDED_PROTO;
 use crate::config::gate::Gate as Settings;
@@ -19,7 +19,7 @@ pub(super) fn question(
     path: &str,
     host: &str,
     agent: &'static str,
-) -> Box<Request<RequestBody>> {
+) -> BoxedRequest {
     // An application that redirects who came without TLS would answer 3xx: where a proxy before us speaks TLS, these
     // requests look as if they had come by it.
     let proto = if settings.trusted_proxies.is_empty() { "http" } else { "https" };

@@ -228,7 +228,7 @@ impl Asking<'_> {
         }
     }
 
-    async fn dial(&self, upstream: &Upstream) -> Result<super::pool::Connection, String> {
+    async fn dial(&self, upstream: &Upstream) -> Result<Box<super::pool::Connection>, String> {
         let limit = self.gate.upstream_connect_timeout;
         let dialed = dial(&upstream.standing, limit).await;
         dialed.map_err(|error| chain(&error))

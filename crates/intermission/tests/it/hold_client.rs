@@ -43,6 +43,29 @@ async fn h12_a_client_that_leaves_frees_its_place_and_the_others_go_on() {
 }
 
 #[tokio::test]
+async fn h12_a_client_that_leaves_with_a_second_request_behind_the_held_one_frees_its_place() {
+    let get = "GET /gone HTTP/1.1\r\nhost: a\r\n\r\n";
+    for behind in [get, "GET /half HTTP"] {
+        for at_once in [true, false] {
+            let upstream = Upstream::start().await;
+            let (gate, generation) = held_shop(&upstream).await;
+            let mut wire = Wire::connect(gate.address).await;
+            if at_once {
+                wire.send(&[get, behind].concat()).await;
+                gate.until_held("shop", 1).await;
+            } else {
+                wire.send(get).await;
+                gate.until_held("shop", 1).await;
+                wire.send(behind).await;
+            }
+            drop(wire);
+            gate.until_held("shop", 0).await;
+            assert_never_executed(&gate, generation, &upstream).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn h39_a_post_whose_client_left_is_never_executed_its_body_unread() {
     for request in [ENDING_BODY, PART_OF_A_BODY] {
         let upstream = Upstream::start().await;

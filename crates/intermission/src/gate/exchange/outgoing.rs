@@ -14,7 +14,7 @@ use http::{HeaderMap, Method, Request};
 use hyper::body::{Body, Frame};
 use tokio::io::AsyncWrite;
 
-use crate::gate::body::{BodyError, RequestBody};
+use crate::gate::body::{BodyError, BoxedRequest, RequestBody};
 use crate::gate::dial::Socket;
 use crate::gate::stream::Shared;
 
@@ -46,7 +46,7 @@ pub(super) enum SendError {
 /// What is still to be written of it.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    request: Box<Request<RequestBody>>,
+    request: BoxedRequest,
     framing: Framing,
     /// The head, or what comes before a chunk.
     before: BytesMut,
@@ -68,7 +68,7 @@ enum Framing {
 }
 
 impl Outgoing {
-    pub(super) fn new(request: Box<Request<RequestBody>>) -> Self {
+    pub(super) fn new(request: BoxedRequest) -> Self {
         let (before, framing) = head(&request);
         let is_drained = request.body().is_end_stream();
         Self {
@@ -88,7 +88,7 @@ impl Outgoing {
         !self.is_begun && !self.is_drawn
     }
 
-    pub(super) fn into_request(self) -> Box<Request<RequestBody>> {
+    pub(super) fn into_request(self) -> BoxedRequest {
         self.request
     }
 

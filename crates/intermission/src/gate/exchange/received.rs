@@ -30,7 +30,7 @@ pub(super) enum Framing {
 #[derive(Debug)]
 pub(crate) struct ReceivedBody {
     /// None: it was given back, or is closed.
-    connection: Option<Connection>,
+    connection: Option<Box<Connection>>,
     decoder: Decoder,
     /// Read and not given on.
     bytes: Bytes,
@@ -51,13 +51,18 @@ enum Decoder {
 /// A connection whose response has ended.
 #[derive(Debug)]
 pub(crate) enum Free {
-    Now(Connection),
+    Now(Box<Connection>),
     /// When the rest of its request is sent, if it is.
-    Later(Connection, AbortOnDropHandle<bool>),
+    Later(Box<Connection>, AbortOnDropHandle<bool>),
 }
 
 impl ReceivedBody {
-    pub(super) fn new(connection: Connection, framing: Framing, keeps: bool, bytes: Bytes) -> Self {
+    pub(super) fn new(
+        connection: Box<Connection>,
+        framing: Framing,
+        keeps: bool,
+        bytes: Bytes,
+    ) -> Self {
         let decoder = match framing {
             Framing::Length(0) => Decoder::Over,
             Framing::Length(left) => Decoder::Length(left),
@@ -113,7 +118,7 @@ impl ReceivedBody {
     }
 
     /// What there is behind a 101: nothing of HTTP.
-    pub(crate) fn into_parts(self) -> Option<(Connection, Bytes)> {
+    pub(crate) fn into_parts(self) -> Option<(Box<Connection>, Bytes)> {
         Some((self.connection?, self.bytes))
     }
 

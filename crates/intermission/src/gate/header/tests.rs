@@ -1,33 +1,33 @@
 //! What upstreams are told, and what they are not.
 
-use http::{HeaderMap, Request, Version, request};
+use http::{HeaderMap, Request, Version};
 
 use super::{About, prepare_request, prepare_switch, strip_hop_by_hop};
 use crate::gate::arrival::Arrival;
 use crate::gate::client::Named;
 
-fn head(headers: &[(&str, &str)]) -> request::Parts {
+fn head(headers: &[(&str, &str)]) -> Request<()> {
     let mut request = Request::get("/path?query");
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    request.body(()).unwrap().into_parts().0
+    request.body(()).unwrap()
 }
 
-fn prepared_head(head: &mut request::Parts, is_trusted: bool, chunked: bool) {
+fn prepared_head(head: &mut Request<()>, is_trusted: bool, chunked: bool) {
     prepared_from("http", head, is_trusted, chunked);
 }
 
-fn prepared_from(proto: &'static str, head: &mut request::Parts, is_trusted: bool, chunked: bool) {
+fn prepared_from(proto: &'static str, head: &mut Request<()>, is_trusted: bool, chunked: bool) {
     let client = Named::new("192.0.2.7".parse().unwrap(), 8080, proto);
-    let arrival = Arrival::now(&head.headers, is_trusted);
+    let arrival = Arrival::now(head.headers(), is_trusted);
     prepare_request(head, About { client: &client, is_trusted, arrival: &arrival }, chunked);
 }
 
 fn prepared(headers: &[(&str, &str)], is_trusted: bool) -> HeaderMap {
     let mut head = head(headers);
     prepared_head(&mut head, is_trusted, false);
-    head.headers
+    head.into_parts().0.headers
 }
 
 #[test]
@@ -39,6 +39,8 @@ fn hop_by_hop_headers_end_here_those_connection_lists_too() {
         ("te", "trailers"),
         ("x-public", "2"),
     ])
+    .into_parts()
+    .0
     .headers;
     strip_hop_by_hop(&mut headers);
     assert_eq!(headers.keys().map(http::HeaderName::as_str).collect::<Vec<_>>(), ["x-public"]);
@@ -116,8 +118,8 @@ fn two_framings_become_one() {
     let sent = [("host", "a"), ("transfer-encoding", "chunked"), ("content-length", "5")];
     let mut head = head(&sent);
     prepared_head(&mut head, false, true);
-    assert_eq!(head.headers["transfer-encoding"], "chunked");
-    assert!(!head.headers.contains_key("content-length"));
+    assert_eq!(head.headers()["transfer-encoding"], "chunked");
+    assert!(!head.headers().contains_key("content-length"));
 }
 
 #[test]
@@ -130,18 +132,19 @@ fn what_came_by_http2_and_tls_goes_on_as_http1() {
         .header("connection", "upgrade")
         .header("upgrade", "websocket")
         .body(())
-        .unwrap()
-        .into_parts()
-        .0;
+        .unwrap();
     prepared_from("https", &mut head, false, false);
-    assert_eq!((head.version, head.uri.to_string().as_str()), (Version::HTTP_11, "/path?query"));
-    let cookies: Vec<_> = head.headers.get_all("cookie").iter().collect();
+    assert_eq!(
+        (head.version(), head.uri().to_string().as_str()),
+        (Version::HTTP_11, "/path?query")
+    );
+    let cookies: Vec<_> = head.headers().get_all("cookie").iter().collect();
     assert_eq!(cookies, ["a=1; b=2"]);
-    assert_eq!(head.headers["host"], "shop.example:8443");
-    assert_eq!(head.headers["te"], "trailers");
-    assert_eq!(head.headers["connection"], "te");
-    assert_eq!(head.headers["x-forwarded-proto"], "https");
-    assert!(!head.headers.contains_key("upgrade"));
+    assert_eq!(head.headers()["host"], "shop.example:8443");
+    assert_eq!(head.headers()["te"], "trailers");
+    assert_eq!(head.headers()["connection"], "te");
+    assert_eq!(head.headers()["x-forwarded-proto"], "https");
+    assert!(!head.headers().contains_key("upgrade"));
 }
 
 #[test]
@@ -164,9 +167,9 @@ fn an_upgrade_is_sent_on_unless_it_is_to_http() {
         assert_eq!(connection, sent_on.map(|_| "upgrade"), "{upgrade}");
     }
     let mut old = head(&[("connection", "upgrade"), ("upgrade", "websocket")]);
-    old.version = Version::HTTP_10;
+    *old.version_mut() = Version::HTTP_10;
     prepared_head(&mut old, false, false);
-    assert!(!old.headers.contains_key("upgrade"));
+    assert!(!old.headers().contains_key("upgrade"));
 }
 
 #[test]
@@ -188,6 +191,8 @@ fn a_switch_is_told_with_its_protocol_and_nothing_hop_by_hop() {
         ("upgrade", "WebSocket"),
         ("sec-websocket-accept", "x"),
     ])
+    .into_parts()
+    .0
     .headers;
     assert_eq!(prepare_switch(&mut headers), Some(true));
     assert_eq!(
@@ -195,7 +200,7 @@ fn a_switch_is_told_with_its_protocol_and_nothing_hop_by_hop() {
         (&"upgrade".parse().unwrap(), &"WebSocket".parse().unwrap())
     );
     assert!(headers.contains_key("sec-websocket-accept") && !headers.contains_key("x-private"));
-    assert_eq!(prepare_switch(&mut head(&[("upgrade", "other/1")]).headers), Some(false));
+    assert_eq!(prepare_switch(head(&[("upgrade", "other/1")]).headers_mut()), Some(false));
     assert_eq!(prepare_switch(&mut HeaderMap::new()), None);
 }
 
