@@ -108,7 +108,7 @@ impl Config {
 
     fn check(&self) -> Result<(), Fault> {
         self.gate.check()?;
-        gate::check_apps(&self.apps)?;
+        gate::check_apps(&self.apps, &self.gate.trusted_proxies)?;
         self.cluster.as_ref().map_or(Ok(()), Cluster::check)?;
         self.swap.as_ref().map_or(Ok(()), Swap::check)?;
         self.check_servers_for_swap()

@@ -10,6 +10,7 @@ mod arrival;
 mod audit;
 mod beat;
 mod body;
+mod bypass;
 mod certificate;
 mod client;
 mod client_socket;
@@ -65,6 +66,7 @@ pub use self::actor::Actor;
 use self::audit::Audit;
 pub use self::audit::AuditError;
 use self::beat::Beat;
+use self::bypass::Bypass;
 pub use self::certificate::CertificateError;
 use self::certificate::Certificates;
 pub use self::control::{AppControl, Done, Held, HoldError};
@@ -90,6 +92,7 @@ use self::worker::{Order, Plan};
 use crate::admin::api::Event;
 use crate::config::Config;
 use crate::config::gate::{App as AppSettings, Gate as Settings};
+use crate::config::token::TokenError;
 use crate::shutdown::Shutdown;
 
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +104,7 @@ pub enum GateError {
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     #[error(transparent)]
-    ErrorPage(#[from] ErrorPageError),
+    File(#[from] FileError),
     #[error(transparent)]
     Audit(#[from] AuditError),
     #[error("cannot start a worker thread")]
@@ -151,7 +154,7 @@ impl Gate {
         let settings = Arc::new(config.gate.clone());
         let workers = settings.workers();
         let certificates = certificates(&settings)?;
-        let pages = AllPages::load(config)?;
+        let files = Files::load(config)?;
         let state = StateDir::open(&settings.state_dir, inherited.take_lock())?;
         let audit = Audit::open(settings.audit_log.as_deref())?;
         let (warm_ups, asked) = mpsc::channel(warm_up::WAITING_MAX);
@@ -166,7 +169,7 @@ impl Gate {
         let bound = Bound::new(&settings, workers, inherited)?;
         let tls = certificates.as_ref().map(Certificates::server_config).transpose()?;
         let certificates = certificates.map(|certificates| certificates.watch(shutdown));
-        let given = given(&settings, &config.apps, &apps, pages);
+        let given = given(&settings, &config.apps, &apps, files);
         let Bound { workers: listeners, listen, listen_tls, sockets } = bound;
         // An accept loop waits with a permit in its hand, so each may exceed the bound by one;
         // without that, a connection could wait at one loop for a permit idle in another.
@@ -256,39 +259,51 @@ impl Workers {
     }
 }
 
-/// The pages of a configuration: of its apps in their order, and of the gate itself.
-struct AllPages {
-    apps: Vec<Arc<ErrorPages>>,
+/// What a configuration's apps, in their order, and the gate itself have in files of their own.
+struct Files {
+    apps: Vec<(Arc<ErrorPages>, Arc<Bypass>)>,
     gate: Arc<ErrorPages>,
 }
 
-impl AllPages {
-    fn load(config: &Config) -> Result<Self, ErrorPageError> {
+/// A file that the configuration names cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    #[error(transparent)]
+    ErrorPage(#[from] ErrorPageError),
+    #[error(transparent)]
+    Token(#[from] TokenError),
+}
+
+impl Files {
+    fn load(config: &Config) -> Result<Self, FileError> {
         let gate = config.gate.error_pages.as_deref();
         let gate = Arc::new(ErrorPages::load("gate.error_pages", gate)?);
-        let apps = config.apps.iter().map(|app| match app.error_pages.as_deref() {
-            None => Ok(Arc::clone(&gate)),
-            pages => {
-                let key = format!("app.{}.error_pages", app.name);
-                Ok(Arc::new(ErrorPages::load(&key, pages)?))
-            }
+        let apps = config.apps.iter().map(|app| {
+            let pages = match app.error_pages.as_deref() {
+                None => Arc::clone(&gate),
+                pages => {
+                    let key = format!("app.{}.error_pages", app.name);
+                    Arc::new(ErrorPages::load(&key, pages)?)
+                }
+            };
+            Ok((pages, Arc::new(Bypass::load(app)?)))
         });
-        Ok(Self { apps: apps.collect::<Result<_, _>>()?, gate })
+        Ok(Self { apps: apps.collect::<Result<_, FileError>>()?, gate })
     }
 }
 
-/// What workers serve by. `apps` are those of `configured`, in the same order, and so are `pages`.
+/// What workers serve by. `apps` are those of `configured`, in the same order, and so are `files`.
 fn given(
     settings: &Arc<Settings>,
     configured: &[AppSettings],
     apps: &[Arc<AppControl>],
-    pages: AllPages,
+    files: Files,
 ) -> Given {
     Given {
         settings: Arc::clone(settings),
         routes: Arc::new(Routes::new(configured)),
-        apps: apps.iter().zip(pages.apps).map(|(app, pages)| app.given(pages)).collect(),
-        pages: pages.gate,
+        apps: apps.iter().zip(files.apps).map(|(app, files)| app.given(files)).collect(),
+        pages: files.gate,
     }
 }
 

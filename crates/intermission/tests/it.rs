@@ -15,6 +15,7 @@ mod it {
     mod balance;
     mod beside;
     mod by_hand;
+    mod bypass;
     mod certificate;
     mod cli;
     mod crowd;

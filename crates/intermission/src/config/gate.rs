@@ -4,6 +4,7 @@ mod admin;
 mod app;
 mod asked;
 mod balance;
+mod bypass;
 mod tls;
 mod upstream;
 mod warm_up;
@@ -27,6 +28,7 @@ pub use self::balance::{
     DEFAULT_HEALTH_INTERVAL, DEFAULT_HEALTH_RISE, DEFAULT_HEALTH_TIMEOUT, DEFAULT_TRY_DURATION,
     Eject, Health,
 };
+pub use self::bypass::{Bypass, BypassHeader};
 pub use self::tls::Certificate;
 pub use self::upstream::{Upstream, UpstreamError};
 pub use self::warm_up::{

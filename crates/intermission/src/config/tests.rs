@@ -213,6 +213,41 @@ fn addresses_types_and_policies_that_are_none_are_named() {
 }
 
 #[test]
+fn h13_a_bypass_that_could_be_meant_for_nobody_or_everybody_is_named() {
+    for (rules, key, why) in [
+        ("", "bypass", "has no rule"),
+        ("paths = []", "bypass.paths", "is empty"),
+        ("methods = []", "bypass.methods", "is empty"),
+        ("from = []", "bypass.from", "is empty"),
+        ("user_agents = []", "bypass.user_agents", "is empty"),
+        ("paths = [\"\"]", "bypass.paths", "is no path"),
+        ("paths = [\"/up\", \"up\"]", "bypass.paths", "is no path"),
+        ("methods = [\"get\"]", "bypass.methods", "is no method"),
+        ("methods = [\"\"]", "bypass.methods", "is no method"),
+        ("user_agents = [\"\"]", "bypass.user_agents", "is sent by nobody"),
+        ("user_agents = [\" Probe\"]", "bypass.user_agents", "is sent by nobody"),
+        ("from = [\"10.1.0.0/16\"]", "bypass.from", "trusted_proxies"),
+        ("from = [\"0.0.0.0/0\"]", "bypass.from", "trusted_proxies"),
+        ("header = { name = \"\" }", "bypass.header.name", "is no name of a header"),
+        ("header = { name = \"x-pass\" }", "bypass.header.token", "is not given"),
+        (
+            "header = { name = \"x-pass\", token_env = \"A\", token_file = \"/t\" }",
+            "bypass.header.token",
+            "is given twice",
+        ),
+    ] {
+        let text = format!(
+            "[gate]\ntrusted_proxies = [\"10.0.0.0/8\"]\n{MINIMAL}\nbypass = {{ {rules} }}"
+        );
+        let error = parse(&text).unwrap_err().to_string();
+        assert!(error.contains(&format!("`app.shop.{key}`: ")) && error.contains(why), "{error}");
+    }
+    let example = EXAMPLE.replace("\n# bypass = ", "\nbypass = ");
+    let bypass = parse(&example).unwrap().apps.remove(0).bypass.unwrap();
+    assert!(bypass.header.is_some() && bypass.methods.is_some());
+}
+
+#[test]
 fn there_is_no_admin_api_over_tcp_without_tls_and_a_token() {
     check_error(
         "[gate]\nadmin_listen = [\"10.0.0.5:7443\"]\nadmin_token_env = \"T\"\n",

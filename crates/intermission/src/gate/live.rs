@@ -12,6 +12,7 @@ use http::HeaderValue;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::bypass::Bypass;
 use super::control::AppControl;
 use super::error_pages::ErrorPages;
 use super::pool::Pool;
@@ -43,6 +44,7 @@ pub(crate) struct GivenApp {
     /// One for each of its upstreams.
     pub(crate) standings: Vec<Arc<Standing>>,
     pub(crate) pages: Arc<ErrorPages>,
+    pub(crate) bypass: Arc<Bypass>,
 }
 
 /// An app's way in for one worker.
@@ -66,6 +68,7 @@ pub(crate) struct App {
     pub(crate) lane: Lane,
     pub(crate) upstreams: Vec<Upstream>,
     pub(crate) pages: Arc<ErrorPages>,
+    pub(crate) bypass: Arc<Bypass>,
     pub(crate) control: Arc<AppControl>,
     holds: watch::Receiver<()>,
     turn: Cell<usize>,
@@ -170,6 +173,7 @@ impl App {
             lane,
             upstreams: given.standings.iter().map(upstream).collect(),
             pages: Arc::clone(&given.pages),
+            bypass: Arc::clone(&given.bypass),
             control: Arc::clone(&given.control),
             holds: given.holds.clone(),
             turn: Cell::new(first_turn),

@@ -126,6 +126,13 @@ pub(crate) fn may_go_on() -> Response<Full<Bytes>> {
     response
 }
 
+/// The answer to who asks whether the gate is there.
+pub(crate) fn here() -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from("ok\n"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
 impl Form {
     /// A browser asks for HTML by name; whoever asks for JSON and not for HTML is a program.
     pub(crate) fn preferred(request: &HeaderMap) -> Self {

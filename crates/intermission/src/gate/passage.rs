@@ -12,14 +12,14 @@ use super::flight::FlightGuard;
 /// only look.
 #[derive(Debug)]
 pub(crate) struct Passage {
-    ticket: RefCell<Ticket>,
+    ticket: RefCell<Option<Ticket>>,
     /// The request's, for what is logged about it.
     id: HeaderValue,
     _flight: FlightGuard,
 }
 
 impl Passage {
-    pub(crate) fn new(ticket: Ticket, id: HeaderValue, flight: FlightGuard) -> Rc<Self> {
+    pub(crate) fn new(ticket: Option<Ticket>, id: HeaderValue, flight: FlightGuard) -> Rc<Self> {
         Rc::new(Self { ticket: RefCell::new(ticket), id, _flight: flight })
     }
 
@@ -29,10 +29,12 @@ impl Passage {
 
     /// Whether somebody in line may be waiting for this request to be written.
     pub(crate) fn was_held(&self) -> bool {
-        self.ticket.borrow().waited().is_some()
+        self.ticket.borrow().as_ref().is_some_and(|ticket| ticket.waited().is_some())
     }
 
     pub(crate) fn written(&self) {
-        self.ticket.borrow_mut().written();
+        if let Some(ticket) = &mut *self.ticket.borrow_mut() {
+            ticket.written();
+        }
     }
 }

@@ -19,7 +19,7 @@ use super::forward::{Answer, Unanswered, forward};
 use super::header::{self, About};
 use super::live::{App, AppId, Live};
 use super::message;
-use super::page::{Form, Page, may_go_on};
+use super::page::{Form, Page, here, may_go_on};
 use super::passage::Passage;
 use super::switch::{may_switch, switch};
 use super::upgrade::Tunnel;
@@ -78,6 +78,9 @@ async fn answer(
         Ok(app) => app,
         Err(page) => return Ok(turn_away(page, request, &live.pages).await),
     };
+    if app.settings.is_answered_at(request.uri().path()) {
+        return Ok(here().map(GateBody::Page));
+    }
     if let Some(asked) = app.settings.switch_at(request.uri().path()) {
         if !may_switch(&app.control, client, request.headers()) {
             return Ok(turn_away(Page::NotFromHere, request, &app.pages).await);
@@ -91,10 +94,15 @@ async fn answer(
     // Noted before the ticket: a hold that begins after it is seen.
     let asks_to_upgrade = request.headers().contains_key(UPGRADE);
     let mut holds = if asks_to_upgrade { app.closing_holds() } else { None };
-    let ticket = match admit(worker, app, client, arrival).await {
-        Ok(ticket) => ticket,
-        Err(Turned::Away(page)) => return Ok(turn_away(page, request, &app.pages).await),
-        Err(Turned::Left) => return Err(ClientLeft),
+    // A question is the web server's: none of what the rules look at is its client's.
+    let ticket = if !asks && app.bypass.lets_pass(client.address, &request) {
+        None
+    } else {
+        match admit(worker, app, client, arrival).await {
+            Ok(ticket) => Some(ticket),
+            Err(Turned::Away(page)) => return Ok(turn_away(page, request, &app.pages).await),
+            Err(Turned::Left) => return Err(ClientLeft),
+        }
     };
     if let (Some(holds), Some(_)) = (&mut holds, arrival.held) {
         // The hold that it has waited for is no reason to close what it becomes.
@@ -143,13 +151,17 @@ impl Passing<'_> {
     /// waits in line.
     async fn pass(
         &self,
-        ticket: Ticket,
+        ticket: Option<Ticket>,
         mut request: BoxedRequest,
         arrival: &mut Arrival,
     ) -> Result<Result<Answer, Page>, ClientLeft> {
         // By what there is now: it may have been held while the configuration was read again.
         let mut live = self.worker.live();
+        let waits_in_line = ticket.is_some();
         let mut passage = self.passage(ticket, &request, arrival);
+        if let Some(app) = live.app(self.app) {
+            app.bypass.strip_token(request.headers_mut());
+        }
         let body = request.body();
         let chunked = !body.is_end_stream() && body.size_hint().exact().is_none();
         header::prepare_request(&mut request, About::new(self.client, arrival), chunked);
@@ -170,7 +182,8 @@ impl Passing<'_> {
             }
             tokio::time::sleep(TRY_AGAIN_AFTER).await;
             live = self.worker.live();
-            let Some(app) = live.app(self.app).filter(|app| app.is_draining()) else { continue };
+            let app = live.app(self.app).filter(|app| waits_in_line && app.is_draining());
+            let Some(app) = app else { continue };
             drop(passage);
             let ticket = match admit(self.worker, app, self.client, arrival).await {
                 Ok(ticket) => ticket,
@@ -178,14 +191,14 @@ impl Passing<'_> {
                 Err(Turned::Left) => return Err(ClientLeft),
             };
             live = self.worker.live();
-            passage = self.passage(ticket, &request, arrival);
+            passage = self.passage(Some(ticket), &request, arrival);
             request.body_mut().passes_by(&passage, live.settings.client_body_timeout);
         }
     }
 
     fn passage(
         &self,
-        ticket: Ticket,
+        ticket: Option<Ticket>,
         request: &Request<RequestBody>,
         arrival: &Arrival,
     ) -> Rc<Passage> {

@@ -10,6 +10,7 @@ use tokio::sync::{Mutex, RwLock, broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::audit::Audit;
+use super::bypass::Bypass;
 use super::control::{AppControl, EVENTS_MAX};
 use super::error_pages::ErrorPages;
 use super::flight::Flights;
@@ -151,7 +152,8 @@ impl Registry {
 
 impl AppControl {
     /// What workers are to serve it by.
-    pub(super) fn given(self: &Arc<Self>, pages: Arc<ErrorPages>) -> GivenApp {
+    pub(super) fn given(self: &Arc<Self>, files: (Arc<ErrorPages>, Arc<Bypass>)) -> GivenApp {
+        let (pages, bypass) = files;
         GivenApp {
             id: self.id,
             settings: self.settings(),
@@ -159,6 +161,7 @@ impl AppControl {
             holds: self.holds.subscribe(),
             standings: self.standings(),
             pages,
+            bypass,
         }
     }
 }

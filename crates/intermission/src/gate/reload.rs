@@ -10,11 +10,10 @@ use tokio::time::timeout;
 
 use super::certificate::CertificateError;
 use super::control::AppControl;
-use super::error_pages::ErrorPageError;
 use super::live::{Given, Lanes};
 use super::state::StateError;
 use super::worker::{Change, Order};
-use super::{AllPages, Gate, certificates, given, limits};
+use super::{FileError, Files, Gate, certificates, given, limits};
 use crate::config::Config;
 use crate::config::gate::{App as AppSettings, Gate as Settings};
 
@@ -35,7 +34,7 @@ pub enum ReloadError {
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     #[error(transparent)]
-    ErrorPage(#[from] ErrorPageError),
+    File(#[from] FileError),
     #[error(transparent)]
     State(#[from] StateError),
     #[error("the gate is stopping")]
@@ -54,7 +53,7 @@ impl Gate {
             return Err(ReloadError::Stopping);
         }
         let certificates = certificates(&config.gate)?;
-        let pages = AllPages::load(config)?;
+        let files = Files::load(config)?;
         let old = self.apps();
         let is_missing =
             |app: &&Arc<AppControl>| config.apps.iter().all(|new| new.name != app.name);
@@ -85,7 +84,7 @@ impl Gate {
         }
         *self.apps.write().unwrap_or_else(PoisonError::into_inner) = apps.clone();
         removed.iter().for_each(|app| app.retired.cancel());
-        let given = given(&new_settings, &config.apps, &apps, pages);
+        let given = given(&new_settings, &config.apps, &apps, files);
         self.tell_workers(&given, lanes).await;
         *settings = new_settings;
         made.iter().for_each(AppControl::watch_hold_file);

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::balance::check_try_duration;
 use super::{
-    Balance, DEFAULT_TRY_DURATION, Eject, Health, Upstream, WarmUp, check_absolute, check_range,
-    check_timeout,
+    Balance, Bypass, DEFAULT_TRY_DURATION, Eject, Health, Upstream, WarmUp, check_absolute,
+    check_range, check_timeout,
 };
 use crate::config::Fault;
 use crate::config::cidr::Cidr;
@@ -76,6 +76,12 @@ pub struct App {
     /// From where.
     #[serde(default = "default_control_from")]
     pub control_from: Vec<Cidr>,
+    /// Paths that the gate itself answers 200, held or not: for who asks whether the gate is there.
+    #[serde(default)]
+    pub answer_paths: Vec<String>,
+    /// What no hold holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bypass: Option<Bypass>,
     /// While this file exists the app is held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_file: Option<PathBuf>,
@@ -177,8 +183,17 @@ impl App {
         }
     }
 
-    fn check(&self) -> Result<(), Fault> {
+    /// Whether the gate itself answers requests for this path.
+    #[must_use]
+    pub fn is_answered_at(&self, path: &str) -> bool {
+        self.answer_paths.iter().any(|answered| answered == path)
+    }
+
+    fn check(&self, proxies: &[Cidr]) -> Result<(), Fault> {
         self.check_places()?;
+        if let Some(bypass) = &self.bypass {
+            bypass.check(&self.key("bypass"), proxies)?;
+        }
         self.check_upstreams()?;
         self.check_hold()
     }
@@ -199,15 +214,17 @@ impl App {
             return Err(Fault::new(self.key("paths"), "is empty", "write [\"/\"] for all of them"));
         }
         check_range(&self.key("paths"), self.paths.len(), 1, PATHS_MAX)?;
-        for path in &self.paths {
-            check_path(&self.key("paths"), path)?;
-        }
+        self.paths.iter().try_for_each(|path| check_path(&self.key("paths"), path))?;
         if let Some(path) = &self.ask_path {
             check_path(&self.key("ask_path"), path)?;
         }
         if let Some(path) = &self.control_path {
             check_path(&self.key("control_path"), path)?;
         }
+        check_range(&self.key("answer_paths"), self.answer_paths.len(), 0, PATHS_MAX)?;
+        self.answer_paths
+            .iter()
+            .try_for_each(|path| check_path(&self.key("answer_paths"), path))?;
         check_range(&self.key("endless_types"), self.endless_types.len(), 0, ENDLESS_TYPES_MAX)?;
         self.endless_types.iter().try_for_each(|kind| check_type(&self.key("endless_types"), kind))
     }
@@ -267,13 +284,14 @@ impl App {
     }
 }
 
-pub(in crate::config) fn check_apps(apps: &[App]) -> Result<(), Fault> {
+/// `proxies` are those that are trusted.
+pub(in crate::config) fn check_apps(apps: &[App], proxies: &[Cidr]) -> Result<(), Fault> {
     check_range("app (how many)", apps.len(), 0, APPS_MAX)?;
     let mut names = HashMap::new();
     let mut hosts = HashMap::new();
     for app in apps {
         check_name(&app.name)?;
-        app.check()?;
+        app.check(proxies)?;
         if names.insert(app.name.as_str(), ()).is_some() {
             let key = format!("app.{}", app.name);
             return Err(Fault::new(key, "is there twice", "give each app its own name"));
@@ -306,7 +324,7 @@ fn check_name(name: &str) -> Result<(), Fault> {
 }
 
 /// Requests name it so, without a query.
-fn check_path(key: &str, path: &str) -> Result<(), Fault> {
+pub(super) fn check_path(key: &str, path: &str) -> Result<(), Fault> {
     let plain = |c: char| c.is_ascii_graphic() && !"?#%\\\"<>".contains(c);
     if path.starts_with('/') && path.chars().all(plain) {
         return Ok(());
