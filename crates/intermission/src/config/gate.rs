@@ -68,6 +68,8 @@ pub const DEFAULT_UPSTREAM_RESOLVE_INTERVAL: Duration = Duration::from_secs(5);
 /// every minute or so.
 pub const DEFAULT_ENDLESS_IDLE_TIMEOUT: Duration = Duration::from_hours(1);
 
+/// Of which a held request gets half.
+const FRONT_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 const THREADS_MAX: usize = 256;
 const CONNECTIONS_MAX: usize = 1_000_000;
 /// Longer waits are typing errors ("30m" for "30s"), and no client stays that long.
@@ -135,6 +137,12 @@ pub struct Gate {
     /// app's `endless_types`.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub endless_idle_timeout: Duration,
+    /// What is in front of the gate gives up this long after it has passed a request on: one that is held is answered before.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        with = "jiff::fmt::serde::unsigned_duration::friendly::compact::optional"
+    )]
+    pub front_timeout: Option<Duration>,
     /// A directory with pages for the answers that the gate gives itself, by status: `503.html`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_pages: Option<PathBuf>,
@@ -176,6 +184,7 @@ impl Default for Gate {
             upstream_idle_max: DEFAULT_UPSTREAM_IDLE_MAX,
             upstream_resolve_interval: DEFAULT_UPSTREAM_RESOLVE_INTERVAL,
             endless_idle_timeout: DEFAULT_ENDLESS_IDLE_TIMEOUT,
+            front_timeout: None,
             error_pages: None,
             trusted_proxies: Vec::new(),
             proxy_protocol_from: Vec::new(),
@@ -214,6 +223,14 @@ impl Gate {
         check_timeout("gate.upstream_idle_timeout", self.upstream_idle_timeout)?;
         check_timeout("gate.upstream_resolve_interval", self.upstream_resolve_interval)?;
         check_timeout("gate.endless_idle_timeout", self.endless_idle_timeout)?;
+        if let Some(timeout) = self.front_timeout {
+            check_timeout("gate.front_timeout", timeout)?;
+            if timeout < FRONT_TIMEOUT_MIN {
+                let problem = format!("{timeout:?} leaves held requests no time");
+                let mend = format!("write {FRONT_TIMEOUT_MIN:?} or more, or leave it out");
+                return Err(Fault::new("gate.front_timeout", problem, mend));
+            }
+        }
         check_timeout("gate.take_over_grace", self.take_over_grace)?;
         check_timeout("gate.shutdown_grace", self.shutdown_grace)
     }

@@ -131,7 +131,7 @@ fn errors_name_file_key_and_mend() {
     check_error(
         "[gate]\nlisten_on = []\n",
         &expect![
-            "x.toml:2: `listen_on`: unknown field `listen_on`, expected one of `listen`, `listen_tls`, `certificates`, `threads`, `admin_socket`, `admin_socket_group`, `admin_listen`, `admin_tls`, `admin_token_env`, `admin_token_file`, `admin_read_token_env`, `admin_read_token_file`, `state_dir`, `audit_log`, `shutdown_grace`, `take_over_grace`, `connections_max`, `connections_per_client_max`, `client_head_timeout`, `client_body_timeout`, `client_write_timeout`, `upstream_connect_timeout`, `upstream_head_timeout`, `upstream_body_timeout`, `upstream_idle_timeout`, `upstream_idle_max`, `upstream_resolve_interval`, `endless_idle_timeout`, `error_pages`, `trusted_proxies`, `proxy_protocol_from`"
+            "x.toml:2: `listen_on`: unknown field `listen_on`, expected one of `listen`, `listen_tls`, `certificates`, `threads`, `admin_socket`, `admin_socket_group`, `admin_listen`, `admin_tls`, `admin_token_env`, `admin_token_file`, `admin_read_token_env`, `admin_read_token_file`, `state_dir`, `audit_log`, `shutdown_grace`, `take_over_grace`, `connections_max`, `connections_per_client_max`, `client_head_timeout`, `client_body_timeout`, `client_write_timeout`, `upstream_connect_timeout`, `upstream_head_timeout`, `upstream_body_timeout`, `upstream_idle_timeout`, `upstream_idle_max`, `upstream_resolve_interval`, `endless_idle_timeout`, `front_timeout`, `error_pages`, `trusted_proxies`, `proxy_protocol_from`"
         ],
     );
     check_error(
@@ -245,6 +245,16 @@ fn h13_a_bypass_that_could_be_meant_for_nobody_or_everybody_is_named() {
     let example = EXAMPLE.replace("\n# bypass = ", "\nbypass = ");
     let bypass = parse(&example).unwrap().apps.remove(0).bypass.unwrap();
     assert!(bypass.header.is_some() && bypass.methods.is_some());
+}
+
+#[test]
+fn a_front_that_is_too_quick_to_hold_for_is_named() {
+    check_error(
+        "[gate]\nfront_timeout = \"900ms\"\n",
+        &expect![[
+            r#"x.toml: `gate.front_timeout`: 900ms leaves held requests no time; write 1s or more, or leave it out"#
+        ]],
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What is noted of a request when it comes: its id, when it was, and later how long it was held.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Response};
@@ -16,6 +16,7 @@ const ID_BYTES_MAX: usize = 128;
 pub(crate) struct Arrival {
     pub(crate) id: HeaderValue,
     pub(crate) start: HeaderValue,
+    pub(crate) at: Instant,
     /// None: it was not.
     pub(crate) held: Option<Duration>,
 }
@@ -26,7 +27,7 @@ impl Arrival {
         let theirs =
             if is_trusted { headers.get(X_REQUEST_ID).filter(|id| is_sane(id)) } else { None };
         let id = theirs.cloned().unwrap_or_else(random_id);
-        Self { id, start: start(SystemTime::now()), held: None }
+        Self { id, start: start(SystemTime::now()), at: Instant::now(), held: None }
     }
 
     /// Tells the client.

@@ -27,6 +27,8 @@ use super::worker::Worker;
 
 /// The pause between two rounds of all upstreams while none can be connected to.
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// Between the answer to a held request and the time-out of what is in front of the gate.
+const FRONT_MARGIN: Duration = Duration::from_millis(500);
 /// Of the body of a request that is turned away, this much is read, so that the client reads its
 /// answer instead of a reset.
 pub(super) const DISCARD_BYTES_MAX: u64 = 64 * 1024;
@@ -219,7 +221,8 @@ async fn admit(
         Entry::Forward(ticket) => Ok(ticket),
         Entry::Wait(wait) => {
             let since = Instant::now();
-            let granted = held(worker, app, client, wait).await;
+            let deadline = give_up_at(worker.live().settings.front_timeout, app, arrival, since);
+            let granted = held(worker, deadline, client, wait).await;
             arrival.held = Some(arrival.held.unwrap_or_default() + since.elapsed());
             granted
         }
@@ -227,9 +230,19 @@ async fn admit(
     }
 }
 
+/// Until when a request that waits since `since` may: before what is in front of the gate gives it up, too.
+fn give_up_at(front: Option<Duration>, app: &App, arrival: &Arrival, since: Instant) -> Instant {
+    let latest = since + app.settings.max_wait;
+    front.map_or(latest, |front| latest.min(arrival.at + front.saturating_sub(FRONT_MARGIN)))
+}
+
 /// Waits in line. Its body stays in the socket: nobody polls it, so `100 Continue` is not sent.
-async fn held(worker: &Worker, app: &App, client: &Client, wait: Wait) -> Result<Ticket, Turned> {
-    let deadline = Instant::now() + app.settings.max_wait;
+async fn held(
+    worker: &Worker,
+    deadline: Instant,
+    client: &Client,
+    wait: Wait,
+) -> Result<Ticket, Turned> {
     let watched = worker.held.watch(client.socket.clone(), client.begun.get());
     tokio::select! {
         biased;

@@ -159,6 +159,7 @@ fn ensure_changeable(old: &Settings, new: &Settings) -> Result<(), ReloadError> 
         upstream_idle_max: _,
         upstream_resolve_interval: _,
         endless_idle_timeout: _,
+        front_timeout: _,
         error_pages: _,
         trusted_proxies: _,
         proxy_protocol_from: _,

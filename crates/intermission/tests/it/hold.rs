@@ -140,6 +140,18 @@ async fn h10_apps_are_isolated() {
 }
 
 #[tokio::test]
+async fn h38_who_would_be_given_up_in_front_of_the_gate_is_answered_before() {
+    let upstream = Upstream::start().await;
+    // max_wait is half a minute.
+    let gate = Setup::shop(&upstream).gate("front_timeout = \"1s\"").start().await;
+    gate.hold("shop").await;
+    let front = tokio::time::timeout(Duration::from_secs(1), get(gate.address, "/")).await;
+    let answer = front.expect("before the front gives up");
+    assert_eq!((answer.status, answer.headers.contains_key("retry-after")), (503, true));
+    assert_eq!((gate.shop().await.summary.held, upstream.arrived()), (1, 0));
+}
+
+#[tokio::test]
 async fn h11_a_request_that_waited_too_long_gets_503_and_never_reaches_the_upstream() {
     let upstream = Upstream::start().await;
     let setup = Setup::default().app("shop", "*", &upstream, "max_wait = \"200ms\"");
