@@ -58,11 +58,11 @@ impl Connection {
         Box::new(Self { socket, alarm, peer, edition, era, in_use, idle_since })
     }
 
-    /// Whether it is no longer idle though nobody uses it: closed by the upstream, or talking out of turn. The runtime has
-    /// noticed it, or else the kernel is asked of all but the freshest.
-    fn has_stirred(&self, idle_for: Duration) -> bool {
+    /// Whether it is no longer idle though nobody uses it: closed by the upstream, or talking out of turn. The kernel is asked
+    /// where the runtime has noticed something, and where it `may_not_have`.
+    fn has_stirred(&self, may_not_have: bool) -> bool {
         let noticed = self.socket.with(|socket| socket.is_read_ready());
-        (noticed || idle_for >= FRESH) && self.socket.has_news()
+        (noticed || may_not_have) && self.socket.has_news()
     }
 
     /// The socket, and that it is in use.
@@ -104,7 +104,7 @@ impl Pool {
                 self.idle.borrow_mut().clear();
                 return None;
             }
-            if !connection.has_stirred(idle_for) && self.leads_to(&mut connection) {
+            if !connection.has_stirred(idle_for >= FRESH) && self.leads_to(&mut connection) {
                 return Some(connection);
             }
         }
@@ -134,8 +134,7 @@ impl Pool {
     /// Closes what is idle for too long, and what the upstream has closed.
     pub(crate) fn trim(&self) {
         self.idle.borrow_mut().retain(|connection| {
-            let idle_for = connection.idle_since.elapsed();
-            idle_for <= self.idle_timeout && !connection.has_stirred(idle_for)
+            connection.idle_since.elapsed() <= self.idle_timeout && !connection.has_stirred(false)
         });
     }
 

@@ -346,7 +346,7 @@ async fn h10_apps_of_one_host_are_parted_by_their_paths() {
 }
 
 #[tokio::test]
-async fn a_body_stays_in_the_socket_and_continue_is_sent_at_the_release() {
+async fn h31_a_body_stays_in_the_socket_and_continue_is_sent_at_the_release() {
     let upstream = Upstream::start().await;
     let gate = Setup::shop(&upstream).start().await;
     let held = gate.hold("shop").await;

@@ -152,6 +152,34 @@ async fn five_hundred_held_streams_go_on_in_order_and_those_that_were_reset_neve
 }
 
 #[tokio::test]
+async fn h43_pings_are_answered_on_a_connection_full_of_held_streams() {
+    let upstream = Upstream::start().await;
+    let gate = Setup::shop(&upstream).start().await;
+    let held = gate.hold("shop").await;
+    let interval = Duration::from_millis(200);
+    let http2 = Http2::pinging(gate.address, interval).await;
+    let body = || Full::new(Bytes::from(vec![b'x'; 50_000])).map_err(|never| match never {});
+    // Bodies that nobody reads take the connection's window as well.
+    let sent: Vec<_> = (0..100)
+        .map(|number| {
+            if number % 2 == 0 {
+                http2.get("/held")
+            } else {
+                http2.send(request("POST", "/held").body(body().boxed()).unwrap())
+            }
+        })
+        .collect();
+    gate.until_held("shop", 100).await;
+    // As long as a ping may go without an answer, and more.
+    tokio::time::sleep(interval * 8).await;
+    assert_eq!(gate.shop().await.summary.left, 0);
+    gate.release("shop", held.generation).await;
+    for sent in sent {
+        assert_eq!(answer(sent).await.status, 200);
+    }
+}
+
+#[tokio::test]
 async fn a_connection_that_ends_frees_the_places_of_all_its_streams() {
     let upstream = Upstream::start().await;
     let gate = Setup::shop(&upstream).start().await;

@@ -20,7 +20,7 @@ pub(crate) async fn reload(gate: &Gate, setup: &Setup, said: &str) {
 }
 
 #[tokio::test]
-async fn a_held_request_is_released_to_the_new_upstreams() {
+async fn h30_a_held_request_is_released_to_the_new_upstreams() {
     let (old, new) = (Upstream::start().await, Upstream::start().await);
     let gate = Setup::shop(&old).start().await;
     assert_eq!(get(gate.address, "/before").await.status, 200);

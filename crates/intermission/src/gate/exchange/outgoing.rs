@@ -98,6 +98,10 @@ impl Outgoing {
         socket: &Shared<Socket>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), SendError>> {
+        if !self.is_begun && self.is_drained && matches!(self.framing, Framing::Length(1..)) {
+            // Its length was said, and there is none of it: the upstream would wait for the next request's bytes.
+            return Poll::Ready(Err(SendError::Body(BodyError::Length)));
+        }
         loop {
             let is_waiting =
                 !self.is_drained && self.data.is_empty() && self.behind.is_empty() && {

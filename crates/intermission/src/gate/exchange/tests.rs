@@ -178,6 +178,17 @@ async fn a_connection_that_had_died_gives_the_request_back() {
     assert!(matches!(failure, Failure::Unsent(request) if request.uri() == "/here"));
 }
 
+#[tokio::test]
+async fn a_length_without_a_body_is_not_sent() {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let connection = Connection::new(Socket::Unix(ours), None, 0);
+    let request = Request::post("/").header("content-length", "5").body(RequestBody::none());
+    let request = Box::new(request.unwrap());
+    let failure = connection.exchange(request, LIMIT, &Shutdown::new()).await.unwrap_err();
+    assert!(matches!(failure, Failure::Body(_)));
+    assert_eq!(theirs.read_to_end(&mut Vec::new()).await.unwrap(), 0);
+}
+
 /// As hyper's own client receives it.
 async fn by_hyper(method: &str, response: &[u8]) -> Option<Whole> {
     let (ours, mut theirs) = tokio::io::duplex(64 * 1024);
