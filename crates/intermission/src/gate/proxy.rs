@@ -73,7 +73,7 @@ async fn answer(
     worker: &Worker,
     client: &Client,
     arrival: &mut Arrival,
-    request: BoxedRequest,
+    mut request: BoxedRequest,
 ) -> Result<Response<GateBody>, ClientLeft> {
     let live = worker.live();
     let app = match find_app(&live, client, &request) {
@@ -115,6 +115,7 @@ async fn answer(
         drop(ticket);
         return Ok(may_go_on().map(GateBody::Page));
     }
+    app.bypass.strip_token(request.headers_mut());
     let form = Form::preferred(request.headers());
     let passing = Passing { worker, client, app: app.id };
     // Boxed: whoever waits in line has no room for what comes then.
@@ -161,9 +162,6 @@ impl Passing<'_> {
         let mut live = self.worker.live();
         let waits_in_line = ticket.is_some();
         let mut passage = self.passage(ticket, &request, arrival);
-        if let Some(app) = live.app(self.app) {
-            app.bypass.strip_token(request.headers_mut());
-        }
         let body = request.body();
         let chunked = !body.is_end_stream() && body.size_hint().exact().is_none();
         header::prepare_request(&mut request, About::new(self.client, arrival), chunked);

@@ -17,7 +17,7 @@ use super::wire::get;
 
 const ENHANCE_YOUR_CALM: u32 = 11;
 /// `GET /` by `http`, all three in the static table, and `:authority: a` as a literal (RFC 7541).
-const GET: &[u8] = b"\x82\x86\x84\x01\x01a";
+pub(crate) const GET: &[u8] = b"\x82\x86\x84\x01\x01a";
 /// What the gate may grow by while it is flooded with a hundred times as much.
 const GROWTH_KIB_MAX: usize = 8 * 1024;
 

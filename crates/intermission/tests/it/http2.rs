@@ -4,9 +4,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
+use super::flood::GET;
 use super::gate::Setup;
 use super::harness::soon;
+use super::hostile::frame::{
+    END_HEADERS, END_STREAM, HEADERS, PING, PREFACE, SETTINGS, frame, head,
+};
 use super::http2_client::{Http2, answer, curl, none, request};
 use super::upstream::{Upstream, with_trailers};
 use super::wire::{Wire, get};
@@ -152,30 +158,50 @@ async fn five_hundred_held_streams_go_on_in_order_and_those_that_were_reset_neve
 }
 
 #[tokio::test]
-async fn h43_pings_are_answered_on_a_connection_full_of_held_streams() {
+async fn h43_pings_and_settings_are_answered_on_a_connection_full_of_held_streams() {
     let upstream = Upstream::start().await;
     let gate = Setup::shop(&upstream).start().await;
     let held = gate.hold("shop").await;
-    let interval = Duration::from_millis(200);
-    let http2 = Http2::pinging(gate.address, interval).await;
-    let body = || Full::new(Bytes::from(vec![b'x'; 50_000])).map_err(|never| match never {});
-    // Bodies that nobody reads take the connection's window as well.
-    let sent: Vec<_> = (0..100)
-        .map(|number| {
-            if number % 2 == 0 {
-                http2.get("/held")
-            } else {
-                http2.send(request("POST", "/held").body(body().boxed()).unwrap())
-            }
-        })
-        .collect();
+    let mut stream = TcpStream::connect(gate.address).await.unwrap();
+    stream.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await.unwrap();
+    for number in 0..100 {
+        let get = frame(HEADERS, END_STREAM | END_HEADERS, 2 * number + 1, GET);
+        stream.write_all(&get).await.unwrap();
+    }
     gate.until_held("shop", 100).await;
-    // As long as a ping may go without an answer, and more.
-    tokio::time::sleep(interval * 8).await;
-    assert_eq!(gate.shop().await.summary.left, 0);
+    let asks = [frame(PING, 0, 0, b"are you?"), frame(SETTINGS, 0, 0, &[])].concat();
+    stream.write_all(&asks).await.unwrap();
+    let mut kinds = Kinds { stream, buffer: Vec::new() };
+    kinds.until(PING, 1).await;
+    // Of ours that began the connection is answered before.
+    kinds.until(SETTINGS, 1).await;
+    assert_eq!(gate.shop().await.held, 100);
     gate.release("shop", held.generation).await;
-    for sent in sent {
-        assert_eq!(answer(sent).await.status, 200);
+    kinds.until(HEADERS, 100).await;
+}
+
+/// The frames that come, by kind.
+struct Kinds {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Kinds {
+    /// Until so many of `wanted` have come; the others are passed over.
+    async fn until(&mut self, wanted: u8, count: usize) {
+        let mut seen = 0;
+        while seen < count {
+            match head(&self.buffer).filter(|head| self.buffer.len() >= head.0) {
+                Some((length, kind)) => {
+                    self.buffer.drain(..length);
+                    seen += usize::from(kind == wanted);
+                }
+                None => {
+                    let read = soon("a frame", self.stream.read_buf(&mut self.buffer)).await;
+                    assert!(read.unwrap() > 0, "closed after {seen} of {count}");
+                }
+            }
+        }
     }
 }
 

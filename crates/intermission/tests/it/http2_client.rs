@@ -2,7 +2,6 @@
 
 use std::net::{Shutdown, SocketAddr};
 use std::process::Output;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
@@ -10,7 +9,7 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use socket2::{SockRef, Socket};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -60,21 +59,6 @@ impl Http2 {
     ) -> Self {
         let stream = TokioIo::new(stream);
         let (sender, driver) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
-        Self { sender, driver: tokio::spawn(driver), socket }
-    }
-
-    /// One that pings the gate every `interval`, and ends when it is not answered for five of them.
-    pub(crate) async fn pinging(address: SocketAddr, interval: Duration) -> Self {
-        let stream = soon("a connection", TcpStream::connect(address)).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        let socket = SockRef::from(&stream).try_clone().unwrap();
-        let (sender, driver) = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .keep_alive_interval(interval)
-            .keep_alive_timeout(interval * 5)
-            .handshake(TokioIo::new(stream))
-            .await
-            .unwrap();
         Self { sender, driver: tokio::spawn(driver), socket }
     }
 

@@ -73,6 +73,15 @@ async fn a_broken_configuration_is_refused_whole() {
             "gate.audit_log cannot be changed by SIGHUP",
         ),
         (Setup::default(), "has no [[app]]"),
+        (
+            Setup::default().app(
+                "shop",
+                "*",
+                &new,
+                "bypass = { header = { name = \"x\", token_file = \"/none\" } }",
+            ),
+            "app.shop.bypass.header.token_file: cannot read /none",
+        ),
         (Setup::shop(&new).app("two", "*", &new, ""), "`*` is already served by the app `shop`"),
     ] {
         reload(&gate, &setup, REFUSED).await;
@@ -80,7 +89,7 @@ async fn a_broken_configuration_is_refused_whole() {
         gate.clear_log();
         assert_eq!(get(gate.address, "/").await.status, 200);
     }
-    assert_eq!((old.arrived(), new.arrived()), (5, 0));
+    assert_eq!((old.arrived(), new.arrived()), (6, 0));
 }
 
 #[tokio::test]
