@@ -12,7 +12,7 @@ fn main() {
 
 fn lanes(count: NonZeroUsize) -> Vec<Lane> {
     let pace = Pace { concurrency: NonZeroU32::MIN, concurrency_max: NonZeroU32::MIN };
-    Hold::new(Limits { held_max: 1, pace }, count).1
+    Hold::new(Limits::new(1, pace), count).1
 }
 
 #[divan::bench(sample_size = 4096)]
@@ -92,7 +92,7 @@ mod layer {
     #[divan::bench(threads = [1, 2], sample_size = 4096)]
     fn around(bencher: Bencher<'_, '_>) {
         let pace = Pace { concurrency: NonZeroU32::MIN, concurrency_max: NonZeroU32::MIN };
-        let limits = Limits { held_max: 1, pace };
+        let limits = Limits::new(1, pace);
         let (_hold, layer) = HoldLayer::new(limits, Duration::from_secs(1), |request, _| request);
         let service = layer.layer(Nothing);
         bencher.bench(|| call(&service));

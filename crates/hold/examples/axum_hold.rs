@@ -50,7 +50,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 /// The routes of users and those of the operator.
 pub(crate) fn app() -> (Router, Router) {
-    let (hold, layer) = HoldLayer::new(Limits { held_max: HELD_MAX, pace: PACE }, MAX_WAIT, refuse);
+    let (hold, layer) = HoldLayer::new(Limits::new(HELD_MAX, PACE), MAX_WAIT, refuse);
     let users = Router::new()
         .route("/", get(|| async { "served\n" }))
         // The ticket of a response goes with its body: rows that are still being read for a

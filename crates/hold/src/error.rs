@@ -29,9 +29,17 @@ pub struct Stale {
     pub holder: Option<Holder>,
 }
 
-/// A request waited as long as it may. It has left the line and must not be forwarded.
+/// Why a request in line does not go on. It has left the line and must not be forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("held longer than the maximum wait ({waited:.1?})")]
-pub struct TimedOut {
-    pub waited: Duration,
+pub enum TurnedAway {
+    #[error("held longer than the maximum wait ({waited:.1?})")]
+    TimedOut { waited: Duration },
+    /// And [`OnExpiry::Reject`](crate::OnExpiry::Reject) is what becomes of the line then.
+    #[error("held for {waited:.1?}, until nobody renewed the lease of the hold")]
+    HoldExpired { waited: Duration },
 }
+
+/// Its place in line was taken from it: it was one too many. It must not be forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("one held request too many")]
+pub struct Excess;

@@ -41,6 +41,17 @@ pub enum Expiry {
     Over,
 }
 
+/// How a release goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ramping {
+    /// The line goes on.
+    Running,
+    /// [`Limits::failures_max`] of those that were let go on have failed in a row: the others wait.
+    Stopped,
+    /// Everybody has gone on, or there is a newer hold.
+    Over,
+}
+
 /// How a hold whose lease was kept has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeaseEnd {
@@ -81,7 +92,7 @@ impl Hold {
         until: Instant,
     ) -> Result<Generation, AlreadyHeld> {
         let now = sync::now();
-        self.0.settle(|inner, _| inner.close(floor, holder, until, now))
+        self.0.settle(|inner, outbox| inner.close(floor, holder, until, now, outbox))
     }
 
     /// Extends the lease; never shortens it. Which of renewal and expiry comes first is decided
@@ -96,7 +107,7 @@ impl Hold {
         self.0.settle(|inner, outbox| inner.release(generation, now, outbox))
     }
 
-    /// Releases if the lease is over at `now`.
+    /// Ends the hold if the lease is over at `now`: as [`Limits::on_expiry`] says.
     pub fn expire(&self, generation: Generation, now: Instant) -> Expiry {
         self.0.settle(|inner, outbox| inner.expire(generation, now, outbox))
     }
@@ -110,6 +121,27 @@ impl Hold {
     pub fn abort_drain(&self, generation: Generation) -> Drain {
         let now = sync::now();
         self.0.settle(|inner, outbox| inner.abort_drain(generation, now, outbox))
+    }
+
+    /// Waits, without a deadline, until the release of `generation` goes otherwise than it did when
+    /// it was `seen`.
+    pub async fn ramp_after(&self, generation: Generation, seen: Ramping) -> Ramping {
+        let look = move |inner: &Inner| Some(inner.ramping(generation)).filter(|now| *now != seen);
+        Watch::new(&self.0, look).await
+    }
+
+    /// Lets one more of the line try, if failures have stopped the release of `generation`: if it
+    /// does not fail, the line goes on. Says whether it was stopped.
+    pub fn retry(&self, generation: Generation) -> bool {
+        let now = sync::now();
+        self.0.settle(|inner, outbox| inner.go_on(generation, false, now, outbox))
+    }
+
+    /// Lets the line go on, whatever fails, if failures have stopped the release of `generation`.
+    /// Says whether they had.
+    pub fn overrule(&self, generation: Generation) -> bool {
+        let now = sync::now();
+        self.0.settle(|inner, outbox| inner.go_on(generation, true, now, outbox))
     }
 
     /// Other bounds from now on. Who is in line stays there, and what is on its way is counted as it was.

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use crate::line::{Grant, Line, Number, Waiting};
+use crate::line::{Grant, Line, Number, Verdict, Waiting};
 use crate::outbox::Outbox;
 use crate::ramp::{Place, Ramp};
 use crate::watch::Watchers;
 use crate::word::Word;
 use crate::{
-    AlreadyHeld, Current, Drain, Expiry, Generation, Holder, Limits, Stale, State, Status, Summary,
+    AlreadyHeld, Current, Drain, Expiry, Generation, Holder, Limits, OnExpiry, Ramping, Stale,
+    State, Status, Summary,
 };
 
 /// Lanes are closed exactly while `state` is not `Open`. A lease exists exactly while `state` is
@@ -19,6 +20,7 @@ use crate::{
 pub(crate) struct Inner {
     words: Vec<Arc<Word>>,
     held_max: usize,
+    on_expiry: OnExpiry,
     state: State,
     generation: Generation,
     lease: Option<Lease>,
@@ -59,11 +61,12 @@ impl Inner {
         Self {
             words,
             held_max: limits.held_max,
+            on_expiry: limits.on_expiry,
             state: State::Open,
             generation: Generation::NONE,
             lease: None,
             line: Line::default(),
-            ramp: Ramp::new(limits.pace),
+            ramp: Ramp::new(&limits),
             summary: Summary::default(),
             watchers: Watchers::default(),
         }
@@ -75,6 +78,7 @@ impl Inner {
         holder: Holder,
         until: Instant,
         now: Instant,
+        outbox: &mut Outbox,
     ) -> Result<Generation, AlreadyHeld> {
         if let Some(lease) = &self.lease {
             return Err(AlreadyHeld {
@@ -90,13 +94,15 @@ impl Inner {
         self.lease = Some(Lease { holder, since: now, until });
         self.summary = Summary { held_total: count_of(self.line.len()), ..Summary::default() };
         self.state = if self.in_flight() == 0 { State::Held } else { State::Draining };
+        // Whoever looks after the release before this is done.
+        self.watchers.wake(outbox);
         Ok(self.generation)
     }
 
     pub(crate) fn set_limits(&mut self, limits: Limits, now: Instant, outbox: &mut Outbox) {
         self.held_max = limits.held_max;
-        self.ramp.set_pace(limits.pace);
-        self.advance(now, outbox);
+        self.on_expiry = limits.on_expiry;
+        self.change_ramp(now, outbox, |ramp| ramp.set_limits(&limits));
     }
 
     pub(crate) fn renew(&mut self, named: Generation, until: Instant) -> Result<(), Stale> {
@@ -137,8 +143,36 @@ impl Inner {
                 Expiry::NotYet(lease.until)
             }
             Some(_) | None => {
+                if self.is_current(named) && self.on_expiry == OnExpiry::Reject {
+                    self.reject_all(now, outbox);
+                }
                 self.release(named, now, outbox).map_or(Expiry::Over, Expiry::Released)
             }
+        }
+    }
+
+    /// One more of the line may try, or all of them: of the release of `named`, if that is stopped.
+    pub(crate) fn go_on(
+        &mut self,
+        named: Generation,
+        all: bool,
+        now: Instant,
+        outbox: &mut Outbox,
+    ) -> bool {
+        if self.ramping(named) != Ramping::Stopped {
+            return false;
+        }
+        self.change_ramp(now, outbox, |ramp| if all { ramp.overrule() } else { ramp.retry() });
+        true
+    }
+
+    pub(crate) fn ramping(&self, named: Generation) -> Ramping {
+        if self.state != State::Releasing || named != self.generation {
+            Ramping::Over
+        } else if self.ramp.is_stopped() {
+            Ramping::Stopped
+        } else {
+            Ramping::Running
         }
     }
 
@@ -197,29 +231,29 @@ impl Inner {
         Arrival::Wait(number)
     }
 
-    /// The request's grant, or it is woken when it has one.
+    /// What became of the request, or it is woken when something has.
     pub(crate) fn fetch(
         &mut self,
         number: Number,
         waker: &Waker,
         outbox: &mut Outbox,
-    ) -> Option<Grant> {
-        let grant = self.line.fetch(number);
-        if grant.is_none() {
+    ) -> Option<Verdict> {
+        let verdict = self.line.fetch(number);
+        if verdict.is_none() {
             self.line.note(number, waker, outbox);
         }
-        grant
+        verdict
     }
 
-    /// A request has waited long enough. A grant that came first is taken.
+    /// A request has waited long enough. A verdict that came first is taken.
     pub(crate) fn time_out(
         &mut self,
         number: Number,
         now: Instant,
         outbox: &mut Outbox,
-    ) -> Result<Grant, Duration> {
-        if let Some(grant) = self.line.fetch(number) {
-            return Ok(grant);
+    ) -> Result<Verdict, Duration> {
+        if let Some(verdict) = self.line.fetch(number) {
+            return Ok(verdict);
         }
         let mut waited = Duration::ZERO;
         if let Some(waiting) = self.line.remove(number) {
@@ -228,6 +262,25 @@ impl Inner {
         }
         self.advance(now, outbox);
         Err(waited)
+    }
+
+    /// A request has a place in line that it should not have. A verdict that came first is taken.
+    pub(crate) fn refuse(
+        &mut self,
+        number: Number,
+        now: Instant,
+        outbox: &mut Outbox,
+    ) -> Option<Verdict> {
+        let verdict = self.line.fetch(number);
+        if verdict.is_none()
+            && let Some(waiting) = self.line.remove(number)
+        {
+            outbox.discard(waiting.waker);
+            self.summary.held_total -= 1;
+            self.summary.refused_full += 1;
+            self.advance(now, outbox);
+        }
+        verdict
     }
 
     /// The client is gone. A grant it had not fetched passes to the next in line.
@@ -241,7 +294,7 @@ impl Inner {
         if let Some(waiting) = self.line.remove(number) {
             self.summary.client_gone += 1;
             self.left_line(waiting, now, outbox);
-        } else if let Some(grant) = self.line.fetch(number) {
+        } else if let Some(Verdict::Granted(grant)) = self.line.fetch(number) {
             let _closed = word.leave();
             if grant.place.generation() == self.generation {
                 self.summary.released -= 1;
@@ -261,10 +314,11 @@ impl Inner {
 
     /// A request was counted out of a closed lane.
     pub(crate) fn completed(&mut self, place: Option<Place>, now: Instant, outbox: &mut Outbox) {
-        if let Some(place) = place {
-            self.ramp.give_back(place);
-        }
-        self.advance(now, outbox);
+        self.change_ramp(now, outbox, |ramp| {
+            if let Some(place) = place {
+                ramp.give_back(place);
+            }
+        });
     }
 }
 
@@ -278,6 +332,7 @@ impl Inner {
             held: self.line.len(),
             in_flight: self.in_flight(),
             released_in_flight: self.ramp.running(),
+            is_stopped: self.ramping(self.generation) == Ramping::Stopped,
             oldest: self.oldest(now),
             hold: self.lease.as_ref().map(|lease| lease.current(now)),
             summary: self.summary(now),
@@ -331,9 +386,30 @@ impl Inner {
             State::Releasing => {
                 self.dispatch(now, outbox);
                 if self.line.is_empty() && self.ramp.all_written() {
-                    self.open();
+                    self.open(outbox);
                 }
             }
+        }
+    }
+
+    /// Whoever looks after the release is told when it stops or goes on.
+    fn change_ramp(&mut self, now: Instant, outbox: &mut Outbox, change: impl FnOnce(&mut Ramp)) {
+        let before = self.ramp.is_stopped();
+        change(&mut self.ramp);
+        if self.ramp.is_stopped() != before {
+            self.watchers.wake(outbox);
+        }
+        self.advance(now, outbox);
+    }
+
+    /// The hold is over, and nobody in line goes on.
+    fn reject_all(&mut self, now: Instant, outbox: &mut Outbox) {
+        while let Some((number, mut waiting)) = self.line.pop() {
+            let waker = waiting.waker.take();
+            let waited = self.left_line(waiting, now, outbox);
+            self.line.settle(number, Verdict::Rejected { waited });
+            self.summary.rejected += 1;
+            outbox.wake(waker);
         }
     }
 
@@ -349,18 +425,19 @@ impl Inner {
             let (number, waiting) = self.line.pop().expect("the line is not empty");
             let waited = now.saturating_duration_since(waiting.since);
             waiting.word.admit();
-            self.line.grant(number, Grant { place, waited });
+            self.line.settle(number, Verdict::Granted(Grant { place, waited }));
             self.summary.released += 1;
             self.summary.longest_wait = self.summary.longest_wait.max(waited);
             outbox.wake(waiting.waker);
         }
     }
 
-    fn open(&mut self) {
+    fn open(&mut self, outbox: &mut Outbox) {
         for word in &self.words {
             word.open();
         }
         self.state = State::Open;
+        self.watchers.wake(outbox);
     }
 
     fn left_line(&mut self, waiting: Waiting, now: Instant, outbox: &mut Outbox) -> Duration {

@@ -26,11 +26,11 @@ mod wait;
 mod watch;
 mod word;
 
-pub use error::{AlreadyHeld, Stale, TimedOut};
+pub use error::{AlreadyHeld, Excess, Stale, TurnedAway};
 pub use generation::Generation;
-pub use hold::{Drain, Expiry, Hold, LeaseEnd};
+pub use hold::{Drain, Expiry, Hold, LeaseEnd, Ramping};
 pub use lane::{Entry, Lane};
-pub use limits::{Limits, Pace};
+pub use limits::{Limits, OnExpiry, Pace};
 pub use status::{Current, Holder, State, Status, Summary};
 pub use ticket::Ticket;
 pub use wait::Wait;

@@ -7,6 +7,10 @@ pub struct Limits {
     /// Requests in line at most; the next one is told [`Entry::Full`](crate::Entry::Full).
     pub held_max: usize,
     pub pace: Pace,
+    /// What becomes of the line when nobody renews the lease.
+    pub on_expiry: OnExpiry,
+    /// Released requests that fail one after the other before the release stops; none: it never does.
+    pub failures_max: Option<NonZeroU32>,
 }
 
 /// How fast a release lets the line go. Both at 1: strictly one after another.
@@ -17,4 +21,22 @@ pub struct Pace {
     pub concurrency: NonZeroU32,
     /// Where the window of running released requests stops growing; never below `concurrency`.
     pub concurrency_max: NonZeroU32,
+}
+
+/// A lease has ended that nobody renewed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnExpiry {
+    /// The line goes on, in order.
+    #[default]
+    Release,
+    /// Whoever is in line is turned away; whoever comes later goes on.
+    Reject,
+}
+
+impl Limits {
+    /// The line goes on when a lease ends, and no failure stops it.
+    #[must_use]
+    pub const fn new(held_max: usize, pace: Pace) -> Self {
+        Self { held_max, pace, on_expiry: OnExpiry::Release, failures_max: None }
+    }
 }

@@ -13,13 +13,14 @@ use crate::word::Word;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Number(u64);
 
-/// Bounded by its owner: `waiting` by `held_max`, `granted` by the ramp.
+/// Bounded by its owner: `waiting` by `held_max`, grants by the ramp, rejections by the lines of the leases that ended
+/// within the time a task takes to be polled.
 #[derive(Debug, Default)]
 pub(crate) struct Line {
     next: u64,
     waiting: BTreeMap<Number, Waiting>,
-    /// Granted, and not yet fetched by the request's task.
-    granted: BTreeMap<Number, Grant>,
+    /// Out of the line, and not yet fetched by the request's task.
+    settled: BTreeMap<Number, Verdict>,
 }
 
 #[derive(Debug)]
@@ -28,6 +29,16 @@ pub(crate) struct Waiting {
     pub(crate) word: Arc<Word>,
     pub(crate) since: Instant,
     pub(crate) waker: Option<Waker>,
+}
+
+/// What became of a request in line.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    Granted(Grant),
+    /// The hold ended without a release.
+    Rejected {
+        waited: Duration,
+    },
 }
 
 #[derive(Debug)]
@@ -48,12 +59,12 @@ impl Line {
         self.waiting.pop_first()
     }
 
-    pub(crate) fn grant(&mut self, number: Number, grant: Grant) {
-        self.granted.insert(number, grant);
+    pub(crate) fn settle(&mut self, number: Number, verdict: Verdict) {
+        self.settled.insert(number, verdict);
     }
 
-    pub(crate) fn fetch(&mut self, number: Number) -> Option<Grant> {
-        self.granted.remove(&number)
+    pub(crate) fn fetch(&mut self, number: Number) -> Option<Verdict> {
+        self.settled.remove(&number)
     }
 
     pub(crate) fn note(&mut self, number: Number, waker: &Waker, outbox: &mut Outbox) {

@@ -1,6 +1,8 @@
 //! The pace of a release: how many of the line may be on their way.
 
-use crate::{Generation, Pace};
+use std::num::NonZeroU32;
+
+use crate::{Generation, Limits, Pace};
 
 /// Two limits. `unwritten` keeps the order: over all releases, never more than `concurrency`
 /// requests are granted and not yet written upstream. `running` against `window` spares the
@@ -9,10 +11,26 @@ use crate::{Generation, Pace};
 #[derive(Debug)]
 pub(crate) struct Ramp {
     pace: Pace,
+    failures_max: Option<NonZeroU32>,
     generation: Generation,
     unwritten: u32,
     running: u32,
     window: u32,
+    /// Since the last request of this release that did not fail.
+    failures: u32,
+    stop: Stop,
+}
+
+/// Whether failures keep the line from going on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    Not,
+    /// One more may try.
+    Stopped {
+        trial: bool,
+    },
+    /// It has been for long enough: no failure stops this release any more.
+    Overruled,
 }
 
 /// A place in the ramp, held by a granted request.
@@ -20,24 +38,34 @@ pub(crate) struct Ramp {
 pub(crate) struct Place {
     generation: Generation,
     written: bool,
+    failed: bool,
 }
 
 impl Ramp {
-    pub(crate) fn new(pace: Pace) -> Self {
+    pub(crate) fn new(limits: &Limits) -> Self {
         Self {
-            pace,
+            pace: limits.pace,
+            failures_max: limits.failures_max,
             generation: Generation::NONE,
             unwritten: 0,
             running: 0,
-            window: pace.concurrency.get(),
+            window: limits.pace.concurrency.get(),
+            failures: 0,
+            stop: Stop::Not,
         }
     }
 
-    /// A window that has grown goes on from where it is, within the new bounds.
-    pub(crate) fn set_pace(&mut self, pace: Pace) {
+    /// A window that has grown goes on from where it is, within the new bounds. What has stopped
+    /// is tried again.
+    pub(crate) fn set_limits(&mut self, limits: &Limits) {
+        let pace = limits.pace;
         self.pace = pace;
+        self.failures_max = limits.failures_max;
         let widest = pace.concurrency_max.max(pace.concurrency).get();
         self.window = self.window.clamp(pace.concurrency.get(), widest);
+        if limits.failures_max.is_none() && self.is_stopped() {
+            self.stop = Stop::Not;
+        }
     }
 
     /// The release of `generation` begins: the window starts small again.
@@ -45,15 +73,38 @@ impl Ramp {
         self.generation = generation;
         self.running = 0;
         self.window = self.pace.concurrency.get();
+        self.failures = 0;
+        self.stop = Stop::Not;
     }
 
     pub(crate) fn try_take(&mut self) -> Option<Place> {
         if self.unwritten >= self.pace.concurrency.get() || self.running >= self.window {
             return None;
         }
+        match &mut self.stop {
+            Stop::Not | Stop::Overruled => {}
+            Stop::Stopped { trial } if *trial => *trial = false,
+            Stop::Stopped { .. } => return None,
+        }
         self.unwritten += 1;
         self.running += 1;
-        Some(Place { generation: self.generation, written: false })
+        Some(Place { generation: self.generation, written: false, failed: false })
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        matches!(self.stop, Stop::Stopped { .. })
+    }
+
+    /// One more may try, if failures have stopped the release.
+    pub(crate) fn retry(&mut self) {
+        if let Stop::Stopped { trial } = &mut self.stop {
+            *trial = true;
+        }
+    }
+
+    /// The line goes on whatever fails.
+    pub(crate) fn overrule(&mut self) {
+        self.stop = Stop::Overruled;
     }
 
     /// Says whether this was news.
@@ -66,10 +117,11 @@ impl Ramp {
         true
     }
 
-    /// Only a request that was written widens the window: one given back proves nothing.
+    /// Only a request that was written and did not fail widens the window: one given back proves
+    /// nothing.
     #[expect(clippy::needless_pass_by_value, reason = "a place is given back once")]
     pub(crate) fn give_back(&mut self, place: Place) {
-        let Place { generation, written } = place;
+        let Place { generation, written, failed } = place;
         if !written {
             self.unwritten -= 1;
         }
@@ -77,9 +129,25 @@ impl Ramp {
             return;
         }
         self.running -= 1;
-        if written {
+        if failed {
+            self.count_failure();
+        } else if written {
+            self.failures = 0;
+            if self.is_stopped() {
+                self.stop = Stop::Not;
+                self.window = self.pace.concurrency.get();
+                return;
+            }
             let widest = self.pace.concurrency_max.max(self.pace.concurrency).get();
             self.window = self.window.saturating_add(1).min(widest);
+        }
+    }
+
+    fn count_failure(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+        let enough = self.failures_max.is_some_and(|max| self.failures >= max.get());
+        if enough && self.stop == Stop::Not {
+            self.stop = Stop::Stopped { trial: false };
         }
     }
 
@@ -101,5 +169,9 @@ impl Place {
 
     pub(crate) const fn is_written(&self) -> bool {
         self.written
+    }
+
+    pub(crate) const fn fail(&mut self) {
+        self.failed = true;
     }
 }

@@ -62,6 +62,8 @@ pub struct Status {
     pub in_flight: u64,
     /// Those of `in_flight` that the newest release let go on.
     pub released_in_flight: u32,
+    /// Releasing, and stopped by requests that failed.
+    pub is_stopped: bool,
     /// How long the head of the line has waited.
     pub oldest: Option<Duration>,
     /// While draining or held.
@@ -80,7 +82,7 @@ pub struct Current {
 }
 
 /// The figures of one hold. Whoever entered the line is in exactly one of: still in line,
-/// `released`, `timed_out`, `client_gone`.
+/// `released`, `timed_out`, `client_gone`, `rejected`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Requests that waited in line, those taken over from the hold before included.
@@ -88,7 +90,9 @@ pub struct Summary {
     pub released: u64,
     pub timed_out: u64,
     pub client_gone: u64,
-    /// Requests turned away because the line was full.
+    /// Turned away when the lease ended.
+    pub rejected: u64,
+    /// Requests turned away because the line was full, or their client had its share of it.
     pub refused_full: u64,
     /// Those still in line included.
     pub longest_wait: Duration,

@@ -31,6 +31,15 @@ impl Ticket {
         self.lane.shared().settle(|inner, outbox| inner.written(&mut grant.place, now, outbox));
     }
 
+    /// What was released has failed: too many of them in a row stop the release, where
+    /// [`Limits::failures_max`](crate::Limits::failures_max) says so. Counted when the ticket is
+    /// dropped. No effect for a request that was not held.
+    pub const fn failed(&mut self) {
+        if let Some(grant) = &mut self.grant {
+            grant.place.fail();
+        }
+    }
+
     /// How long the request was held; `None` if it never was.
     pub fn waited(&self) -> Option<Duration> {
         self.grant.as_ref().map(|grant| grant.waited)

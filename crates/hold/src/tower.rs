@@ -21,7 +21,7 @@
 //! }
 //!
 //! let few = NonZeroU32::new(16).expect("16 is not 0");
-//! let limits = Limits { held_max: 2000, pace: Pace { concurrency: few, concurrency_max: few } };
+//! let limits = Limits::new(2000, Pace { concurrency: few, concurrency_max: few });
 //! let (hold, layer) = HoldLayer::new(limits, MAX_WAIT, busy);
 //! let app: Router = Router::new().route("/", get(|| async { "hello" })).layer(layer);
 //! # drop((hold, app));
@@ -59,7 +59,7 @@ use std::time::Duration;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::{Entry, Hold, Lane, Limits, Ticket, TimedOut};
+use crate::{Entry, Hold, Lane, Limits, Ticket, TurnedAway};
 
 pub use future::HoldFuture;
 
@@ -72,9 +72,9 @@ pub enum Refused {
     /// [`Limits::held_max`] requests were waiting already.
     #[error("held, and too many are waiting already")]
     Full,
-    /// The maximum wait was over before its turn came.
+    /// The maximum wait, or the hold, was over before its turn came.
     #[error(transparent)]
-    TimedOut(TimedOut),
+    TurnedAway(TurnedAway),
 }
 
 /// Puts a hold around services. Clones are of the same hold: routes that share a database share

@@ -14,7 +14,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use hold::{
-    Drain, Entry, Expiry, Generation, Hold, Holder, Lane, Limits, Pace, State, Ticket, Wait,
+    Drain, Entry, Expiry, Generation, Hold, Holder, Lane, Limits, OnExpiry, Pace, Ramping, State,
+    Ticket, TurnedAway, Wait,
 };
 use loom::future::block_on;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -35,7 +36,7 @@ fn app<const N: usize>() -> (Hold, [Lane; N]) {
     let one = NonZeroU32::MIN;
     let pace = Pace { concurrency: one, concurrency_max: one };
     let count = NonZeroUsize::new(N).unwrap();
-    let (hold, lanes) = Hold::new(Limits { held_max: 8, pace }, count);
+    let (hold, lanes) = Hold::new(Limits::new(8, pace), count);
     (hold, lanes.try_into().unwrap())
 }
 
@@ -47,9 +48,13 @@ fn close(hold: &Hold, until: Instant) -> Generation {
 fn pass(entry: Entry) -> Ticket {
     match entry {
         Entry::Forward(ticket) => ticket,
-        Entry::Wait(wait) => block_on(wait),
+        Entry::Wait(wait) => turn(wait),
         Entry::Full => panic!("the line is not full"),
     }
+}
+
+fn turn(wait: Wait) -> Ticket {
+    block_on(wait).unwrap()
 }
 
 fn wait(entry: Entry) -> Wait {
@@ -63,7 +68,7 @@ fn join(request: thread::JoinHandle<()>) {
     request.join().unwrap();
 }
 
-fn poll_once(wait: &mut Wait) -> Poll<Ticket> {
+fn poll_once(wait: &mut Wait) -> Poll<Result<Ticket, TurnedAway>> {
     pin!(wait).poll(&mut Context::from_waker(Waker::noop()))
 }
 
@@ -71,7 +76,8 @@ fn assert_open_and_idle(hold: &Hold) {
     let status = hold.status();
     assert_eq!((status.state, status.held, status.in_flight), (State::Open, 0, 0));
     let figures = status.summary;
-    assert_eq!(figures.held_total, figures.released + figures.timed_out + figures.client_gone);
+    let left = figures.released + figures.timed_out + figures.client_gone + figures.rejected;
+    assert_eq!(figures.held_total, left);
 }
 
 /// What a request does at the upstream: it must not be alone in knowing that it is there.
@@ -153,7 +159,7 @@ fn everyone_held_is_released_one_at_a_time() {
         let upstream = Upstream::new();
         let waiting = [wait(lane.enter()), wait(other.enter())].map(|wait| {
             let upstream = upstream.clone();
-            thread::spawn(move || upstream.serve_alone(block_on(wait)))
+            thread::spawn(move || upstream.serve_alone(turn(wait)))
         });
         hold.release(generation).unwrap();
         waiting.into_iter().for_each(join);
@@ -184,7 +190,7 @@ fn h18_an_arrival_does_not_overtake_the_last_one_released() {
         let written = Arc::new(AtomicBool::new(false));
         let first_written = Arc::clone(&written);
         let first = thread::spawn(move || {
-            let mut ticket = block_on(first);
+            let mut ticket = turn(first);
             first_written.store(true, Ordering::Relaxed);
             ticket.written();
         });
@@ -209,7 +215,7 @@ fn close_during_release_keeps_the_line_and_drains_the_granted() {
         let waiting = waits.map(|(place, wait)| {
             let (upstream, order) = (upstream.clone(), Arc::clone(&order));
             thread::spawn(move || {
-                let ticket = block_on(wait);
+                let ticket = turn(wait);
                 assert_eq!(order.fetch_add(1, Ordering::Relaxed), place);
                 upstream.serve(ticket);
             })
@@ -256,7 +262,7 @@ fn the_deadline_of_a_drain_against_its_last_request() {
             Drain::TimedOut { in_flight } => assert_eq!(in_flight, 1),
             Drain::Over => panic!("nobody released it"),
         }
-        drop(block_on(held));
+        drop(turn(held));
         straggler.join().unwrap();
         assert_open_and_idle(&hold);
     });
@@ -275,7 +281,7 @@ fn h12_a_client_that_leaves_at_any_point_holds_nobody_up() {
                 }
                 drop(leaving);
             });
-            let staying = thread::spawn(move || drop(block_on(staying)));
+            let staying = thread::spawn(move || drop(turn(staying)));
             hold.release(generation).unwrap();
             leaving.join().unwrap();
             staying.join().unwrap();
@@ -307,7 +313,7 @@ fn h11_giving_up_against_the_grant() {
         let generation = close(&hold, Instant::now() + LEASE);
         let (giving_up, staying) = (wait(lane.enter()), wait(other.enter()));
         let giving_up = thread::spawn(move || drop(giving_up.give_up()));
-        let staying = thread::spawn(move || drop(block_on(staying)));
+        let staying = thread::spawn(move || drop(turn(staying)));
         hold.release(generation).unwrap();
         giving_up.join().unwrap();
         staying.join().unwrap();
@@ -335,7 +341,7 @@ fn lease_end_and_renewal_never_both_succeed() {
             }
             Expiry::Over => panic!("nobody released it"),
         }
-        drop(block_on(held));
+        drop(turn(held));
         assert_open_and_idle(&hold);
     });
 }
@@ -357,5 +363,66 @@ fn h29_a_late_command_does_not_touch_the_next_hold() {
         assert_eq!(hold.status().state, State::Held);
         assert_eq!(hold.status().generation, second);
         assert!(matches!(lane.enter(), Entry::Wait(_)));
+    });
+}
+
+#[test]
+fn a_rejected_line_is_told_so_whatever_it_does_meanwhile() {
+    model(|| {
+        let (hold, [lane, other]) = app();
+        let pace = Pace { concurrency: NonZeroU32::MIN, concurrency_max: NonZeroU32::MIN };
+        hold.set_limits(Limits { on_expiry: OnExpiry::Reject, ..Limits::new(8, pace) });
+        let until = Instant::now() + LEASE;
+        let generation = close(&hold, until);
+        let (waiting, giving_up) = (wait(lane.enter()), wait(other.enter()));
+        let waiting = thread::spawn(move || block_on(waiting).is_err());
+        let giving_up = thread::spawn(move || giving_up.give_up().is_err());
+        assert!(matches!(hold.expire(generation, until), Expiry::Released(_)));
+        assert!(waiting.join().unwrap() && giving_up.join().unwrap(), "forwarded all the same");
+        assert_open_and_idle(&hold);
+        assert!(matches!(lane.enter(), Entry::Forward(_)), "who comes later goes on");
+    });
+}
+
+#[test]
+fn a_release_that_stops_is_seen_and_goes_on() {
+    model(|| {
+        let (hold, [lane, other]) = app();
+        let pace = Pace { concurrency: NonZeroU32::MIN, concurrency_max: NonZeroU32::MIN };
+        let failures_max = Some(NonZeroU32::MIN);
+        hold.set_limits(Limits { failures_max, ..Limits::new(8, pace) });
+        let generation = close(&hold, Instant::now() + LEASE);
+        let (failing, held) = (wait(lane.enter()), wait(other.enter()));
+        let failing = thread::spawn(move || {
+            let mut ticket = turn(failing);
+            ticket.written();
+            ticket.failed();
+        });
+        hold.release(generation).unwrap();
+        assert_eq!(block_on(hold.ramp_after(generation, Ramping::Running)), Ramping::Stopped);
+        assert_eq!(hold.status().held, 1, "it waits");
+        failing.join().unwrap();
+        let tried = thread::spawn(move || drop(turn(held)));
+        assert!(hold.retry(generation));
+        assert_eq!(block_on(hold.ramp_after(generation, Ramping::Stopped)), Ramping::Over);
+        tried.join().unwrap();
+        assert_open_and_idle(&hold);
+    });
+}
+
+#[test]
+fn a_place_taken_back_against_its_turn() {
+    model(|| {
+        let (hold, [lane, other]) = app();
+        let generation = close(&hold, Instant::now() + LEASE);
+        let (excess, staying) = (wait(lane.enter()), wait(other.enter()));
+        let excess = thread::spawn(move || u64::from(excess.refuse().is_err()));
+        let staying = thread::spawn(move || drop(turn(staying)));
+        hold.release(generation).unwrap();
+        let refused = excess.join().unwrap();
+        staying.join().unwrap();
+        assert_open_and_idle(&hold);
+        let figures = hold.status().summary;
+        assert_eq!((figures.refused_full, figures.held_total), (refused, 2 - refused));
     });
 }

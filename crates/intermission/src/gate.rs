@@ -4,6 +4,7 @@
 //! request.
 
 mod actor;
+mod admit;
 mod alarm;
 mod ambiguity;
 mod arrival;
@@ -19,6 +20,7 @@ mod converse;
 mod dial;
 mod error_pages;
 mod exchange;
+mod files;
 mod flight;
 mod forward;
 mod header;
@@ -72,6 +74,7 @@ use self::certificate::Certificates;
 pub use self::control::{AppControl, Done, Held, HoldError};
 pub use self::error_pages::ErrorPageError;
 use self::error_pages::ErrorPages;
+use self::files::connections_max;
 pub use self::flight::Seen;
 pub use self::inherited::{Inherited, InheritedError};
 use self::listener::Bound;
@@ -91,9 +94,12 @@ pub use self::warm_up::{WarmUpError, Warmed};
 use self::worker::{Order, Plan};
 use crate::admin::api::Event;
 use crate::config::Config;
-use crate::config::gate::{App as AppSettings, Gate as Settings};
+use crate::config::gate::{App as AppSettings, Gate as Settings, OnExpiry};
 use crate::config::token::TokenError;
 use crate::shutdown::Shutdown;
+
+/// This part of all connections is not for held requests: whoever no hold holds must get in, and whoever comes is to be told.
+const KEPT_FREE_PART: usize = 16;
 
 #[derive(Debug, thiserror::Error)]
 pub enum GateError {
@@ -174,8 +180,10 @@ impl Gate {
         // An accept loop waits with a permit in its hand, so each may exceed the bound by one;
         // without that, a connection could wait at one loop for a permit idle in another.
         let loops: usize = listeners.iter().map(Vec::len).sum();
-        let connections = Arc::new(Semaphore::new(settings.connections_max.saturating_add(loops)));
-        let shares = NonZeroUsize::new(settings.connections_per_client_max).map(Shares::new);
+        let connections_max = connections_max(settings.connections_max);
+        let connections = Arc::new(Semaphore::new(connections_max.saturating_add(loops)));
+        let of_one = settings.connections_per_client_max;
+        let shares = (of_one > 0).then(|| Shares::new(of_one));
         // The first worker has upstream connections as good as any.
         let mut asked = Some(asked);
         let (mut orders, mut beats, mut threads) = (Vec::new(), Vec::new(), Vec::new());
@@ -195,6 +203,7 @@ impl Gate {
                 beat,
                 flights: Arc::clone(flights),
                 connections: Arc::clone(&connections),
+                kept_free: connections_max / KEPT_FREE_PART,
                 shares: shares.clone(),
                 warm_ups: asked.take(),
                 shutdown: shutdown.with_own_tasks(),
@@ -319,12 +328,18 @@ fn limits(app: &AppSettings) -> Limits {
     let at_least_one = |number: usize| {
         NonZeroU32::new(u32::try_from(number).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN)
     };
+    let release = &app.release;
     Limits {
         held_max: app.held_max,
         pace: Pace {
-            concurrency: at_least_one(app.release.concurrency),
-            concurrency_max: at_least_one(app.release.concurrency_max),
+            concurrency: at_least_one(release.concurrency),
+            concurrency_max: at_least_one(release.concurrency_max),
         },
+        on_expiry: match app.on_expiry {
+            OnExpiry::Release => hold::OnExpiry::Release,
+            OnExpiry::Reject => hold::OnExpiry::Reject,
+        },
+        failures_max: u32::try_from(release.failures_max).ok().and_then(NonZeroU32::new),
     }
 }
 

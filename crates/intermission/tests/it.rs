@@ -34,6 +34,7 @@ mod it {
     mod http2;
     mod http2_client;
     mod interop;
+    mod line;
     mod message;
     mod named;
     mod openapi;

@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{KeepTicket, Refused, WayIn};
-use crate::{Ticket, TimedOut, Wait, sync};
+use crate::{Ticket, TurnedAway, Wait, sync};
 
 const POLLED_AGAIN: &str = "a future is not polled again once it was ready";
 
@@ -40,7 +40,7 @@ pin_project! {
 }
 
 struct Waiting<S, Request, R> {
-    turn: Pin<Box<dyn Future<Output = Result<Ticket, TimedOut>> + Send>>,
+    turn: Pin<Box<dyn Future<Output = Result<Ticket, TurnedAway>> + Send>>,
     inner: S,
     request: Request,
     way_in: Arc<WayIn<R>>,
@@ -98,8 +98,8 @@ where
                             let call = Some(Box::new(Call { ticket, inner, request }));
                             this.stage.set(Stage::Granted { call });
                         }
-                        Err(timed_out) => {
-                            let refused = Refused::TimedOut(timed_out);
+                        Err(turned_away) => {
+                            let refused = Refused::TurnedAway(turned_away);
                             return Poll::Ready(Ok((way_in.refuse)(request, refused)));
                         }
                     }
@@ -116,7 +116,10 @@ where
                     // The inner service has begun with it: now the next may begin.
                     ticket.as_mut().expect(POLLED_AGAIN).written();
                     let answered = ready!(answered);
-                    let ticket = ticket.take().expect(POLLED_AGAIN);
+                    let mut ticket = ticket.take().expect(POLLED_AGAIN);
+                    if answered.is_err() {
+                        ticket.failed();
+                    }
                     return Poll::Ready(answered.map(|response| this.keep.keep(ticket, response)));
                 }
                 Staged::Refused { response } => {

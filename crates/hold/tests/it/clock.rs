@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hold::{Drain, Expiry, Generation, LeaseEnd, State};
+use hold::{Drain, Expiry, Generation, LeaseEnd, State, TurnedAway};
 use tokio::time::sleep;
 
 use crate::fixture::{LEASE, app, holder, now};
@@ -19,7 +19,7 @@ async fn h9_a_drain_that_never_ends_ends_the_hold_and_kills_nothing() {
     let drain = app.hold.drained(generation, began + 5 * SECOND).await;
     assert_eq!(drain, Drain::TimedOut { in_flight: 1 });
     assert_eq!(now() - began, 5 * SECOND);
-    let ticket = held.await;
+    let ticket = held.await.unwrap();
     assert_eq!(ticket.waited(), Some(5 * SECOND));
     assert_eq!(app.hold.status().in_flight, 2, "the straggler was left alone");
     drop((straggler, ticket));
@@ -81,7 +81,7 @@ async fn h7_h8_release_during_the_drain_answers_the_waiter_and_kills_nothing() {
     app.hold.release(generation).unwrap();
     assert_eq!(drain.await.unwrap(), Drain::Over);
     assert_eq!(now(), began, "answered at once");
-    let ticket = held.await;
+    let ticket = held.await.unwrap();
     assert_eq!(app.hold.status().in_flight, 2);
     drop((straggler, ticket));
 }
@@ -97,7 +97,7 @@ async fn a_lease_that_nobody_renews_ends_the_hold() {
     };
     assert_eq!(now() - began, LEASE);
     assert_eq!((summary.held_total, summary.longest_wait), (1, LEASE));
-    drop(held.await);
+    drop(held.await.unwrap());
     assert_eq!(app.hold.status().state, State::Open);
     assert!(app.hold.renew(generation, now() + LEASE).is_err(), "what is over stays over");
     assert_eq!(app.hold.status().state, State::Open);
@@ -164,7 +164,7 @@ async fn h11_who_waited_too_long_is_never_forwarded() {
     let generation = app.close();
     let (impatient, patient) = (app.wait(), app.wait());
     let timed_out = impatient.until(now() + 10 * SECOND).await.unwrap_err();
-    assert_eq!(timed_out.waited, 10 * SECOND);
+    assert_eq!(timed_out, TurnedAway::TimedOut { waited: 10 * SECOND });
     let status = app.hold.status();
     assert_eq!((status.state, status.held, status.in_flight), (State::Held, 1, 0));
     app.hold.release(generation).unwrap();
@@ -199,7 +199,7 @@ async fn h1_h4_a_restart_comes_up_held_with_the_rest_of_the_lease() {
     app.hold.renew(Generation::new(41), until + SECOND).unwrap();
     assert!(matches!(app.hold.keep_lease(Generation::new(41)).await, LeaseEnd::Expired(_)));
     assert_eq!(now(), until + SECOND);
-    drop(held.await);
+    drop(held.await.unwrap());
     assert_eq!(app.close(), Generation::new(42), "generations go on after a restart");
 }
 

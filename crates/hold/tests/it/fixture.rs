@@ -20,7 +20,7 @@ pub(crate) fn pace(concurrency: u32, concurrency_max: u32) -> Pace {
 }
 
 pub(crate) fn app_with(lanes: usize, held_max: usize, pace: Pace) -> App {
-    let (hold, lanes) = Hold::new(Limits { held_max, pace }, NonZeroUsize::new(lanes).unwrap());
+    let (hold, lanes) = Hold::new(Limits::new(held_max, pace), NonZeroUsize::new(lanes).unwrap());
     App { hold, lanes }
 }
 

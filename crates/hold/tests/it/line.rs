@@ -14,7 +14,7 @@ fn granted(waits: &mut [Option<Wait>]) -> Vec<(usize, Ticket)> {
     let mut granted = Vec::new();
     for (place, slot) in waits.iter_mut().enumerate() {
         if let Some(wait) = slot
-            && let Poll::Ready(ticket) = pin!(wait).poll(&mut context)
+            && let Poll::Ready(Ok(ticket)) = pin!(wait).poll(&mut context)
         {
             *slot = None;
             granted.push((place, ticket));
@@ -234,18 +234,18 @@ fn other_bounds_apply_from_the_next_decision_on_and_nobody_in_line_is_lost() {
     let app = app_with(1, 100, pace(4, 8));
     let generation = app.close();
     let mut waits = queue(&app, 6);
-    app.hold.set_limits(Limits { held_max: 3, pace: pace(1, 1) });
+    app.hold.set_limits(Limits::new(3, pace(1, 1)));
     assert!(matches!(app.lanes[0].enter(), Entry::Full));
     assert_eq!(app.hold.status().held, 6);
     app.hold.release(generation).unwrap();
     let mut running = granted(&mut waits);
     assert_eq!(places(&running), [0]);
     // Wider while it runs: others go on at once, and nobody is passed over.
-    app.hold.set_limits(Limits { held_max: 3, pace: pace(3, 3) });
+    app.hold.set_limits(Limits::new(3, pace(3, 3)));
     running.extend(granted(&mut waits));
     assert_eq!(places(&running), [0, 1, 2]);
     // Narrower: those on their way stay there, and the next goes when there is room for it.
-    app.hold.set_limits(Limits { held_max: 3, pace: pace(1, 1) });
+    app.hold.set_limits(Limits::new(3, pace(1, 1)));
     for (_, ticket) in &mut running {
         ticket.written();
     }

@@ -13,4 +13,5 @@ mod fixture;
 mod holder;
 mod line;
 mod oracle;
+mod stopped;
 mod threads;

@@ -141,8 +141,8 @@ impl Run {
     fn fetch(&mut self, id: usize) {
         let Some(Client::InLine(wait, woken)) = self.clients.get_mut(&id) else { return };
         let waker = Arc::clone(woken).into();
-        if let Poll::Ready(ticket) = pin!(wait).poll(&mut Context::from_waker(&waker)) {
-            self.fetched(id, ticket);
+        if let Poll::Ready(turn) = pin!(wait).poll(&mut Context::from_waker(&waker)) {
+            self.fetched(id, turn.unwrap());
         }
     }
 

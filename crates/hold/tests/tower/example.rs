@@ -87,7 +87,7 @@ async fn the_example_is_held_and_released_by_its_operator() {
 #[tokio::test]
 async fn a_body_that_owns_the_ticket_is_counted_to_its_end() {
     let pace = Pace { concurrency: NonZeroU32::MIN, concurrency_max: NonZeroU32::MIN };
-    let (hold, layer) = HoldLayer::new(Limits { held_max: 1, pace }, WITHIN, axum_hold::refuse);
+    let (hold, layer) = HoldLayer::new(Limits::new(1, pace), WITHIN, axum_hold::refuse);
     let (mut rows, body) = Channel::<Bytes>::new(1);
     let body = Arc::new(Mutex::new(Some(body)));
     let download = move || {

@@ -23,7 +23,7 @@ pub(crate) fn layer_with(held_max: usize, concurrency: u32, concurrency_max: u32
         concurrency: NonZeroU32::new(concurrency).unwrap(),
         concurrency_max: NonZeroU32::new(concurrency_max).unwrap(),
     };
-    HoldLayer::new(Limits { held_max, pace }, MAX_WAIT, refuse)
+    HoldLayer::new(Limits::new(held_max, pace), MAX_WAIT, refuse)
 }
 
 /// Strictly serial release.

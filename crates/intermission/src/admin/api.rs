@@ -75,6 +75,9 @@ pub struct AppStatus {
     pub in_flight: u64,
     /// Those of them that the newest release let go on.
     pub released_in_flight: u32,
+    /// Released requests have failed one after the other: the others wait until one does not.
+    #[serde(default)]
+    pub release_stopped: bool,
     /// How long the head of the line has waited.
     pub oldest_ms: Option<u64>,
     pub hold: Option<HeldBy>,
@@ -151,7 +154,10 @@ pub struct Summary {
     pub released: u64,
     /// Answered 503 because they had waited as long as they may.
     pub timed_out: u64,
-    /// Answered 503 at once because the line was full.
+    /// Answered 503 when the lease ended.
+    #[serde(default)]
+    pub rejected: u64,
+    /// Answered 503 at once because the line was full, or their client had its share of it.
     pub refused: u64,
     /// Clients that left before their turn; nothing of theirs was forwarded.
     pub left: u64,
@@ -334,6 +340,10 @@ pub enum EventKind {
     Renewed,
     Released,
     Expired,
+    /// Requests that were released have failed one after the other: the others wait.
+    ReleaseStopped,
+    /// They go on.
+    ReleaseResumed,
 }
 
 /// In place of events that a subscriber was too slow to take.

@@ -251,11 +251,13 @@ fn add(here: &mut AppStatus, there: &AppStatus) {
     here.held += there.held;
     here.in_flight += there.in_flight;
     here.released_in_flight += there.released_in_flight;
+    here.release_stopped |= there.release_stopped;
     here.oldest_ms = here.oldest_ms.max(there.oldest_ms);
     let (sum, more) = (&mut here.summary, &there.summary);
     sum.held += more.held;
     sum.released += more.released;
     sum.timed_out += more.timed_out;
+    sum.rejected += more.rejected;
     sum.refused += more.refused;
     sum.left += more.left;
     sum.longest_wait_ms = sum.longest_wait_ms.max(more.longest_wait_ms);
@@ -273,6 +275,7 @@ fn app_status(app: &AppControl) -> AppStatus {
         held: status.held,
         in_flight: status.in_flight,
         released_in_flight: status.released_in_flight,
+        release_stopped: status.is_stopped,
         oldest_ms: status.oldest.map(millis),
         hold: status.hold.map(|current| HeldBy::new(status.generation, &current)),
         summary: status.summary.into(),
@@ -315,6 +318,7 @@ impl From<hold::Summary> for Summary {
             held: summary.held_total,
             released: summary.released,
             timed_out: summary.timed_out,
+            rejected: summary.rejected,
             refused: summary.refused_full,
             left: summary.client_gone,
             longest_wait_ms: millis(summary.longest_wait),

@@ -34,7 +34,8 @@ pub(super) async fn app_called(client: &Client, name: &str) -> anyhow::Result<Ap
 
 /// Says what the hold came to.
 pub(super) fn tell(app: &str, reply: &ReleaseReply, printer: &Printer) {
-    let Summary { held, timed_out, refused, left, longest_wait_ms, released: _ } = reply.summary;
+    let Summary { held, timed_out, rejected: _, refused, left, longest_wait_ms, released: _ } =
+        reply.summary;
     printer.talk(format_args!(
         "`{app}` is released: {held} requests held, longest wait {longest_wait_ms} ms, \
          {timed_out} timed out, {refused} refused, {left} left"

@@ -23,9 +23,6 @@ const LAST_TASKS_MAX: Duration = Duration::from_secs(1);
 /// For what the audit log has not on disk yet.
 const LAST_LINES_MAX: Duration = Duration::from_secs(1);
 
-/// Open files besides the client connections: upstream connections, above all.
-const FILES_BESIDE: u64 = 2048;
-
 const NO_APP: &str = "the configuration has no [[app]]: a gate without one answers nobody (see examples/intermission.toml)";
 
 pub(crate) fn run(config: &Config) -> anyhow::Result<Exit> {
@@ -39,7 +36,7 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<Exit> {
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
-    raise_file_limit(config.gate.connections_max);
+    raise_file_limit();
     block_on(serve(config))
 }
 
@@ -179,18 +176,10 @@ impl Stopping {
 }
 
 /// Each connection is an open file, and so is each connection to an upstream.
-fn raise_file_limit(connections_max: usize) {
+fn raise_file_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "cannot raise the limit of open files");
-    }
-    let needed = u64::try_from(connections_max).unwrap_or(u64::MAX).saturating_add(FILES_BESIDE);
-    if let Some(files_max) = limit.maximum.filter(|maximum| *maximum < needed) {
-        tracing::warn!(
-            files_max,
-            connections_max,
-            "too few open files allowed for so many connections"
-        );
     }
 }

@@ -60,8 +60,14 @@ fn table(status: &Status) -> String {
         status.version, status.pid
     );
     let unwell = status.apps.iter().flat_map(unwell);
-    let lines =
-        [first].into_iter().chain(rows.iter().map(line)).chain(unwell).chain(audit_problem(status));
+    let stopped = status.apps.iter().filter(|app| app.release_stopped).map(|app| {
+        format!(
+            "{}: released requests fail, so the others wait and one may try at a time",
+            app.name
+        )
+    });
+    let lines = [first].into_iter().chain(rows.iter().map(line)).chain(stopped).chain(unwell);
+    let lines = lines.chain(audit_problem(status));
     lines.collect::<Vec<_>>().join("\n")
 }
 

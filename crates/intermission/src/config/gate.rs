@@ -5,6 +5,7 @@ mod app;
 mod asked;
 mod balance;
 mod bypass;
+mod hold;
 mod tls;
 mod upstream;
 mod warm_up;
@@ -19,9 +20,8 @@ pub use self::admin::{AdminTls, SocketGroup};
 pub(super) use self::app::check_apps;
 pub use self::app::{
     ANY_HOST, ANY_PATH, App, DEFAULT_CONTROL_FROM, DEFAULT_DRAIN, DEFAULT_ENDLESS_TYPES,
-    DEFAULT_HELD_MAX, DEFAULT_LEASE, DEFAULT_LEASE_MAX, DEFAULT_MAX_WAIT,
-    DEFAULT_RELEASE_CONCURRENCY, DEFAULT_RELEASE_CONCURRENCY_MAX, Release, Switch, Upgrades,
-    WILDCARD,
+    DEFAULT_HELD_MAX, DEFAULT_HELD_PER_CLIENT_MAX, DEFAULT_LEASE, DEFAULT_LEASE_MAX,
+    DEFAULT_MAX_WAIT, Switch, WILDCARD,
 };
 pub use self::balance::{
     Balance, DEFAULT_EJECT_DURATION, DEFAULT_EJECT_FAILURES, DEFAULT_HEALTH_FALL,
@@ -29,6 +29,11 @@ pub use self::balance::{
     Eject, Health,
 };
 pub use self::bypass::{Bypass, BypassHeader};
+use self::hold::HELD_MAX_MAX;
+pub use self::hold::{
+    DEFAULT_RELEASE_CONCURRENCY, DEFAULT_RELEASE_CONCURRENCY_MAX, DEFAULT_RELEASE_FAILURES_MAX,
+    DEFAULT_RELEASE_STOPPED_MAX, OnExpiry, Release, Upgrades,
+};
 pub use self::tls::Certificate;
 pub use self::upstream::{Upstream, UpstreamError};
 pub use self::warm_up::{

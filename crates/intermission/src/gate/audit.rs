@@ -51,6 +51,12 @@ pub(crate) enum Outcome {
     ReleasedWhileDraining,
     Renewed,
     Released,
+    /// The lease has ended, and whoever was held was answered 503.
+    Rejected,
+    /// Released requests have failed one after the other: the others wait.
+    Stopped,
+    /// The release goes on.
+    Resumed,
     Warm,
     /// Nothing was changed.
     Refused,

@@ -192,7 +192,9 @@ impl Body for ResponseBody {
             Some(Ok(_)) => {}
             Some(Err(_)) => {
                 this.inner.close();
-                this.passage = None;
+                if let Some(passage) = this.passage.take() {
+                    passage.failed();
+                }
             }
             None => this.complete(),
         }

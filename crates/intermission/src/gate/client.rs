@@ -5,10 +5,11 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use tokio::net::TcpStream;
 
 use super::client_socket::ClientSocket;
+use super::header::X_FORWARDED_FOR;
 use super::proxy_protocol::{self, Ends, ProxyHeaderError};
 use super::share::{Share, Shares};
 use super::stream::Shared;
@@ -98,6 +99,22 @@ pub(crate) fn share(
         return Ok(None);
     }
     shares.take(address).map(Some).ok_or(TooMany)
+}
+
+/// Where a request comes from: the client, or whom the nearest of the trusted proxies names. None where those name nobody.
+pub(crate) fn origin(client: &Client, headers: &HeaderMap, proxies: &[Cidr]) -> Option<IpAddr> {
+    if !client.is_trusted {
+        return Some(client.address);
+    }
+    let named = headers.get_all(X_FORWARDED_FOR).iter().rev();
+    let named = named.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b','));
+    for name in named {
+        let address: IpAddr = str::from_utf8(name.trim_ascii()).ok()?.parse().ok()?;
+        if !is_any(proxies, address.to_canonical()) {
+            return Some(address);
+        }
+    }
+    None
 }
 
 /// Who is connected to whom: as the socket has it, or as the PROXY header of a peer that sends one.

@@ -7,6 +7,7 @@
 mod change;
 mod error;
 mod lease;
+mod ramp;
 mod succession;
 
 use std::sync::atomic::AtomicBool;
@@ -25,6 +26,7 @@ use super::audit::{Action, Audit, Outcome};
 use super::flight::{Flights, Seen};
 use super::live::AppId;
 use super::predecessor::Predecessor;
+use super::share::Shares;
 use super::state::{HoldRecord, StateError, StateFile};
 use super::upstream::Standing;
 use super::warm_up::Asked as WarmUpAsked;
@@ -66,6 +68,8 @@ pub struct AppControl {
     pub(super) warm_ups: mpsc::Sender<WarmUpAsked>,
     /// Held while the app is warmed up: one caller at a time.
     pub(super) warming: Mutex<()>,
+    /// What each client has of the line.
+    pub(super) held_shares: Arc<Shares>,
 }
 
 /// A hold that is in force: nothing is in flight.
@@ -183,6 +187,7 @@ impl AppControl {
             Ok(Drain::TimedOut { in_flight }) => {
                 let stragglers = self.stragglers(closed);
                 self.tell(&change, EventKind::DrainTimedOut, Outcome::DrainTimedOut);
+                self.look_after_release(generation);
                 self.write_open_or_log(generation).await;
                 Err(HoldError::DrainTimedOut { drain, in_flight, stragglers })
             }
@@ -238,6 +243,7 @@ impl AppControl {
         let value =
             released.inspect_err(|error| self.note(&change, Outcome::Refused, Some(error)))?;
         self.tell(&change, EventKind::Released, *outcome);
+        self.look_after_release(generation);
         let unwritten = self.write_open(generation).await.err();
         Ok(Done { value, unwritten })
     }

@@ -30,6 +30,16 @@ pub(crate) enum Answer {
     },
 }
 
+impl Answer {
+    /// The application says that it has failed.
+    pub(crate) fn is_failure(&self) -> bool {
+        match self {
+            Self::Response(response) => response.status().is_server_error(),
+            Self::Switched { .. } => false,
+        }
+    }
+}
+
 /// Why a request was not answered, by one upstream or by any.
 pub(crate) enum Unanswered {
     Page(Page),

@@ -28,8 +28,14 @@ pub(crate) enum Page {
     NotCarried,
     /// Held, and the line is full.
     LineFull,
+    /// Held, and this client has its share of the line already.
+    ShareFull,
+    /// Held, and each one more takes a file that those in flight may need.
+    FilesFull,
     /// Held as long as the app allows.
     HeldTooLong,
+    /// Nobody renewed the hold, and the app rejects whoever is in line then.
+    HoldExpired,
     Stopping,
     UpstreamUnreachable,
     UpstreamBroke,
@@ -52,9 +58,34 @@ impl Page {
             Self::NotFromHere => StatusCode::FORBIDDEN,
             Self::OnlyAsked => StatusCode::NOT_FOUND,
             Self::NotCarried => StatusCode::NOT_IMPLEMENTED,
-            Self::LineFull | Self::HeldTooLong | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Self::LineFull
+            | Self::ShareFull
+            | Self::FilesFull
+            | Self::HeldTooLong
+            | Self::HoldExpired
+            | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamUnreachable | Self::UpstreamBroke => StatusCode::BAD_GATEWAY,
             Self::UpstreamSlow => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// The upstream's, not the client's or the gate's.
+    pub(crate) const fn is_failure(self) -> bool {
+        match self {
+            Self::UpstreamUnreachable | Self::UpstreamBroke | Self::UpstreamSlow => true,
+            Self::BadRequest
+            | Self::Ambiguous
+            | Self::BodyBrokeOff
+            | Self::UnknownHost
+            | Self::NotFromHere
+            | Self::OnlyAsked
+            | Self::NotCarried
+            | Self::LineFull
+            | Self::ShareFull
+            | Self::FilesFull
+            | Self::HeldTooLong
+            | Self::HoldExpired
+            | Self::Stopping => false,
         }
     }
 
@@ -67,8 +98,13 @@ impl Page {
             Self::NotFromHere => "This is not served to where you are.",
             Self::OnlyAsked => "Nothing is served here.",
             Self::NotCarried => "This kind of connection is not supported here.",
-            Self::LineFull => "Too many requests are waiting. Please try again in a moment.",
-            Self::HeldTooLong | Self::Stopping => {
+            Self::LineFull | Self::FilesFull => {
+                "Too many requests are waiting. Please try again in a moment."
+            }
+            Self::ShareFull => {
+                "Too many requests from your address are waiting. Please try again in a moment."
+            }
+            Self::HeldTooLong | Self::HoldExpired | Self::Stopping => {
                 "This takes longer than it should. Please try again in a moment."
             }
             Self::UpstreamUnreachable => "The site cannot be reached at the moment.",

@@ -32,6 +32,13 @@ impl Passage {
         self.ticket.borrow().as_ref().is_some_and(|ticket| ticket.waited().is_some())
     }
 
+    /// The release that let it go on may stop for it.
+    pub(crate) fn failed(&self) {
+        if let Some(ticket) = &mut *self.ticket.borrow_mut() {
+            ticket.failed();
+        }
+    }
+
     pub(crate) fn written(&self) {
         if let Some(ticket) = &mut *self.ticket.borrow_mut() {
             ticket.written();

@@ -5,12 +5,13 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hold::{Entry, Ticket, Wait};
+use hold::Ticket;
 use http::header::{CONNECTION, EXPECT, UPGRADE};
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 
+use super::admit::{Turned, admit};
 use super::arrival::Arrival;
 use super::body::{BoxedRequest, GateBody, RequestBody};
 use super::client::Client;
@@ -27,8 +28,6 @@ use super::worker::Worker;
 
 /// The pause between two rounds of all upstreams while none can be connected to.
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(100);
-/// Between the answer to a held request and the time-out of what is in front of the gate.
-const FRONT_MARGIN: Duration = Duration::from_millis(500);
 /// Of the body of a request that is turned away, this much is read, so that the client reads its
 /// answer instead of a reset.
 pub(super) const DISCARD_BYTES_MAX: u64 = 64 * 1024;
@@ -38,12 +37,6 @@ pub(super) const DISCARD_TIME_MAX: Duration = Duration::from_millis(250);
 #[derive(Debug, thiserror::Error)]
 #[error("the client left while its request was held")]
 pub(crate) struct ClientLeft;
-
-/// Why a held request does not go on.
-enum Turned {
-    Away(Page),
-    Left,
-}
 
 pub(crate) fn serve(
     worker: Rc<Worker>,
@@ -100,7 +93,7 @@ async fn answer(
     let ticket = if !asks && app.bypass.lets_pass(client.address, &request) {
         None
     } else {
-        match admit(worker, app, client, arrival).await {
+        match admit(worker, app, client, request.headers(), arrival).await {
             Ok(ticket) => Some(ticket),
             Err(Turned::Away(page)) => return Ok(turn_away(page, request, &app.pages).await),
             Err(Turned::Left) => return Err(ClientLeft),
@@ -171,13 +164,24 @@ impl Passing<'_> {
             // An app that is there no more was open, so nobody comes here from its line.
             let Some(app) = live.app(self.app) else { return Ok(Err(Page::UnknownHost)) };
             match forward(self.worker, &live.settings, app, request, &passage).await {
-                Ok(answer) => return Ok(Ok(answer)),
-                Err(Unanswered::Page(page)) => return Ok(Err(page)),
+                Ok(answer) => {
+                    if answer.is_failure() {
+                        passage.failed();
+                    }
+                    return Ok(Ok(answer));
+                }
+                Err(Unanswered::Page(page)) => {
+                    if page.is_failure() {
+                        passage.failed();
+                    }
+                    return Ok(Err(page));
+                }
                 Err(Unanswered::Unsent(unsent)) => request = unsent,
             }
             let now = Instant::now();
             let give_up = *give_up.get_or_insert(now + app.try_duration());
             if now + TRY_AGAIN_AFTER > give_up {
+                passage.failed();
                 return Ok(Err(Page::UpstreamUnreachable));
             }
             tokio::time::sleep(TRY_AGAIN_AFTER).await;
@@ -185,7 +189,8 @@ impl Passing<'_> {
             let app = live.app(self.app).filter(|app| waits_in_line && app.is_draining());
             let Some(app) = app else { continue };
             drop(passage);
-            let ticket = match admit(self.worker, app, self.client, arrival).await {
+            let headers = request.headers();
+            let ticket = match admit(self.worker, app, self.client, headers, arrival).await {
                 Ok(ticket) => ticket,
                 Err(Turned::Away(page)) => return Ok(Err(page)),
                 Err(Turned::Left) => return Err(ClientLeft),
@@ -205,56 +210,6 @@ impl Passing<'_> {
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let flight = self.worker.flights.enter(self.app, method, uri);
         Passage::new(ticket, arrival.id.clone(), flight)
-    }
-}
-
-/// Lets a request go on, at once or when its turn has come.
-async fn admit(
-    worker: &Worker,
-    app: &App,
-    client: &Client,
-    arrival: &mut Arrival,
-) -> Result<Ticket, Turned> {
-    match app.lane.enter() {
-        Entry::Forward(ticket) => Ok(ticket),
-        Entry::Wait(wait) => {
-            let since = Instant::now();
-            let deadline = give_up_at(worker.live().settings.front_timeout, app, arrival, since);
-            let granted = held(worker, deadline, client, wait).await;
-            arrival.held = Some(arrival.held.unwrap_or_default() + since.elapsed());
-            granted
-        }
-        Entry::Full => Err(Turned::Away(Page::LineFull)),
-    }
-}
-
-/// Until when a request that waits since `since` may: before what is in front of the gate gives it up, too.
-fn give_up_at(front: Option<Duration>, app: &App, arrival: &Arrival, since: Instant) -> Instant {
-    let latest = since + app.settings.max_wait;
-    front.map_or(latest, |front| latest.min(arrival.at + front.saturating_sub(FRONT_MARGIN)))
-}
-
-/// Waits in line. Its body stays in the socket: nobody polls it, so `100 Continue` is not sent.
-async fn held(
-    worker: &Worker,
-    deadline: Instant,
-    client: &Client,
-    wait: Wait,
-) -> Result<Ticket, Turned> {
-    let watched = worker.held.watch(client.socket.clone(), client.begun.get());
-    tokio::select! {
-        biased;
-        granted = wait.until(deadline) => match granted {
-            // The sweeper looks four times a second; this look is for those who left since.
-            Ok(ticket) if client.socket.is_gone() => {
-                drop(ticket);
-                Err(Turned::Left)
-            }
-            Ok(ticket) => Ok(ticket),
-            Err(_timed_out) => Err(Turned::Away(Page::HeldTooLong)),
-        },
-        () = watched.gone() => Err(Turned::Left),
-        () = worker.shutdown.ending() => Err(Turned::Away(Page::Stopping)),
     }
 }
 

@@ -16,6 +16,7 @@ use super::error_pages::ErrorPages;
 use super::flight::Flights;
 use super::live::{GivenApp, Lanes};
 use super::predecessor::Predecessor;
+use super::share::Shares;
 use super::state::{StateDir, StateError};
 use super::upstream::{Standing, keep_resolving};
 use super::warm_up::Asked;
@@ -121,6 +122,7 @@ impl Registry {
             shutdown: self.shutdown.clone(),
             warm_ups: self.warm_ups.clone(),
             warming: Mutex::default(),
+            held_shares: Shares::new(app.held_per_client_max),
         });
         if let Some(record) = record {
             if let (Some(predecessor), Some(_)) = (&self.predecessor, &record.hold) {

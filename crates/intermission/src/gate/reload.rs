@@ -99,6 +99,7 @@ impl Gate {
         let next = self.registry.standings(app, interval, kept);
         *standings = next;
         control.hold.set_limits(limits(app));
+        control.held_shares.set_max(app.held_per_client_max);
         control.settings.send_replace(Arc::new(app.clone()));
     }
 

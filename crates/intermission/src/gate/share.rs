@@ -1,21 +1,22 @@
-//! How many connections one client may have. Counted once per connection, all workers together; no
-//! request looks at it.
+//! How many connections, or held requests of an app, one client may have. Counted once for each, all
+//! workers together; no request that goes on at once looks at it.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::cidr::one_client;
 
-/// No larger than there are connections.
+/// No larger than there are connections, or held requests.
 #[derive(Debug)]
 pub(crate) struct Shares {
-    max: NonZeroUsize,
+    /// 0: no limit.
+    max: AtomicUsize,
     taken: Mutex<HashMap<IpAddr, usize>>,
 }
 
-/// One connection of a client, until it is dropped.
+/// One connection or held request of a client, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Share {
     client: IpAddr,
@@ -23,8 +24,18 @@ pub(crate) struct Share {
 }
 
 impl Shares {
-    pub(crate) fn new(max: NonZeroUsize) -> Arc<Self> {
-        Arc::new(Self { max, taken: Mutex::default() })
+    pub(crate) fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self { max: AtomicUsize::new(max), taken: Mutex::default() })
+    }
+
+    /// Whoever has more keeps it.
+    pub(crate) fn set_max(&self, max: usize) {
+        self.max.store(max, Ordering::Relaxed);
+    }
+
+    /// Where there is none, nobody is counted.
+    pub(crate) fn has_limit(&self) -> bool {
+        self.max.load(Ordering::Relaxed) > 0
     }
 
     /// None: that client has its share already.
@@ -32,7 +43,8 @@ impl Shares {
         let client = one_client(address);
         self.with(|taken| {
             let count = taken.entry(client).or_default();
-            if *count >= self.max.get() {
+            let max = self.max.load(Ordering::Relaxed);
+            if max > 0 && *count >= max {
                 return None;
             }
             *count += 1;
@@ -61,13 +73,11 @@ impl Drop for Share {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroUsize;
-
     use super::Shares;
 
     #[test]
     fn a_client_has_its_share_and_gets_it_back() {
-        let shares = Shares::new(NonZeroUsize::new(2).unwrap());
+        let shares = Shares::new(2);
         let take = |address: &str| shares.take(address.parse().unwrap());
         for (one, same, other) in [
             ("192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2"),

@@ -21,6 +21,8 @@ const COPY_BYTES: usize = 8 * 1024;
 /// For the frame under way, the close frame and the other side's answer to it. Shorter than what a
 /// stopping gate waits for last answers.
 pub(crate) const FAREWELL_MAX: Duration = Duration::from_millis(750);
+/// Over this time a hold tells its connections, each at a moment of its own: all of their clients connect again.
+const SPREAD_MAX: Duration = Duration::from_millis(500);
 
 /// An upstream's connection after its 101.
 #[derive(Debug)]
@@ -95,6 +97,10 @@ impl Tunnel {
             () = busy.idle_for(idle_max) => End::Idle,
         };
         tracing::debug!(?end, websocket = self.is_websocket, "upgraded connection ended");
+        if end == End::Held {
+            // Nothing is carried meanwhile.
+            tokio::time::sleep(rand::random_range(Duration::ZERO..SPREAD_MAX)).await;
+        }
         match end {
             End::Held | End::Stopping if self.is_websocket => {
                 let farewell = async {

@@ -46,6 +46,8 @@ pub(crate) struct Plan {
     pub(crate) flights: Arc<Flights>,
     /// Connections that may be open, all workers together.
     pub(crate) connections: Arc<Semaphore>,
+    /// Of these, not for held requests: whoever no hold holds must get in.
+    pub(crate) kept_free: usize,
     /// What each client may have of them; none: there is no limit.
     pub(crate) shares: Option<Arc<Shares>>,
     /// Where the one worker is asked to warm apps up that also looks after the upstreams' health.
@@ -82,6 +84,8 @@ pub(crate) struct Worker {
     pub(crate) shutdown: Shutdown,
     pub(crate) shares: Option<Arc<Shares>>,
     connections: Arc<Semaphore>,
+    /// Connections that are not for held requests.
+    kept_free: usize,
     /// Whether new connections are taken.
     accepts: watch::Sender<bool>,
     /// Accept loops that have stopped as long as they are not.
@@ -118,6 +122,7 @@ impl Plan {
             held: Rc::default(),
             shutdown: self.shutdown,
             connections: self.connections,
+            kept_free: self.kept_free,
             shares: self.shares,
             accepts: watch::Sender::new(true),
             paused: watch::Sender::new(0),
@@ -148,6 +153,11 @@ impl Plan {
 impl Worker {
     pub(crate) fn live(&self) -> Rc<Live> {
         self.current.get()
+    }
+
+    /// Whether one more connection may wait.
+    pub(crate) fn has_room_to_hold(&self) -> bool {
+        self.connections.available_permits() >= self.kept_free
     }
 
     /// Does as it is told, until the gate stops.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use intermission::admin::api::AppState;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -249,6 +249,28 @@ async fn websockets_that_a_hold_closes_are_told_1012_behind_the_frame_under_way(
     both_ways(&mut late, &mut late_server).await;
     gate.hold("shop").await;
     assert_eq!(late.bytes(CLOSE_FRAME.len()).await, CLOSE_FRAME);
+}
+
+#[tokio::test]
+async fn the_clients_of_a_hold_are_not_all_told_at_once_and_nothing_is_carried_meanwhile() {
+    let app = App::start().await;
+    let gate = Setup::default().app("shop", "*", app.address(), CLOSE).start().await;
+    let mut sockets = Vec::new();
+    for _ in 0..24 {
+        sockets.push(app.websocket(&gate).await);
+    }
+    gate.hold("shop").await;
+    let told = sockets.into_iter().map(async |(mut client, mut server)| {
+        client.send_bytes(&frame("late", Some([1; 4]))).await;
+        assert_eq!(client.bytes(CLOSE_FRAME.len()).await, CLOSE_FRAME);
+        let told = Instant::now();
+        assert_eq!(masked_close_frame(&mut server).await, CLOSE_FRAME, "nothing before it");
+        told
+    });
+    let told = futures_util::future::join_all(told).await;
+    let (first, last) = (told.iter().min().unwrap(), told.iter().max().unwrap());
+    // Spread evenly over half a second, they come this close once in millions of runs.
+    assert!(*last - *first > Duration::from_millis(150), "{:?}", *last - *first);
 }
 
 #[tokio::test]

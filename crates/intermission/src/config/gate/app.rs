@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::balance::check_try_duration;
 use super::{
-    Balance, Bypass, DEFAULT_TRY_DURATION, Eject, Health, Upstream, WarmUp, check_absolute,
-    check_range, check_timeout,
+    Balance, Bypass, DEFAULT_TRY_DURATION, Eject, HELD_MAX_MAX, Health, OnExpiry, Release,
+    Upgrades, Upstream, WarmUp, check_absolute, check_range, check_timeout,
 };
 use crate::config::Fault;
 use crate::config::cidr::Cidr;
@@ -22,9 +22,8 @@ pub const WILDCARD: &str = "*.";
 pub const ANY_PATH: &str = "/";
 pub const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(30);
 pub const DEFAULT_HELD_MAX: usize = 10_000;
-pub const DEFAULT_RELEASE_CONCURRENCY: usize = 64;
-/// Below the listen backlog of common application servers (1024), each of which gets a new connection for it.
-pub const DEFAULT_RELEASE_CONCURRENCY_MAX: usize = 512;
+/// No limit: many people come by one address of a company or a mobile network.
+pub const DEFAULT_HELD_PER_CLIENT_MAX: usize = 0;
 pub const DEFAULT_LEASE: Duration = Duration::from_secs(30);
 pub const DEFAULT_LEASE_MAX: Duration = Duration::from_mins(5);
 pub const DEFAULT_DRAIN: Duration = Duration::from_secs(5);
@@ -37,7 +36,6 @@ pub const DEFAULT_ENDLESS_TYPES: [&str; 1] = ["text/event-stream"];
 const ENDLESS_TYPES_MAX: usize = 100;
 const APPS_MAX: usize = 1000;
 const UPSTREAMS_MAX: usize = 1000;
-const HELD_MAX_MAX: usize = 1_000_000;
 const PATHS_MAX: usize = 1000;
 const NAME_BYTES_MAX: usize = 64;
 
@@ -96,6 +94,9 @@ pub struct App {
     pub max_wait: Duration,
     #[serde(default = "default_held_max")]
     pub held_max: usize,
+    /// Of one client; 0 = no limit.
+    #[serde(default = "default_held_per_client_max")]
+    pub held_per_client_max: usize,
     /// The lease of a hold that does not ask for one, and the longest one may ask for.
     #[serde(
         default = "default_lease",
@@ -113,6 +114,9 @@ pub struct App {
         with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required"
     )]
     pub drain: Duration,
+    /// What becomes of held requests when nobody renews the lease.
+    #[serde(default)]
+    pub on_expiry: OnExpiry,
     #[serde(default)]
     pub release: Release,
     /// What a hold does to upgraded connections.
@@ -127,41 +131,12 @@ pub struct App {
     pub warm_up: Option<WarmUp>,
 }
 
-/// What a hold does to upgraded connections (WebSockets and others). No drain waits for them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Upgrades {
-    /// They go on through the hold.
-    #[default]
-    Keep,
-    /// Both sides of a WebSocket are told "Service Restart", other connections are closed.
-    Close,
-}
-
 /// What is asked below an app's `control_path`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Switch {
     Status,
     Enable,
     Disable,
-}
-
-/// How many held requests run at once when a hold ends: from `concurrency`, growing as responses
-/// complete, up to `concurrency_max`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Release {
-    pub concurrency: usize,
-    pub concurrency_max: usize,
-}
-
-impl Default for Release {
-    fn default() -> Self {
-        Self {
-            concurrency: DEFAULT_RELEASE_CONCURRENCY,
-            concurrency_max: DEFAULT_RELEASE_CONCURRENCY_MAX,
-        }
-    }
 }
 
 impl App {
@@ -278,9 +253,8 @@ impl App {
             let mend = "make it shorter, or raise lease_max";
             return Err(Fault::new(self.key("lease"), problem, mend));
         }
-        let Release { concurrency, concurrency_max } = self.release;
-        check_range(&self.key("release.concurrency_max"), concurrency_max, 1, HELD_MAX_MAX)?;
-        check_range(&self.key("release.concurrency"), concurrency, 1, concurrency_max)
+        check_range(&self.key("held_per_client_max"), self.held_per_client_max, 0, HELD_MAX_MAX)?;
+        self.release.check(&self.key("release"))
     }
 }
 
@@ -378,6 +352,10 @@ fn default_try_duration() -> Duration {
 
 fn default_held_max() -> usize {
     DEFAULT_HELD_MAX
+}
+
+fn default_held_per_client_max() -> usize {
+    DEFAULT_HELD_PER_CLIENT_MAX
 }
 
 fn default_lease() -> Duration {

@@ -53,12 +53,14 @@ impl AppControl {
                 ended = control.hold.keep_lease(generation) => ended,
                 () = control.shutdown.ending() => return,
             };
-            if matches!(ended, LeaseEnd::Expired(_)) {
-                let app = &control.name;
-                tracing::warn!(app, %generation, "nobody renewed the lease: released");
+            if let LeaseEnd::Expired(figures) = ended {
+                let (app, rejected) = (&control.name, figures.rejected);
+                tracing::warn!(app, %generation, rejected, "nobody renewed the lease: the hold is over");
                 let (action, actor) = (Action::LeaseEnd, &Actor::Lease);
                 let change = Change { action, actor, generation, holder: Some(&holder) };
-                control.tell(&change, EventKind::Expired, Outcome::Released);
+                let outcome = if rejected > 0 { Outcome::Rejected } else { Outcome::Released };
+                control.tell(&change, EventKind::Expired, outcome);
+                control.look_after_release(generation);
                 control.write_open_or_log(generation).await;
             }
         });
