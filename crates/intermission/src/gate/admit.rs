@@ -97,17 +97,15 @@ fn ensure_room(
 impl Held<'_> {
     /// Waits in line. Its body stays in the socket: nobody polls it, so `100 Continue` is not sent.
     async fn turn(&self, wait: Wait) -> Result<Ticket, Turned> {
-        let socket = &self.client.socket;
-        let watched = self.worker.held.watch(socket.clone(), self.client.begun.get());
+        let _held = self.client.holds();
         let settled = tokio::select! {
             biased;
             settled = self.until_settled(wait) => settled,
-            () = watched.gone() => return Err(Turned::Left),
             () = self.worker.shutdown.ending() => return Err(Turned::Away(Page::Stopping)),
         };
         match settled {
-            // The sweeper looks four times a second; this look is for those who left since.
-            Ok(ticket) if socket.is_gone() => {
+            // Nobody has been told yet who left just now.
+            Ok(ticket) if self.client.socket.is_gone() => {
                 drop(ticket);
                 Err(Turned::Left)
             }

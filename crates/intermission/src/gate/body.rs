@@ -1,7 +1,5 @@
 //! Bodies streamed through in both directions, each with a limit to the patience between two parts.
 
-use std::error::Error;
-use std::io;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
@@ -17,11 +15,14 @@ use super::exchange::{ReceiveError, ReceivedBody};
 use super::page::Page;
 use super::passage::Passage;
 use super::pool::Pool;
+use super::receive::{Upload, UploadError};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
     #[error("the body broke off")]
-    Broke(#[from] hyper::Error),
+    Broke(#[source] hyper::Error),
+    #[error("the body broke off")]
+    Client(#[source] UploadError),
     #[error("the body is not as long as was said")]
     Length,
     #[error("the upstream's body broke off")]
@@ -34,20 +35,14 @@ impl BodyError {
     /// What a client is told whose body it was.
     pub(crate) fn page(&self) -> Page {
         match self {
-            Self::Broke(error) if is_malformed(error) => Page::Ambiguous,
-            Self::Broke(_) | Self::Stalled(_) | Self::Length | Self::Upstream(_) => {
-                Page::BodyBrokeOff
-            }
+            Self::Client(UploadError::Malformed(_)) => Page::Ambiguous,
+            Self::Client(UploadError::Broke(_) | UploadError::Closed)
+            | Self::Broke(_)
+            | Self::Stalled(_)
+            | Self::Length
+            | Self::Upstream(_) => Page::BodyBrokeOff,
         }
     }
-}
-
-/// Chunks that are none, in hyper's words.
-fn is_malformed(error: &hyper::Error) -> bool {
-    let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
-    source.is_some_and(|source| {
-        matches!(source.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
-    })
 }
 
 /// Boxed before anybody waits with it: whoever does has no room for all of it, let alone at every turn of its way.
@@ -56,12 +51,18 @@ pub(crate) type BoxedRequest = Box<Request<RequestBody>>;
 /// A client's body on its way to the upstream. It stays in the socket until it is polled.
 #[derive(Debug)]
 pub(crate) struct RequestBody {
-    /// None: there is no body, and no client.
-    inner: Option<Incoming>,
+    inner: Inner,
     /// None: whoever reads it sees to its time.
     patience: Option<Patience>,
     /// Only for a request that was held: nobody else is waiting for it to be written.
     passage: Option<Weak<Passage>>,
+}
+
+#[derive(Debug)]
+enum Inner {
+    Nothing,
+    Http1(Upload),
+    Http2(Incoming),
 }
 
 /// An upstream's body on its way to the client.
@@ -94,13 +95,17 @@ struct Patience {
 // === impl RequestBody ===
 
 impl RequestBody {
-    pub(crate) const fn new(inner: Incoming) -> Self {
-        Self { inner: Some(inner), patience: None, passage: None }
+    pub(crate) fn of_http1(body: Option<Upload>) -> Self {
+        Self { inner: body.map_or(Inner::Nothing, Inner::Http1), patience: None, passage: None }
+    }
+
+    pub(crate) const fn of_http2(body: Incoming) -> Self {
+        Self { inner: Inner::Http2(body), patience: None, passage: None }
     }
 
     /// Of a request of the gate's own.
     pub(crate) const fn none() -> Self {
-        Self { inner: None, patience: None, passage: None }
+        Self { inner: Inner::Nothing, patience: None, passage: None }
     }
 
     /// Its request goes on: each part of it must come within `patience`.
@@ -126,19 +131,51 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
+        let inner = Pin::new(&mut this.inner);
         match &mut this.patience {
-            Some(patience) => patience.poll_frame(Pin::new(inner), cx),
-            None => Pin::new(inner).poll_frame(cx).map_err(BodyError::Broke),
+            Some(patience) => patience.poll_frame(inner, cx),
+            None => inner.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().is_none_or(Body::is_end_stream)
+        self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        self.inner.size_hint()
+    }
+}
+
+impl Body for Inner {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Nothing => Poll::Ready(None),
+            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Client),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Broke),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Nothing => SizeHint::with_exact(0),
+            Self::Http1(body) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
+        }
     }
 }
 
@@ -181,12 +218,12 @@ impl Body for ResponseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         if this.is_endless {
-            // hyper has written the head when it asks for the body.
+            // Its head goes out with its first part.
             this.passage = None;
         }
         let frame = ready!(this.patience.poll_frame(Pin::new(&mut this.inner), cx));
         match &frame {
-            // hyper asks no more once it has trailers.
+            // Nobody asks for more once there are trailers.
             Some(Ok(frame)) if frame.is_trailers() => this.complete(),
             Some(Ok(_)) if this.inner.is_end_stream() => this.complete(),
             Some(Ok(_)) => {}

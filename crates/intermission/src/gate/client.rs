@@ -1,6 +1,6 @@
 //! The client's side of one connection: who it is, and what its requests have in common.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -27,9 +27,11 @@ pub(crate) struct Client {
     pub(crate) named: Named,
     /// What the connection becomes once the answer under way is written; never one of HTTP/2.
     pub(crate) tunnel: RefCell<Option<Tunnel>>,
-    /// Requests of HTTP/1 that were begun.
-    pub(crate) begun: Cell<u64>,
 }
+
+/// See [`Client::holds`].
+#[derive(Debug)]
+pub(crate) struct HeldBy<'a>(&'a Client);
 
 /// Made once per connection.
 #[derive(Debug)]
@@ -60,15 +62,19 @@ impl Client {
             is_trusted: is_any(&settings.trusted_proxies, address),
             named: Named::new(address, ends.server.port(), proto),
             tunnel: RefCell::default(),
-            begun: Cell::default(),
         }
     }
 
-    /// Whether the next request of HTTP/1 is ambiguous by what hyper does not tell.
-    pub(crate) fn next_is_ambiguous(&self) -> bool {
-        let number = self.begun.get();
-        self.begun.set(number.saturating_add(1));
-        self.socket.with(|socket| socket.is_ambiguous(number))
+    /// One of its requests is held, as long as what is given back is kept.
+    pub(crate) fn holds(&self) -> HeldBy<'_> {
+        self.socket.with(|socket| socket.set_held(true));
+        HeldBy(self)
+    }
+}
+
+impl Drop for HeldBy<'_> {
+    fn drop(&mut self) {
+        self.0.socket.with(|socket| socket.set_held(false));
     }
 }
 

@@ -1,126 +1,109 @@
-//! The client's socket, in clear text or with TLS, and which HTTP it begins.
-//!
-//! HTTP/2 in clear text begins with a preface that no HTTP/1 request begins with. The first read
-//! that hyper makes for HTTP/1 is looked at where it lies, so that a client of HTTP/1 costs neither a
-//! system call nor a copy more; only what may be the preface is kept.
+//! The client's socket, in clear text or with TLS, and what was read of it before anybody wanted it.
+
+mod tcp;
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use super::ambiguity::Requests;
+pub(crate) use self::tcp::Tcp;
 
-/// RFC 9113 3.4.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// On the stack: a connection that waits for something has no buffer.
+const READ_BYTES: usize = 16 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct ClientSocket {
     stream: Stream,
-    first: First,
-    /// None: it speaks no HTTP/1 any more.
-    requests: Option<Requests>,
+    /// It was read, and whoever reads gets it first.
+    unread: Bytes,
+    /// A request of HTTP/1 on it is held.
+    is_held: bool,
 }
 
 #[derive(Debug)]
 enum Stream {
-    Plain(TcpStream),
+    Plain(Tcp),
     /// Boxed: a connection in clear text does not carry its size.
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-/// What has become of the first bytes.
-#[derive(Debug)]
-enum First {
-    /// They are looked at; these may be the beginning of a preface.
-    Looking(Vec<u8>),
-    /// They begin with the preface: nothing for HTTP/1.
-    Http2(Vec<u8>),
-    /// These have been read, and nobody has got them.
-    Kept(Bytes),
-    Over,
+    Tls(Box<TlsStream<Tcp>>),
 }
 
 impl ClientSocket {
-    pub(crate) fn plain(stream: TcpStream) -> Self {
-        let (stream, first) = (Stream::Plain(stream), First::Looking(Vec::new()));
-        Self { stream, first, requests: Some(Requests::default()) }
+    pub(crate) const fn plain(stream: Tcp) -> Self {
+        Self { stream: Stream::Plain(stream), unread: Bytes::new(), is_held: false }
     }
 
-    pub(crate) fn tls(stream: TlsStream<TcpStream>) -> Self {
-        let (stream, first) = (Stream::Tls(Box::new(stream)), First::Over);
-        Self { stream, first, requests: Some(Requests::default()) }
+    pub(crate) fn tls(stream: TlsStream<Tcp>) -> Self {
+        Self { stream: Stream::Tls(Box::new(stream)), unread: Bytes::new(), is_held: false }
     }
 
-    /// Whether reading ended because HTTP/2 begins. From then on it is read from its preface on.
-    pub(crate) fn turn_to_http2(&mut self) -> bool {
-        let First::Http2(bytes) = &mut self.first else { return false };
-        self.first = First::Kept(std::mem::take(bytes).into());
-        true
+    pub(crate) const fn is_tls(&self) -> bool {
+        matches!(self.stream, Stream::Tls(_))
     }
 
-    /// What is read from now on is nothing of HTTP/1.
-    pub(crate) fn end_http1(&mut self) {
-        self.requests = None;
+    pub(crate) const fn unread(&mut self) -> &mut Bytes {
+        &mut self.unread
     }
 
-    /// Whether hyper sees a client's end itself while the last of `count` requests is served: it looks no further than unread
-    /// bytes. HTTP/2 is always read.
-    pub(crate) fn is_read_on(&self, count: u64) -> bool {
-        self.requests.as_ref().is_none_or(|requests| requests.end_with(count))
+    pub(crate) const fn set_held(&mut self, is_held: bool) {
+        self.is_held = is_held;
     }
 
-    /// Whether that request of HTTP/1, counted from 0, is ambiguous or behind one that is.
-    pub(crate) fn is_ambiguous(&self, number: u64) -> bool {
-        self.requests.as_ref().is_some_and(|requests| requests.is_ambiguous(number))
-    }
-
-    /// An error once HTTP/2 has begun.
-    fn poll_first(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        while let First::Looking(kept) = &mut self.first {
-            let before = buffer.filled().len();
-            ready!(self.stream.poll_read(cx, buffer))?;
-            let read = buffer.filled().get(before..).unwrap_or_default();
-            if kept.is_empty() && !may_be_preface(read) {
-                self.first = First::Over;
-                return Poll::Ready(Ok(()));
-            }
-            let at_end = read.is_empty();
+    /// Reads on, behind what is unread; gives how many bytes, 0 at the end.
+    pub(crate) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut space = [const { MaybeUninit::<u8>::uninit() }; READ_BYTES];
+        let mut buffer = ReadBuf::uninit(&mut space);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+        let read = buffer.filled();
+        if self.unread.is_empty() {
+            self.unread = Bytes::copy_from_slice(read);
+        } else {
+            let kept = std::mem::take(&mut self.unread).try_into_mut();
+            let mut kept = kept.unwrap_or_else(|shared| BytesMut::from(shared.as_ref()));
             kept.extend_from_slice(read);
-            buffer.set_filled(before);
-            if at_end || !may_be_preface(kept) {
-                self.first = First::Kept(std::mem::take(kept).into());
-            } else if kept.len() >= PREFACE.len() {
-                self.first = First::Http2(std::mem::take(kept));
+            self.unread = kept.freeze();
+        }
+        Poll::Ready(Ok(read.len()))
+    }
+
+    /// Likewise for a part of a body, when nothing is unread: up to `bytes_max`, and not copied.
+    pub(crate) fn poll_part(
+        &mut self,
+        bytes_max: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if let Stream::Plain(stream) = &self.stream {
+            // Room for it only once there is something.
+            ready!(stream.poll_read_ready(cx))?;
+        }
+        let mut bytes = BytesMut::with_capacity(bytes_max);
+        let length =
+            ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.stream), cx, &mut bytes))?;
+        self.unread = bytes.freeze();
+        Poll::Ready(Ok(length))
+    }
+
+    /// Ready when the client has left while its request is served. `is_read`: all of that request was. What comes behind it is
+    /// read once and kept, and its end is looked for behind unread bytes only while the request is held.
+    pub(crate) fn poll_left(&mut self, is_read: bool, cx: &mut Context<'_>) -> Poll<()> {
+        while is_read && self.unread.is_empty() {
+            if ready!(self.poll_more(cx)).map_or(0, |length| length) == 0 {
+                return Poll::Ready(());
             }
         }
-        match &mut self.first {
-            First::Kept(bytes) => {
-                let length = bytes.len().min(buffer.remaining());
-                buffer.put_slice(&bytes.split_to(length));
-                if bytes.is_empty() {
-                    self.first = First::Over;
-                }
-                Poll::Ready(Ok(()))
-            }
-            First::Http2(_) => Poll::Ready(Err(io::Error::other("HTTP/2 begins"))),
-            First::Looking(_) | First::Over => self.stream.poll_read(cx, buffer),
+        if !self.is_held {
+            return Poll::Pending;
+        }
+        match &mut self.stream {
+            Stream::Plain(stream) => stream.poll_left(cx),
+            Stream::Tls(stream) => stream.get_mut().0.poll_left(cx),
         }
     }
-}
-
-/// Whether `bytes` are, or are the beginning of what may be, the preface and more.
-fn may_be_preface(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().zip(PREFACE).all(|(byte, preface)| byte == preface)
 }
 
 impl AsFd for ClientSocket {
@@ -138,26 +121,22 @@ impl AsyncRead for ClientSocket {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        if matches!(self.first, First::Over) {
-            ready!(self.stream.poll_read(cx, buffer))?;
-        } else {
-            ready!(self.poll_first(cx, buffer))?;
+        if self.unread.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buffer);
         }
-        if let Some(requests) = &mut self.requests {
-            requests.look(buffer.filled().get(before..).unwrap_or_default());
-        }
+        let length = self.unread.len().min(buffer.remaining());
+        buffer.put_slice(&self.unread.split_to(length));
         Poll::Ready(Ok(()))
     }
 }
 
-impl Stream {
+impl AsyncRead for Stream {
     fn poll_read(
-        &mut self,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self {
+        match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
@@ -199,76 +178,9 @@ impl AsyncWrite for ClientSocket {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // HTTP/1 is at its end, the connection is not.
-        if matches!(self.first, First::Http2(_)) {
-            return Poll::Ready(Ok(()));
-        }
         match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpListener, TcpStream};
-
-    use super::{ClientSocket, PREFACE};
-
-    async fn pair() -> (TcpStream, ClientSocket) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        client.set_nodelay(true).unwrap();
-        (client, ClientSocket::plain(listener.accept().await.unwrap().0))
-    }
-
-    /// What HTTP/1 reads of `parts`, each of which comes by itself.
-    async fn read(parts: &[&[u8]]) -> (std::io::Result<Vec<u8>>, ClientSocket) {
-        let (mut client, mut socket) = pair().await;
-        let writing = async {
-            for part in parts {
-                client.write_all(part).await.unwrap();
-                tokio::task::yield_now().await;
-                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-            }
-            drop(client);
-        };
-        let mut bytes = Vec::new();
-        let reading = socket.read_to_end(&mut bytes);
-        let (read, ()) = tokio::join!(reading, writing);
-        (read.map(|_| bytes), socket)
-    }
-
-    #[tokio::test]
-    async fn http1_is_read_as_it_comes() {
-        for parts in [
-            &[&b"GET / HTTP/1.1\r\n\r\n"[..]][..],
-            &[b"P", b"OST / HTTP/1.1\r\n\r\n"],
-            &[b"PRI", b" * HTTP/1.1\r\n\r\n"],
-            &[b"PRI * HT"],
-            &[],
-        ] {
-            let (bytes, mut socket) = read(parts).await;
-            assert_eq!(bytes.unwrap(), parts.concat());
-            assert!(!socket.turn_to_http2());
-        }
-    }
-
-    #[tokio::test]
-    async fn a_preface_in_parts_ends_http1_and_nothing_of_it_is_lost() {
-        let sent = [PREFACE, b"and frames"].concat();
-        for at in [1, 3, 16, PREFACE.len() - 1, PREFACE.len(), sent.len()] {
-            let (first, second) = sent.split_at(at);
-            let (error, mut socket) = read(&[first, second]).await;
-            error.unwrap_err();
-            socket.shutdown().await.unwrap();
-            assert!(socket.turn_to_http2());
-            assert!(!socket.turn_to_http2());
-            let mut bytes = Vec::new();
-            socket.read_to_end(&mut bytes).await.unwrap();
-            assert_eq!(bytes, sent, "{at}");
         }
     }
 }

@@ -1,29 +1,32 @@
 //! One connection of a client, from its handshake to its end.
 
 use std::error::Error;
-use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use futures_util::TryFutureExt;
-use hyper::server::conn::http1;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::Full;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
-use super::ambiguity::HEAD_BYTES_MAX;
+use super::arrival::Arrival;
+use super::body::{GateBody, RequestBody};
 use super::certificate::HTTP2;
 use super::client::{Client, ends, share};
-use super::client_socket::ClientSocket;
+use super::client_socket::{ClientSocket, Tcp};
 use super::http2::{self, Streams};
-use super::one_by_one::OneByOne;
+use super::live::Live;
+use super::page::{Form, Page};
 use super::proxy::{DISCARD_BYTES_MAX, DISCARD_TIME_MAX, serve};
 use super::proxy_protocol::Ends;
+use super::receive::{End, Refusal, Requests};
 use super::stream::Shared;
 use super::taking::Taken;
 use super::worker::Worker;
@@ -60,10 +63,9 @@ pub(super) async fn converse(
 }
 
 async fn converse_plain(worker: Rc<Worker>, stream: TcpStream, ends: Ends) {
-    let socket = Shared::new(ClientSocket::plain(stream));
+    let socket = Shared::new(ClientSocket::plain(Tcp::new(stream)));
     let client = Rc::new(Client::new(ends, "http", socket, &worker.live().settings));
-    converse_http1(&worker, &client).await;
-    if client.socket.with(ClientSocket::turn_to_http2) {
+    if converse_http1(&worker, &client).await == End::Http2 {
         Box::pin(converse_http2(worker, client)).await;
     }
 }
@@ -76,7 +78,7 @@ async fn converse_tls(
 ) {
     let limit = worker.live().settings.client_head_timeout;
     let shaken = tokio::select! {
-        shaken = tokio::time::timeout(limit, TlsAcceptor::from(config).accept(stream)) => shaken,
+        shaken = tokio::time::timeout(limit, TlsAcceptor::from(config).accept(Tcp::new(stream))) => shaken,
         () = worker.shutdown.ending() => return,
     };
     let stream = match shaken {
@@ -95,58 +97,71 @@ async fn converse_tls(
 }
 
 /// Ends with the connection, with what it was upgraded to, or where HTTP/2 begins on it.
-async fn converse_http1(worker: &Rc<Worker>, client: &Rc<Client>) {
-    let (of_worker, of_client) = (Rc::clone(worker), Rc::clone(client));
-    let service =
-        OneByOne::new(move |request| serve(Rc::clone(&of_worker), Rc::clone(&of_client), request));
-    let mut connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(worker.live().settings.client_head_timeout)
-        .max_header_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(client.socket.clone()), service);
-    let ended = tokio::select! {
-        ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => Some(ended),
-        () = worker.shutdown.stopping() => None,
-    };
-    let ended = if let Some(ended) = ended {
-        ended
-    } else {
-        Pin::new(&mut connection).graceful_shutdown();
-        poll_fn(|cx| connection.poll_without_shutdown(cx)).await
-    };
-    let parts = connection.into_parts();
-    let mut socket = parts.io.into_inner();
-    if let Err(error) = ended {
-        if error.is_parse() {
-            Box::pin(linger(&mut socket)).await;
+async fn converse_http1(worker: &Rc<Worker>, client: &Rc<Client>) -> End {
+    let head_timeout = worker.live().settings.client_head_timeout;
+    let requests = Requests::new(&client.socket, &worker.date, &worker.shutdown, head_timeout);
+    let serve = |request| serve(Rc::clone(worker), Rc::clone(client), request);
+    let end = requests.answer_each(serve).await;
+    match &end {
+        End::Over => close(client).await,
+        End::Answered => Box::pin(linger(client)).await,
+        End::Refused(refusal) => {
+            tracing::debug!(%refusal, "a client connection ends");
+            let refused = async {
+                requests.refuse(refused(refusal, &worker.live())).await;
+                linger(client).await;
+            };
+            Box::pin(refused).await;
         }
-        log(Err(error));
-    } else if let Some(tunnel) = client.tunnel.take() {
-        socket.with(ClientSocket::end_http1);
-        let idle_max = worker.live().settings.endless_idle_timeout;
-        Box::pin(tunnel.run(socket, parts.read_buf, idle_max, &worker.shutdown)).await;
-    } else if let Err(error) = socket.shutdown().await {
+        End::Switched => {
+            if let Some(tunnel) = client.tunnel.take() {
+                let unread = client.socket.with(|socket| std::mem::take(socket.unread()));
+                let idle_max = worker.live().settings.endless_idle_timeout;
+                let socket = client.socket.clone();
+                Box::pin(tunnel.run(socket, unread, idle_max, &worker.shutdown)).await;
+            }
+        }
+        End::Broke | End::Slow | End::Http2 => {}
+    }
+    end
+}
+
+/// What a client is told whose request is none.
+fn refused(refusal: &Refusal, live: &Live) -> Response<GateBody> {
+    let mut response = match refusal {
+        Refusal::Malformed(_) => Page::Ambiguous.response(Form::Html, &live.pages),
+        Refusal::TooLarge(_) => {
+            let mut response = Response::new(Full::default());
+            *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+            response
+        }
+    };
+    Arrival::now(&HeaderMap::new(), false).note_on(&mut response);
+    response.map(GateBody::Page)
+}
+
+async fn close(client: &Client) {
+    if let Err(error) = client.socket.clone().shutdown().await {
         tracing::debug!(%error, "client connection had ended");
     }
 }
 
-/// Whose head was refused may still be sending: so it reads its answer instead of a reset.
-async fn linger(socket: &mut Shared<ClientSocket>) {
-    socket.with(ClientSocket::end_http1);
+/// Whose request was not read whole may still be sending: so it reads its answer instead of a reset.
+async fn linger(client: &Client) {
+    let mut socket = client.socket.clone();
     let discard = async {
         socket.shutdown().await?;
         let mut rest = socket.take(DISCARD_BYTES_MAX);
         tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
     };
     if let Ok(Err(error)) = tokio::time::timeout(DISCARD_TIME_MAX, discard).await {
-        tracing::debug!(%error, "a client whose request was refused has left");
+        tracing::debug!(%error, "a client whose request was not read has left");
     }
 }
 
 /// Ends when the gate stops, and when nobody has asked for anything for as long as a connection of
 /// HTTP/1 may be idle: requests that are there are answered, further ones come by another connection.
 async fn converse_http2(worker: Rc<Worker>, client: Rc<Client>) {
-    client.socket.with(ClientSocket::end_http1);
     let shutdown = worker.shutdown.clone();
     let (head_timeout, write_timeout) = {
         let settings = &worker.live().settings;
@@ -156,6 +171,7 @@ async fn converse_http2(worker: Rc<Worker>, client: Rc<Client>) {
     let socket = TokioIo::new(client.socket.clone());
     let service = service_fn(move |request| {
         // A block of its own would keep room for it twice.
+        let request = Box::new(Request::map(request, RequestBody::of_http2));
         serve(Rc::clone(&worker), Rc::clone(&client), request).map_ok(Taken::answer)
     });
     let connection = http2::builder(streams.clone()).serve_connection(socket, service);

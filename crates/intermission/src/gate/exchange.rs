@@ -1,10 +1,8 @@
 //! One request and its response on one connection to an upstream, by HTTP/1.1.
 //!
-//! hyper speaks it with clients. With upstreams the gate does, because a client of hyper's has a task of its own beside each
-//! request, and the gate would cost a third more (docs/PERFORMANCE.md). Whoever waits for the response drives it; only a
-//! request that is answered before it is sent whole gets a task for its rest.
+//! Whoever waits for the response drives it: an exchange has no task of its own (docs/PERFORMANCE.md). Only a request that is
+//! answered before it is sent whole gets one for its rest.
 
-mod chunks;
 mod head;
 mod outgoing;
 mod received;
@@ -21,9 +19,10 @@ use http::{Method, Response};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use self::head::Head;
-use self::outgoing::{Outgoing, SendError};
+use self::outgoing::Outgoing;
 pub(crate) use self::received::{Free, ReceivedBody};
 use super::body::{BodyError, BoxedRequest};
+use super::framing::SendError;
 use super::pool::Connection;
 use crate::shutdown::Shutdown;
 

@@ -117,7 +117,7 @@ fn settle(headers: &mut HeaderMap, version: Version, chunked: bool) {
         headers.remove(CONTENT_LENGTH);
     }
     if chunked {
-        // Or hyper would send a GET without its body.
+        // Or a GET would be sent without its body.
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     if takes_trailers {

@@ -1,7 +1,7 @@
 //! Requests that two readers could take for different ones, or for none: they are refused, before
-//! anything of them is sent on. Lengths, lines and names were checked by the HTTP library.
+//! anything of them is sent on. Lines, names and, by HTTP/1, the framing were checked where they were read (`receive/head`).
 
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HOST};
 use http::uri::Scheme;
 use http::{HeaderMap, Method, Request, Uri, Version};
 
@@ -16,7 +16,9 @@ pub(crate) fn check<B>(request: &Request<B>) -> Result<&str, Page> {
     if request.method() == Method::CONNECT {
         return Err(Page::NotCarried);
     }
-    check_framing(request.headers())?;
+    if request.version() == Version::HTTP_2 {
+        check_length(request.headers())?;
+    }
     check_target(request.method(), request.uri())?;
     let host = named_host(request.uri(), request.headers()).ok_or(Page::BadRequest)?;
     check_host(request, host)?;
@@ -48,19 +50,7 @@ const fn is_address(byte: u8) -> bool {
     byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.')
 }
 
-/// Chunks, once, or none. Another coding would be lost on the way (RFC 9112 6.1).
-fn check_framing(headers: &HeaderMap) -> Result<(), Page> {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let Some(coding) = codings.next() else {
-        return check_length(headers);
-    };
-    if codings.next().is_none() && coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
-        return Ok(());
-    }
-    Err(Page::Ambiguous)
-}
-
-/// HTTP/1 has one by now; HTTP/2 may have several.
+/// One, if any.
 fn check_length(headers: &HeaderMap) -> Result<(), Page> {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let Some(length) = lengths.next() else { return Ok(()) };
@@ -143,7 +133,6 @@ mod tests {
             (one, "GET", "/", &[("host", "a")][..]),
             (one, "GET", "http://a/", &[("host", "b")]),
             (Version::HTTP_10, "OPTIONS", "*", &[("host", "a")]),
-            (one, "POST", "/", &[("host", "a"), ("transfer-encoding", "Chunked")]),
             (two, "POST", "http://a/", &[("host", "A"), ("content-length", "3")]),
             (two, "GET", "/", &[("host", "a")]),
         ] {
@@ -166,18 +155,6 @@ mod tests {
             (one, "GET", "*", &[("host", "a")], ambiguous),
             (one, "GET", "a:80", &[("host", "a")], ambiguous),
             (one, "GET", "ftp://a/", &[("host", "a")], ambiguous),
-            (one, "POST", "/", &[("host", "a"), ("transfer-encoding", "gzip, chunked")], ambiguous),
-            (
-                one,
-                "POST",
-                "/",
-                &[
-                    ("host", "a"),
-                    ("transfer-encoding", "chunked"),
-                    ("transfer-encoding", "chunked"),
-                ],
-                ambiguous,
-            ),
             (
                 two,
                 "POST",

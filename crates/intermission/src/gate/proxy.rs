@@ -9,7 +9,7 @@ use hold::Ticket;
 use http::header::{CONNECTION, EXPECT, UPGRADE};
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 
 use super::admit::{Turned, admit};
 use super::arrival::Arrival;
@@ -38,15 +38,7 @@ pub(super) const DISCARD_TIME_MAX: Duration = Duration::from_millis(250);
 #[error("the client left while its request was held")]
 pub(crate) struct ClientLeft;
 
-pub(crate) fn serve(
-    worker: Rc<Worker>,
-    client: Rc<Client>,
-    request: Request<Incoming>,
-) -> impl Future<Output = Result<Response<GateBody>, ClientLeft>> {
-    serve_boxed(worker, client, Box::new(request.map(RequestBody::new)))
-}
-
-async fn serve_boxed(
+pub(crate) async fn serve(
     worker: Rc<Worker>,
     client: Rc<Client>,
     request: BoxedRequest,
@@ -69,7 +61,7 @@ async fn answer(
     mut request: BoxedRequest,
 ) -> Result<Response<GateBody>, ClientLeft> {
     let live = worker.live();
-    let app = match find_app(&live, client, &request) {
+    let app = match find_app(&live, &request) {
         Ok(app) => app,
         Err(page) => return Ok(turn_away(page, request, &live.pages).await),
     };
@@ -122,14 +114,7 @@ async fn answer(
     })
 }
 
-fn find_app<'l>(
-    live: &'l Live,
-    client: &Client,
-    request: &Request<RequestBody>,
-) -> Result<&'l App, Page> {
-    if client.next_is_ambiguous() {
-        return Err(Page::Ambiguous);
-    }
+fn find_app<'l>(live: &'l Live, request: &Request<RequestBody>) -> Result<&'l App, Page> {
     let host = message::check(request)?;
     let index = live.routes.find(host, request.uri().path()).ok_or(Page::UnknownHost)?;
     live.apps.get(index).map(Rc::as_ref).ok_or(Page::UnknownHost)

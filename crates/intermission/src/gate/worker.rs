@@ -20,14 +20,16 @@ use super::flight::Flights;
 use super::listener::Listener;
 use super::live::{App, Current, Given, Lanes, Live};
 use super::pool::Pool;
+use super::receive::Date;
 use super::share::Shares;
-use super::sweep::{HeldSockets, SWEEP_EVERY};
 use super::upstream::watch_health;
 use super::warm_up::{self, Asked};
 use crate::shutdown::Shutdown;
 
 /// After an accept failed for want of file descriptors or memory: others must end first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Of what no request looks after.
+const TICK_EVERY: Duration = Duration::from_millis(250);
 /// For the last answers, after the grace of a stop is over.
 pub(crate) const LAST_ANSWERS_MAX: Duration = Duration::from_secs(1);
 
@@ -80,7 +82,7 @@ pub(crate) struct Change {
 pub(crate) struct Worker {
     current: Current,
     pub(crate) flights: Arc<Flights>,
-    pub(crate) held: Rc<HeldSockets>,
+    pub(crate) date: Date,
     pub(crate) shutdown: Shutdown,
     pub(crate) shares: Option<Arc<Shares>>,
     connections: Arc<Semaphore>,
@@ -119,7 +121,7 @@ impl Plan {
         let worker = Rc::new(Worker {
             current: Current::new(live),
             flights: self.flights,
-            held: Rc::default(),
+            date: Date::now(),
             shutdown: self.shutdown,
             connections: self.connections,
             kept_free: self.kept_free,
@@ -275,12 +277,12 @@ impl Worker {
 
     /// Looks after what no request looks after.
     async fn tick(&self) {
-        let mut ticks = tokio::time::interval(SWEEP_EVERY);
+        let mut ticks = tokio::time::interval(TICK_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             self.beat.beat();
-            self.held.sweep();
+            self.date.update();
             self.each_pool(Pool::trim);
         }
     }

@@ -100,7 +100,7 @@ async fn h39_a_client_that_left_right_before_the_release_is_not_executed() {
         let mut wire = Wire::connect(gate.address).await;
         wire.send(ENDING_BODY).await;
         gate.until_held("shop", 1).await;
-        // No time for a sweep: only the look before forwarding can see it.
+        // Nobody has been told yet: only the look before forwarding can see it.
         drop(wire);
         gate.release("shop", generation).await;
         let app = gate.until_state("shop", AppState::Open).await;

@@ -1,15 +1,12 @@
 //! The head of a response: what is passed on of it, and what follows it.
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use http::{HeaderMap, Response, StatusCode, Version};
 use httparse::{EMPTY_HEADER, ParserConfig, Status};
 use hyper::ext::ReasonPhrase;
 
-use super::received::Framing;
-
-/// As many as hyper takes of a client.
-const FIELDS_MAX: usize = 100;
+use crate::gate::framing::{self, FIELDS_MAX, Framing, digits};
 
 #[derive(Debug)]
 pub(super) struct Head {
@@ -57,7 +54,7 @@ pub(super) fn parse(bytes: &Bytes, is_head: bool) -> Result<Option<Head>, &'stat
     let headers = response.headers_mut();
     headers.reserve(parsed.headers.len() + FURTHER_FIELDS);
     for field in parsed.headers.iter() {
-        let (name, value) = self::field(bytes, field)?;
+        let (name, value) = framing::field(bytes, field)?;
         headers.append(name, value);
     }
     let framing = framing(&mut response, is_head)?;
@@ -65,18 +62,8 @@ pub(super) fn parse(bytes: &Bytes, is_head: bool) -> Result<Option<Head>, &'stat
     Ok(Some(Head { response, framing, keeps, length }))
 }
 
-/// What the gate and hyper add before it is written.
+/// What the gate adds before it is written.
 const FURTHER_FIELDS: usize = 4;
-
-pub(super) fn field(
-    bytes: &Bytes,
-    field: &httparse::Header<'_>,
-) -> Result<(HeaderName, HeaderValue), &'static str> {
-    let name =
-        HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| "a field's name is none")?;
-    let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
-    Ok((name, value.map_err(|_| "a field's value is none")?))
-}
 
 /// RFC 9112 6.3. A coding that the gate does not undo would be lost with its field.
 fn framing(response: &mut Response<()>, is_head: bool) -> Result<Framing, &'static str> {
@@ -118,11 +105,6 @@ fn content_length(headers: &mut HeaderMap) -> Result<Option<u64>, &'static str> 
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     Ok(Some(length))
-}
-
-fn digits(text: &[u8]) -> Option<u64> {
-    let is_number = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
-    is_number.then(|| std::str::from_utf8(text).ok()?.parse().ok())?
 }
 
 fn keeps(response: &Response<()>) -> bool {

@@ -10,22 +10,14 @@ use tokio_util::io::poll_read_buf;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::ReceiveError;
-use super::chunks::{Chunks, Part};
-use super::outgoing::{Outgoing, SendError};
+use super::outgoing::Outgoing;
+use crate::gate::framing::{Decoder, Framing, Part, SendError};
 use crate::gate::pool::Connection;
 use crate::shutdown::Shutdown;
 
 /// Read at once, at first and when that was too little.
 const READ_BYTES_MIN: usize = 8 * 1024;
 const READ_BYTES_MAX: usize = 64 * 1024;
-
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Framing {
-    /// So many bytes are still to come.
-    Length(u64),
-    Chunked,
-    UntilClosed,
-}
 
 #[derive(Debug)]
 pub(crate) struct ReceivedBody {
@@ -38,14 +30,6 @@ pub(crate) struct ReceivedBody {
     keeps: bool,
     /// The rest of the request, which has not been sent yet; true: it was.
     rest: Option<AbortOnDropHandle<bool>>,
-}
-
-#[derive(Debug)]
-enum Decoder {
-    Length(u64),
-    Chunks(Chunks),
-    UntilClosed,
-    Over,
 }
 
 /// A connection whose response has ended.
@@ -63,12 +47,7 @@ impl ReceivedBody {
         keeps: bool,
         bytes: Bytes,
     ) -> Self {
-        let decoder = match framing {
-            Framing::Length(0) => Decoder::Over,
-            Framing::Length(left) => Decoder::Length(left),
-            Framing::Chunked => Decoder::Chunks(Chunks::new()),
-            Framing::UntilClosed => Decoder::UntilClosed,
-        };
+        let decoder = Decoder::of_response(framing);
         let connection = Some(connection);
         Self { connection, decoder, bytes, read_bytes: READ_BYTES_MIN, keeps, rest: None }
     }
@@ -101,7 +80,7 @@ impl ReceivedBody {
     /// The connection, once the body has ended, if another request may go by it.
     pub(crate) fn free(&mut self) -> Option<Free> {
         let connection = self.connection.take()?;
-        let ended = matches!(self.decoder, Decoder::Over) && self.bytes.is_empty();
+        let ended = self.decoder.is_over() && self.bytes.is_empty();
         if !ended || !self.keeps {
             return None;
         }
@@ -124,7 +103,9 @@ impl ReceivedBody {
 
     fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, ReceiveError>> {
         loop {
-            if let Some(part) = self.decode().map_err(ReceiveError::Malformed)? {
+            if let Some(part) =
+                self.decoder.decode(&mut self.bytes).map_err(ReceiveError::Malformed)?
+            {
                 return Poll::Ready(Ok(part));
             }
             if !ready!(self.poll_more(cx))? {
@@ -138,38 +119,10 @@ impl ReceivedBody {
         }
     }
 
-    fn decode(&mut self) -> Result<Option<Part>, &'static str> {
-        match &mut self.decoder {
-            Decoder::Over => Ok(Some(Part::End)),
-            Decoder::Length(_) | Decoder::UntilClosed if self.bytes.is_empty() => Ok(None),
-            Decoder::Length(left) => {
-                let length = usize::try_from(*left).unwrap_or(usize::MAX).min(self.bytes.len());
-                *left = left.saturating_sub(u64::try_from(length).unwrap_or(u64::MAX));
-                if *left == 0 {
-                    self.decoder = Decoder::Over;
-                }
-                Ok(Some(Part::Data(self.bytes.split_to(length))))
-            }
-            Decoder::UntilClosed => Ok(Some(Part::Data(std::mem::take(&mut self.bytes)))),
-            Decoder::Chunks(chunks) => {
-                let part = chunks.next(&mut self.bytes)?;
-                if matches!(part, Some(Part::End | Part::Trailers(_))) {
-                    self.decoder = Decoder::Over;
-                }
-                Ok(part)
-            }
-        }
-    }
-
     /// False: the connection has ended.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ReceiveError>> {
         let Some(connection) = &self.connection else { return Poll::Ready(Ok(false)) };
-        let wanted = match self.decoder {
-            Decoder::Length(left) => {
-                usize::try_from(left).unwrap_or(usize::MAX).min(self.read_bytes)
-            }
-            Decoder::Chunks(_) | Decoder::UntilClosed | Decoder::Over => self.read_bytes,
-        };
+        let wanted = self.decoder.wanted(self.read_bytes);
         // Room for it only once there is something.
         ready!(connection.socket.with(|socket| socket.poll_read_ready(cx)))
             .map_err(ReceiveError::Broke)?;
@@ -192,23 +145,15 @@ impl Body for ReceivedBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ReceiveError>>> {
-        Poll::Ready(match ready!(self.poll_part(cx)) {
-            Ok(Part::Data(data)) => Some(Ok(Frame::data(data))),
-            Ok(Part::Trailers(trailers)) => Some(Ok(Frame::trailers(trailers))),
-            Ok(Part::End) => None,
-            Err(error) => Some(Err(error)),
-        })
+        let part = ready!(self.poll_part(cx));
+        Poll::Ready(part.map(Part::into_frame).transpose())
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.decoder, Decoder::Over)
+        self.decoder.is_over()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self.decoder {
-            Decoder::Length(left) => SizeHint::with_exact(left),
-            Decoder::Over => SizeHint::with_exact(0),
-            Decoder::Chunks(_) | Decoder::UntilClosed => SizeHint::default(),
-        }
+        self.decoder.size_hint()
     }
 }

@@ -11,10 +11,10 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use super::chunks::LINES_BYTES_MAX;
 use super::{Failure, Free, RESPONSE_HEAD_BYTES_MAX, ReceiveError};
 use crate::gate::body::RequestBody;
 use crate::gate::dial::Socket;
+use crate::gate::framing::LINES_BYTES_MAX;
 use crate::gate::pool::Connection;
 use crate::shutdown::Shutdown;
 
