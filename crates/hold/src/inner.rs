@@ -326,12 +326,15 @@ impl Inner {
 
 impl Inner {
     pub(crate) fn status(&self, now: Instant) -> Status {
+        let in_flight = self.in_flight();
+        // A request is counted out before it gives its place back, and in between others may look.
+        let within = u32::try_from(in_flight).unwrap_or(u32::MAX);
         Status {
             state: self.state,
             generation: self.generation,
             held: self.line.len(),
-            in_flight: self.in_flight(),
-            released_in_flight: self.ramp.running(),
+            in_flight,
+            released_in_flight: self.ramp.running().min(within),
             is_stopped: self.ramping(self.generation) == Ramping::Stopped,
             oldest: self.oldest(now),
             hold: self.lease.as_ref().map(|lease| lease.current(now)),
@@ -394,9 +397,9 @@ impl Inner {
 
     /// Whoever looks after the release is told when it stops or goes on.
     fn change_ramp(&mut self, now: Instant, outbox: &mut Outbox, change: impl FnOnce(&mut Ramp)) {
-        let before = self.ramp.is_stopped();
+        let before = self.ramping(self.generation);
         change(&mut self.ramp);
-        if self.ramp.is_stopped() != before {
+        if self.ramping(self.generation) != before {
             self.watchers.wake(outbox);
         }
         self.advance(now, outbox);
