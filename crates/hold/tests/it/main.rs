@@ -14,4 +14,5 @@ mod holder;
 mod line;
 mod oracle;
 mod stopped;
+mod storm;
 mod threads;

@@ -1,11 +1,10 @@
 //! The rules of a hold, restated as plainly as possible: everything is counted anew each time.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use hold::State;
+use hold::{Drain, State};
 
-pub(super) const CONCURRENCY: u32 = 2;
-pub(super) const CONCURRENCY_MAX: u32 = 4;
+use super::step::Bounds;
 
 /// The same as the rules know it.
 #[derive(Clone, Copy, PartialEq)]
@@ -13,41 +12,81 @@ pub(super) enum Known {
     InLine,
     /// Its turn has come in the release of this generation; not yet fetched.
     Granted(u64),
+    /// Turned away at the end of a lease; not yet told.
+    Rejected,
     /// In flight. Those that were in line: of which release, and whether written.
     Running(Option<(u64, bool)>),
 }
 
+/// Whether failures have stopped the release.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Stop {
+    Not,
+    Stopped { trial: bool },
+    Overruled,
+}
+
+/// Times are milliseconds since the beginning.
 pub(super) struct Rules {
+    pub(super) held_max: usize,
+    pub(super) concurrency: usize,
+    pub(super) concurrency_max: usize,
     pub(super) state: State,
     pub(super) generation: u64,
+    /// Of the lease of `generation`.
+    pub(super) since: u64,
     pub(super) until: u64,
     pub(super) line: VecDeque<usize>,
     pub(super) known: BTreeMap<usize, Known>,
+    /// When each came that was ever in line, and how long it waited once that is over.
+    pub(super) came: BTreeMap<usize, u64>,
+    pub(super) waited: BTreeMap<usize, u64>,
     /// Of the release that runs or ran last.
     pub(super) releasing: u64,
     pub(super) window: usize,
+    pub(super) rejects: bool,
+    pub(super) failures_max: u32,
+    pub(super) failures: u32,
+    pub(super) stop: Stop,
+    /// Those in flight that have failed.
+    pub(super) failed: BTreeSet<usize>,
+    pub(super) rejected: u64,
     pub(super) held_total: u64,
     pub(super) released: u64,
     pub(super) timed_out: u64,
     pub(super) client_gone: u64,
     pub(super) refused_full: u64,
+    pub(super) longest_wait: u64,
 }
 
 impl Rules {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(held_max: usize, concurrency: usize, concurrency_max: usize) -> Self {
         Self {
+            held_max,
+            concurrency,
+            concurrency_max,
             state: State::Open,
             generation: 0,
+            since: 0,
             until: 0,
             line: VecDeque::new(),
             known: BTreeMap::new(),
+            came: BTreeMap::new(),
+            waited: BTreeMap::new(),
             releasing: 0,
             window: 0,
+            rejects: false,
+            failures_max: 0,
+            failures: 0,
+            stop: Stop::Not,
+            failed: BTreeSet::new(),
+            rejected: 0,
             held_total: 0,
             released: 0,
             timed_out: 0,
             client_gone: 0,
             refused_full: 0,
+            longest_wait: 0,
         }
     }
 
@@ -56,7 +95,7 @@ impl Rules {
     }
 
     pub(super) fn in_flight(&self) -> usize {
-        self.count(|known| *known != Known::InLine)
+        self.count(|known| !matches!(known, Known::InLine | Known::Rejected))
     }
 
     pub(super) fn unwritten(&self) -> usize {
@@ -67,7 +106,7 @@ impl Rules {
         let of = |release: u64| release == self.releasing;
         self.count(|known| match known {
             Known::Granted(release) | Known::Running(Some((release, _))) => of(*release),
-            Known::InLine | Known::Running(None) => false,
+            Known::InLine | Known::Rejected | Known::Running(None) => false,
         })
     }
 
@@ -75,44 +114,135 @@ impl Rules {
         generation == self.generation && matches!(self.state, State::Draining | State::Held)
     }
 
-    pub(super) fn close(&mut self) {
+    /// What whoever waits for the drain of `generation` is told now, if anything.
+    pub(super) fn drain_end(&self, generation: u64) -> Option<Drain> {
+        if !self.is_held(generation) {
+            return Some(Drain::Over);
+        }
+        (self.state == State::Held).then_some(Drain::Drained)
+    }
+
+    /// How long the head of the line has waited.
+    pub(super) fn oldest(&self, now: u64) -> Option<u64> {
+        self.line.front().map(|head| now.saturating_sub(self.came[head]))
+    }
+
+    pub(super) fn arrive(&mut self, client: usize, now: u64) {
+        self.held_total += 1;
+        self.known.insert(client, Known::InLine);
+        self.came.insert(client, now);
+        self.line.push_back(client);
+        self.settle(now);
+    }
+
+    pub(super) fn close(&mut self, now: u64, until: u64) {
         self.generation += 1;
         self.state = State::Draining;
+        (self.since, self.until) = (now, until);
         self.held_total = u64::try_from(self.line.len()).unwrap();
         (self.released, self.timed_out, self.client_gone, self.refused_full) = (0, 0, 0, 0);
+        (self.longest_wait, self.rejected) = (0, 0);
     }
 
     pub(super) fn release(&mut self) {
         self.state = State::Releasing;
         self.releasing = self.generation;
-        self.window = usize::try_from(CONCURRENCY).unwrap();
+        self.window = self.concurrency;
+        (self.failures, self.stop) = (0, Stop::Not);
+    }
+
+    /// The lease is over at `now`.
+    pub(super) fn expire(&mut self, now: u64) {
+        if self.rejects {
+            while let Some(head) = self.line.pop_front() {
+                self.known.insert(head, Known::Rejected);
+                self.has_waited(head, now);
+                self.rejected += 1;
+            }
+        }
+        self.release();
+    }
+
+    pub(super) fn set_limits(&mut self, bounds: Bounds) {
+        let size = |number: u32| usize::try_from(number).unwrap();
+        self.held_max = bounds.held_max;
+        self.concurrency = size(bounds.concurrency);
+        self.concurrency_max = size(bounds.concurrency_max);
+        (self.rejects, self.failures_max) = (bounds.rejects, bounds.failures_max);
+        let most = self.concurrency_max.max(self.concurrency);
+        self.window = self.window.clamp(self.concurrency, most);
+        if self.failures_max == 0 && self.is_stopped() {
+            self.stop = Stop::Not;
+        }
+    }
+
+    pub(super) const fn is_stopped(&self) -> bool {
+        matches!(self.stop, Stop::Stopped { .. })
     }
 
     pub(super) fn complete(&mut self, client: usize) {
         let known = self.known.remove(&client);
-        if known == Some(Known::Running(Some((self.releasing, true)))) {
-            self.window = (self.window + 1).min(usize::try_from(CONCURRENCY_MAX).unwrap());
+        let failed = self.failed.remove(&client);
+        let Some(Known::Running(Some((release, written)))) = known else { return };
+        if release != self.releasing {
+            return;
+        }
+        if failed {
+            self.failures += 1;
+            if self.failures_max > 0 && self.failures >= self.failures_max && self.stop == Stop::Not
+            {
+                self.stop = Stop::Stopped { trial: false };
+            }
+        } else if written {
+            self.failures = 0;
+            if self.is_stopped() {
+                (self.stop, self.window) = (Stop::Not, self.concurrency);
+            } else {
+                let most = self.concurrency_max.max(self.concurrency);
+                self.window = (self.window + 1).min(most);
+            }
+        }
+    }
+
+    /// Whether one more may go on, by what has failed.
+    fn may_try(&mut self) -> bool {
+        match &mut self.stop {
+            Stop::Not | Stop::Overruled => true,
+            Stop::Stopped { trial } => std::mem::take(trial),
         }
     }
 
     /// Out of the line; `false` if its turn had come already.
-    pub(super) fn left_line(&mut self, client: usize) -> bool {
-        self.line.retain(|waiting| *waiting != client);
-        self.known.get(&client) == Some(&Known::InLine)
+    pub(super) fn left_line(&mut self, client: usize, now: u64) -> bool {
+        let waited = self.known.get(&client) == Some(&Known::InLine);
+        if waited {
+            self.line.retain(|waiting| *waiting != client);
+            self.has_waited(client, now);
+        }
+        waited
     }
 
-    pub(super) fn settle(&mut self) {
+    fn has_waited(&mut self, client: usize, now: u64) {
+        let waited = now.saturating_sub(self.came[&client]);
+        self.waited.insert(client, waited);
+        self.longest_wait = self.longest_wait.max(waited);
+    }
+
+    pub(super) fn settle(&mut self, now: u64) {
         if self.state == State::Draining && self.in_flight() == 0 {
             self.state = State::Held;
         }
         if self.state != State::Releasing {
             return;
         }
-        while self.unwritten() < usize::try_from(CONCURRENCY).unwrap()
+        while self.unwritten() < self.concurrency
             && self.running() < self.window
+            && !self.line.is_empty()
+            && self.may_try()
             && let Some(head) = self.line.pop_front()
         {
             self.known.insert(head, Known::Granted(self.releasing));
+            self.has_waited(head, now);
             self.released += 1;
         }
         if self.line.is_empty() && self.unwritten() == 0 {
