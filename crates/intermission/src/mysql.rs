@@ -6,6 +6,7 @@ mod client_address;
 mod condition;
 mod dialect;
 mod disk;
+mod farewell;
 mod fence;
 pub mod grants;
 mod marker;

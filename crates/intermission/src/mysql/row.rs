@@ -30,6 +30,15 @@ impl StatusRow {
     }
 }
 
+#[cfg(test)]
+impl StatusRow {
+    pub(super) fn of(columns: &[(&str, &str)]) -> Self {
+        let columns =
+            columns.iter().map(|(name, value)| ((*name).to_owned(), Some((*value).to_owned())));
+        Self(columns.collect())
+    }
+}
+
 impl From<Row> for StatusRow {
     fn from(row: Row) -> Self {
         let names: Vec<String> =

@@ -11,7 +11,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    acting::LOCK, dialect::Dialect, fence::is_spared, observe::access_of, privilege::DENIALS,
+    acting::LOCK, dialect::Dialect, farewell::is_spared, observe::access_of, privilege::DENIALS,
     row::StatusRow, server::MySqlServer,
 };
 use crate::swap::{

@@ -33,6 +33,7 @@ async fn a_session_changes_only_what_it_may(flavor: Flavor) {
     let bench = Bench::new(flavor).await;
     a_session_without_the_lock_changes_nothing(&bench).await;
     the_end_of_sessions_spares_our_own(&bench).await;
+    the_end_of_many_sessions_spares_who_replicates(&bench).await;
     a_short_wait_timeout_does_not_end_a_swap(&bench).await;
 }
 
@@ -166,6 +167,36 @@ async fn the_end_of_sessions_spares_our_own(bench: &Bench) {
     bench.write(0, "after").await.unwrap();
     bench.pair.wait_replicated().await.unwrap();
     bench.expect_codes(&[]).await;
+}
+
+/// With so many of one account they are ended by the account where the server can do that: replication's and our own stay, as
+/// does a replica that logs in with the application's account.
+async fn the_end_of_many_sessions_spares_who_replicates(bench: &Bench) {
+    const MANY: usize = 80;
+    let server = bench.server(0);
+    server.lock(true).await.unwrap();
+    let mut apps = Vec::new();
+    for _ in 0..MANY {
+        apps.push(bench.app(0).await);
+    }
+    apps[MANY - 1].query_drop("BEGIN").await.unwrap();
+    apps[MANY - 1].query_drop(insert("never committed")).await.unwrap();
+    let another = bench.server(0);
+    another.access().await.unwrap();
+    let mut root = bench.root(0).await;
+    let dumps = "SELECT id FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'";
+    let dumping: Vec<u64> = root.query(dumps).await.unwrap();
+    assert_eq!(dumping.len(), 1);
+    let ended = server.end_sessions().await.unwrap();
+    assert!(ended >= MANY, "{ended}");
+    for app in &mut apps {
+        app.query_drop("SELECT 1").await.expect_err("ended");
+    }
+    assert_eq!(bench.root(0).await.query::<u64, _>(dumps).await.unwrap(), dumping);
+    // Still on the session that has the lock.
+    server.restore(server.access().await.unwrap()).await.unwrap();
+    assert!(server.look(Tracking::Gtid).await.unwrap().access.is_writable());
+    server.unlock().await.unwrap();
 }
 
 async fn a_short_wait_timeout_does_not_end_a_swap(bench: &Bench) {
