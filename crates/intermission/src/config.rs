@@ -4,6 +4,7 @@ pub mod cidr;
 pub mod cluster;
 pub mod cluster_yml;
 mod error;
+pub mod failover;
 pub mod gate;
 pub mod pem;
 pub mod secret;
@@ -18,6 +19,7 @@ use crate::swap::endpoint::quote;
 pub use self::error::ConfigError;
 use self::{
     cluster::{Cluster, Swap},
+    failover::Failover,
     gate::{App, Gate},
 };
 
@@ -39,6 +41,8 @@ pub struct Config {
     pub cluster: Option<Cluster>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swap: Option<Swap>,
+    #[serde(default, skip_serializing_if = "Failover::is_empty")]
+    pub failover: Failover,
     /// The file it was read from, where that is not found without being named.
     #[serde(skip)]
     pub named: Option<PathBuf>,
@@ -111,6 +115,7 @@ impl Config {
         gate::check_apps(&self.apps, &self.gate.trusted_proxies)?;
         self.cluster.as_ref().map_or(Ok(()), Cluster::check)?;
         self.swap.as_ref().map_or(Ok(()), Swap::check)?;
+        self.failover.check()?;
         self.check_servers_for_swap()
     }
 

@@ -20,7 +20,7 @@ use crate::{
         executor::Listener,
         journal,
         machine::State,
-        plan::Planned,
+        plan::{Plan, Planned, kind::Kind},
         record::Ending,
         run::{self, Report, RunError},
         sibling::{self, Standing},
@@ -119,21 +119,29 @@ async fn dry_run(assembly: &Assembly, args: &Args, printer: &Printer) -> anyhow:
 }
 
 /// What will be done, with the bounds and the commands for the worst case.
-fn announce(steps: &Steps) -> String {
+pub(super) fn announce(steps: &Steps) -> String {
     let plan = &steps.plan;
     let mut lines = vec![format!(
-        "swap {}: {} ({}) hands over to {} ({})",
-        plan.id, plan.old.name, plan.old.address, plan.new.name, plan.new.address
+        "{} {}: {} ({}) {} {} ({})",
+        plan.kind.word(),
+        plan.id,
+        plan.old.name,
+        plan.old.address,
+        match &plan.kind {
+            Kind::Swap => "hands over to",
+            Kind::Failover(_) => "is dead; its role goes to",
+            Kind::Rejoin => "comes back as a replica of",
+        },
+        plan.new.name,
+        plan.new.address
     )];
     for (step, number) in plan.steps().zip(1..) {
         let commit = if step == Step::COMMIT { "  <- no way back from here on" } else { "" };
-        lines.push(format!("{number:>4}. {:<13} {}{commit}", step.name(), step.sentence()));
+        lines.push(format!("{number:>4}. {:<13} {}{commit}", step.name(), plan.sentence(step)));
     }
-    lines.push(format!(
-        "users wait at most {:?} for requests in flight, then {:?}; over that everything is taken back",
-        plan.bounds.drain,
-        plan.longest_attempt().saturating_sub(plan.bounds.drain)
-    ));
+    if plan.kind != Kind::Rejoin {
+        lines.push(announce_wait(plan));
+    }
     lines.extend(announce_readying(steps));
     let siblings: Vec<String> = plan
         .siblings
@@ -150,6 +158,14 @@ fn announce(steps: &Steps) -> String {
     let emergency = steps.emergency(&nothing_done);
     lines.extend(emergency.into_iter().map(|line| format!("  {line}")));
     lines.join("\n")
+}
+
+fn announce_wait(plan: &Plan) -> String {
+    format!(
+        "users wait at most {:?} for requests in flight, then {:?}; over that everything is taken back",
+        plan.bounds.drain,
+        plan.longest_attempt().saturating_sub(plan.bounds.drain)
+    )
 }
 
 /// What is done between the commit point and the release, where that is not only ours.
@@ -222,11 +238,18 @@ fn told(ending: Ending, cause: Option<&str>, summary: Option<&Summary>) -> Strin
         |summary| (summary.new_primary.clone(), summary.old_primary.clone()),
     );
     let (new, old) = names;
+    let kind = summary.map_or("swap", |summary| summary.kind.as_str());
     let mut lines = vec![match ending {
-        Ending::Swapped => format!("swapped: {new} is the primary, {old} follows it"),
-        Ending::RolledBack => {
-            format!("rolled back: {old} is the primary as before, nobody is held")
-        }
+        Ending::Swapped => match kind {
+            "failover" => format!("failed over: {new} is the primary, {old} is off"),
+            "rejoin" => format!("rejoined: {old} follows {new}"),
+            _ => format!("swapped: {new} is the primary, {old} follows it"),
+        },
+        Ending::RolledBack => match kind {
+            "failover" => format!("taken back: {new} is a replica as before, nobody is held"),
+            "rejoin" => format!("not rejoined: {old} is read-only and follows nobody"),
+            _ => format!("rolled back: {old} is the primary as before, nobody is held"),
+        },
         Ending::NeedsOperator => "needs an operator: not everything could be done".to_owned(),
     }];
     if let Some(cause) = cause.filter(|_| ending != Ending::Swapped) {

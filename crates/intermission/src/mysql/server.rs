@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 
 use super::{
     acting::Acting,
+    by_hand::WAITED_BY_HAND_S,
     dialect::Dialect,
     marker::Marker,
     session::{Login, Session},
@@ -23,8 +24,8 @@ use crate::{
         observation::{self, Address, Blocker, Flavor, ReplicaView, ServerView},
         position::{Barrier, Coordinates, Position, Tracking},
         role::{Event, SemiSync},
-        server::{Detail, Look, Server, ServerError},
-        sibling::Repoint,
+        server::{Detail, Life, Look, Server, ServerError},
+        sibling::{Repoint, Threads},
     },
 };
 
@@ -79,6 +80,7 @@ pub struct MySqlServer {
     pub(super) clients_host: Option<String>,
     pub(super) marker: Marker,
     pub(super) flavor: OnceLock<Flavor>,
+    pub(super) assumed: OnceLock<Flavor>,
     /// `@@version`, read with the flavor.
     pub(super) version: OnceLock<String>,
     pub(super) acting: Mutex<Acting>,
@@ -108,6 +110,7 @@ impl MySqlServer {
             clients_host,
             marker,
             flavor: OnceLock::new(),
+            assumed: OnceLock::new(),
             version: OnceLock::new(),
             acting: Mutex::new(Acting::Closed),
             shut_by: AtomicU32::new(0),
@@ -127,15 +130,6 @@ impl MySqlServer {
     pub(super) async fn set(&self, doing: &str, sql: &str) -> Result<(), ServerError> {
         self.act(doing, sql, self.login.statement).await?;
         Ok(())
-    }
-
-    pub(super) fn client(&self, sql: &str) -> String {
-        let Address { host, port } = &self.login.address;
-        format!("mysql -h {host} -P {port} -u {} -p -e \"{sql}\"", self.login.account.user)
-    }
-
-    fn known_dialect(&self) -> Dialect {
-        Dialect(self.flavor.get().copied().unwrap_or(Flavor::MySql))
     }
 }
 
@@ -162,6 +156,11 @@ impl Server for MySqlServer {
         self.flavor.get().copied()
     }
 
+    fn assume(&self, flavor: Flavor) {
+        // What it says itself counts for more.
+        self.assumed.get_or_init(|| flavor);
+    }
+
     async fn lock(&self, take_over: bool) -> Result<(), ServerError> {
         self.dialect().await?;
         // Both sessions are opened before users wait.
@@ -176,6 +175,10 @@ impl Server for MySqlServer {
 
     async fn observe(&self, detail: Detail) -> Result<ServerView, ServerError> {
         self.view(detail).await
+    }
+
+    async fn life(&self) -> Life {
+        self.listen().await
     }
 
     async fn access(&self) -> Result<observation::Access, ServerError> {
@@ -248,6 +251,14 @@ impl Server for MySqlServer {
 
     async fn let_replication_in(&self) -> Result<(), ServerError> {
         self.end_waiting_writers().await
+    }
+
+    async fn stop_receiving(&self, channel: &str) -> Result<(), ServerError> {
+        self.stop_receiver(channel).await
+    }
+
+    async fn receive_again(&self, channel: &str, run: Threads) -> Result<(), ServerError> {
+        self.start_threads(channel, run).await
     }
 
     async fn detach(&self) -> Result<(), ServerError> {
@@ -334,6 +345,29 @@ impl Server for MySqlServer {
 
     fn command_to_fence(&self) -> String {
         self.client(self.known_dialect().fence())
+    }
+
+    fn command_to_ask(&self) -> String {
+        self.plain_client(self.known_dialect().ask())
+    }
+
+    fn command_to_wait_for(&self, asked: &str) -> String {
+        self.waiting(&self.known_dialect().wait(&format!("$({asked})"), WAITED_BY_HAND_S))
+    }
+
+    fn command_to_wait(&self, barrier: &Barrier, channel: &str) -> String {
+        self.waiting(&match barrier {
+            Barrier::Gtid(set) => self.known_dialect().wait(&set.to_string(), WAITED_BY_HAND_S),
+            Barrier::At(end) => self.known_dialect().wait_at(end, channel, WAITED_BY_HAND_S),
+        })
+    }
+
+    fn command_to_start(&self, channel: &str) -> String {
+        self.client(&self.known_dialect().start_channel(channel))
+    }
+
+    fn command_to_run_events(&self) -> String {
+        self.client("SET GLOBAL event_scheduler=ON")
     }
 
     fn command_to_look(&self) -> String {

@@ -1,5 +1,7 @@
 //! The only one that acts: journals the intent, acts, journals the outcome, and asks the machine again.
 
+mod fault;
+
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
@@ -83,6 +85,8 @@ pub struct Executor<L> {
     next_seq: u64,
     cancel: CancellationToken,
     listener: Listener,
+    /// What was journaled last of the emergency card.
+    card: Vec<String>,
 }
 
 impl<L> std::fmt::Debug for Executor<L> {
@@ -92,6 +96,18 @@ impl<L> std::fmt::Debug for Executor<L> {
 }
 
 impl<L: Log> Executor<L> {
+    const fn new(
+        steps: Steps,
+        state: State,
+        log: L,
+        next_seq: u64,
+        cancel: CancellationToken,
+        listener: Listener,
+    ) -> Self {
+        let card = Vec::new();
+        Self { steps, state, log, has_journal: true, next_seq, cancel, listener, card }
+    }
+
     /// Begins a journal with `plan`, which the steps were made for.
     ///
     /// # Errors
@@ -104,8 +120,7 @@ impl<L: Log> Executor<L> {
     ) -> Result<Self, JournalError> {
         let plan = Box::new(steps.plan.as_ref().clone());
         let state = State::new(steps.plan.as_ref().clone());
-        let mut executor =
-            Self { steps, state, log, has_journal: true, next_seq: 0, cancel, listener };
+        let mut executor = Self::new(steps, state, log, 0, cancel, listener);
         let opened = Record::Opened { version: super::record::VERSION, plan };
         executor.write(opened, true).await?;
         Ok(executor)
@@ -123,14 +138,17 @@ impl<L: Log> Executor<L> {
         cancel: CancellationToken,
         listener: Listener,
     ) -> Result<Self, ResumeError> {
-        let mut executor =
-            Self { steps, state, log, has_journal: true, next_seq, cancel, listener };
+        let mut executor = Self::new(steps, state, log, next_seq, cancel, listener);
         let record = Record::Resumed { reason };
         executor.state.apply(next_seq, &record)?;
         executor.write(record, true).await?;
         let bound = executor.bound(Step::Lock) + STEP_SLACK;
         let Steps { old, new, .. } = &executor.steps;
-        tokio::join!(take_over(old.as_ref(), bound), take_over(new.as_ref(), bound));
+        if executor.steps.plan.failover().is_some() {
+            take_over(new.as_ref(), bound).await;
+        } else {
+            tokio::join!(take_over(old.as_ref(), bound), take_over(new.as_ref(), bound));
+        }
         Ok(executor)
     }
 
@@ -169,8 +187,7 @@ impl<L: Log> Executor<L> {
             self.renew_before_retry(step).await;
         }
         let performs = action == Action::Perform;
-        let dangerous = performs && step == Step::COMMIT;
-        let emergency = if dangerous { self.steps.emergency(&self.state) } else { Vec::new() };
+        let emergency = self.card_before(step);
         let announces = if performs { step.announces().to_vec() } else { Vec::new() };
         let announced = performs && tries == 0 && self.state.is_announced(step);
         let durable = (step.acts() || action == Action::Undo) && !announced;
@@ -184,6 +201,16 @@ impl<L: Log> Executor<L> {
         let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.record(Record::Outcome { action, step, outcome, took_us }, false).await;
         fault::point("recorded", action, step);
+    }
+
+    /// The emergency card, where the step changes something and the one journaled last is not right any more.
+    fn card_before(&mut self, step: Step) -> Vec<String> {
+        let card = if step.acts() { self.steps.emergency(&self.state) } else { Vec::new() };
+        if card.is_empty() || card == self.card {
+            return Vec::new();
+        }
+        self.card.clone_from(&card);
+        card
     }
 
     /// Without a journal only what makes the site writable again is done.
@@ -235,10 +262,11 @@ impl<L: Log> Executor<L> {
             Step::Quiet => bounds.quiet + bounds.catch_up,
             Step::Hold => bounds.drain,
             Step::Settle => bounds.settle,
-            Step::Fence => bounds.fence,
-            Step::CatchUp => bounds.catch_up,
+            Step::Fence => bounds.fence + self.steps.plan.proof_bound(),
+            Step::CatchUp => bounds.catch_up + bounds.connect,
             Step::Withdraw => self.steps.plan.withdrawal.unwrap_or_default(),
             Step::Endpoint => self.steps.plan.endpoint,
+            Step::Ready if self.steps.plan.failover().is_some() => bounds.quiet,
             Step::Ready | Step::Canary => (bounds.statement + bounds.connect) * 2,
             Step::BeforeRelease => self.steps.plan.before_release.unwrap_or_default(),
             Step::WarmUp => self.steps.plan.warm_up.as_ref().map(|w| w.bound).unwrap_or_default(),
@@ -353,35 +381,4 @@ pub enum ResumeError {
     Journal(#[from] JournalError),
     #[error(transparent)]
     Machine(#[from] MachineError),
-}
-
-/// Where a test ends the process as abruptly as a power cut.
-mod fault {
-    use crate::swap::{record::Action, step::Step};
-
-    #[cfg(feature = "fault-injection")]
-    #[expect(clippy::panic, reason = "that is what the test asks for")]
-    pub(super) fn point(moment: &str, action: Action, step: Step) {
-        let action = match action {
-            Action::Perform => "perform",
-            Action::Verify => "verify",
-            Action::Undo => "undo",
-        };
-        let here = format!("{moment}:{action}:{step}");
-        if std::env::var("INTERMISSION_FAULT").is_ok_and(|wanted| wanted == format!("kill:{here}"))
-        {
-            let ended = rustix::process::kill_process(
-                rustix::process::getpid(),
-                rustix::process::Signal::KILL,
-            );
-            tracing::error!(?ended, "still alive");
-        }
-        if std::env::var("INTERMISSION_FAULT").is_ok_and(|wanted| wanted == format!("panic:{here}"))
-        {
-            std::panic::panic_any(format!("fault injected at {here}"));
-        }
-    }
-
-    #[cfg(not(feature = "fault-injection"))]
-    pub(super) const fn point(_: &str, _: Action, _: Step) {}
 }

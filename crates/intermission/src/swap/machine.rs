@@ -295,7 +295,9 @@ impl State {
             if progress.status == Status::Done {
                 continue;
             }
-            let lacking = step.needs().is_some_and(|needed| self.status(needed) != Status::Done);
+            let lacking = step
+                .needs()
+                .is_some_and(|needed| self.plan.has(needed) && self.status(needed) != Status::Done);
             let attempts = if step.tries_by_itself() { 1 } else { FORWARD_ATTEMPTS };
             if !lacking && progress.performs < attempts {
                 return Decision::Act(Action::Perform, step);

@@ -35,7 +35,7 @@ pub enum Record {
     Intent {
         action: Action,
         step: Step,
-        /// The commands to finish or undo by hand, before the dangerous step.
+        /// The commands to finish or undo by hand from here on, where they are others than those told last.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         emergency: Vec<String>,
         /// Steps that this intent announces too.

@@ -1,5 +1,7 @@
 //! A whole swap or recovery: observe, plan, execute, and survive a panic of the executor.
 
+mod dead;
+
 use std::{path::Path, sync::Arc};
 
 use futures_util::future::join_all;
@@ -23,6 +25,8 @@ use super::{
     steps::{Farewell, Steps},
 };
 
+pub use self::dead::{LookedAtRejoin, failover, look_at_failover, look_at_rejoin, rejoin};
+
 /// The cluster and what stands before it, as configured.
 #[derive(Debug, Clone)]
 pub struct Parties {
@@ -32,6 +36,8 @@ pub struct Parties {
     pub endpoint: Arc<dyn Endpoint>,
     /// What is done before users are released.
     pub hooks: Arc<dyn Hooks>,
+    /// What proves a dead primary off; none where a person has to.
+    pub fencing: Option<Arc<dyn Hooks>>,
     /// The clients' address as a server, for the canary; where it is configured.
     pub client_address: Option<Arc<dyn ClientAddress>>,
 }
@@ -248,6 +254,18 @@ pub async fn swap(
         Ok(Planned::AlreadyPrimary(name)) => return Ok(Report::NothingToDo(name)),
         Err(refusals) => return Ok(Report::Refused(refusals)),
     };
+    carry_out(parties, &lock, plan, confirm, cancel, listener).await
+}
+
+/// Does what is planned, where `confirm` agrees.
+async fn carry_out(
+    parties: &Parties,
+    lock: &JournalLock,
+    plan: Plan,
+    confirm: impl FnOnce(&Steps) -> bool,
+    cancel: CancellationToken,
+    listener: Listener,
+) -> Result<Report, RunError> {
     let id = plan.id.clone();
     let Some(steps) = steps_of(parties, plan) else {
         return Err(RunError::OtherCluster { id, planned: "servers that changed".to_owned() });
@@ -262,7 +280,7 @@ pub async fn swap(
         Ok((ending, state)) => Ok(Report::of(&id, ending, &state)),
         Err(error) => {
             tracing::error!(error = %error, "the swap broke off; recovering");
-            resume(parties, &lock, &id, format!("after {error}"), cancel, listener).await
+            resume(parties, lock, &id, format!("after {error}"), cancel, listener).await
         }
     }
 }
@@ -316,13 +334,19 @@ pub fn steps_of(parties: &Parties, plan: Plan) -> Option<Steps> {
         let mut servers = parties.servers.iter();
         servers.find(|server| server.name() == name && server.address() == address).cloned()
     };
+    let (old, new) =
+        (find(&plan.old.name, &plan.old.address)?, find(&plan.new.name, &plan.new.address)?);
+    for server in [&old, &new] {
+        server.assume(plan.flavor);
+    }
     Some(Steps {
-        old: find(&plan.old.name, &plan.old.address)?,
-        new: find(&plan.new.name, &plan.new.address)?,
+        old,
+        new,
         siblings: plan.siblings.iter().filter_map(|s| find(&s.name, &s.address)).collect(),
         gates: Arc::clone(&parties.gates),
         endpoint: Arc::clone(&parties.endpoint),
         hooks: Arc::clone(&parties.hooks),
+        fencing: parties.fencing.clone(),
         client_address: parties.client_address.clone(),
         plan: Arc::new(plan),
         farewell: Farewell::default(),

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{
     gates::Users,
-    plan::Party,
+    plan::{Party, kind::Kind},
     record::{Action, Ending, Entry, Outcome, Record},
     sibling,
     step::Step,
@@ -30,6 +30,8 @@ pub struct StepSummary {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Summary {
     pub id: String,
+    /// `swap`, `failover` or `rejoin`.
+    pub kind: String,
     pub at: Timestamp,
     /// `swapped`, `rolled_back`, `needs_operator` or `unfinished`.
     pub outcome: String,
@@ -57,6 +59,7 @@ impl Summary {
         let label = |party: &Party| format!("{} ({})", party.name, party.address);
         let mut summary = Self {
             id: plan.id.clone(),
+            kind: plan.kind.word().to_owned(),
             at: first.at,
             outcome: "unfinished".to_owned(),
             old_primary: label(&plan.old),
@@ -70,7 +73,10 @@ impl Summary {
         for entry in entries {
             summary.take(entry);
         }
-        summary.write_pause_ms = summary.write_pause();
+        // A failover begins when nobody can write for long.
+        if plan.kind == Kind::Swap {
+            summary.write_pause_ms = summary.write_pause();
+        }
         Some(summary)
     }
 

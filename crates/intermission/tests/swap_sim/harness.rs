@@ -8,7 +8,7 @@ use intermission::swap::{
     gates::WarmUp,
     machine::State,
     observation::{Access, Address, Flavor},
-    plan::{Party, Plan},
+    plan::{self, Party, Plan},
     position::{Channel, Tracking},
     record::{Ending, Record},
     role::Handover,
@@ -137,6 +137,7 @@ pub(crate) fn plan_with(kind: impl Into<Kind>, siblings: u32) -> Plan {
         barrier: if kind.has_gtids() { Tracking::Gtid } else { Tracking::Coordinates },
         channel: Channel { tracking, ..Channel::default() },
         id: ID.to_owned(),
+        kind: plan::kind::Kind::Swap,
         program: "intermission".to_owned(),
         flavor,
         old: party(1, Access::WRITABLE),
@@ -187,12 +188,13 @@ pub(crate) fn parties(stage: &Arc<Stage>) -> Parties {
         gates: Arc::new(SimGates(Arc::clone(stage))),
         endpoint: Arc::new(SimEndpoint(Arc::clone(stage))),
         hooks: Arc::new(SimHooks(Arc::clone(stage))),
+        fencing: None,
         client_address: Some(Arc::new(SimClientAddress::new(stage))),
     }
 }
 
 pub(crate) fn steps(stage: &Arc<Stage>, plan: Plan) -> Steps {
-    let Parties { servers, gates, endpoint, hooks, client_address } = parties(stage);
+    let Parties { servers, gates, endpoint, hooks, fencing, client_address } = parties(stage);
     let mut servers = servers.into_iter();
     let (old, new) = (servers.next().unwrap(), servers.next().unwrap());
     Steps {
@@ -202,6 +204,7 @@ pub(crate) fn steps(stage: &Arc<Stage>, plan: Plan) -> Steps {
         gates,
         endpoint,
         hooks,
+        fencing,
         client_address,
         plan: Arc::new(plan),
         farewell: Farewell::default(),
