@@ -13,8 +13,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 pub(crate) use self::exit::Exit;
 pub(crate) use self::printer::Printer;
 use crate::commands::{
-    check, completions, config, failover, gate, grants, hold, journal, man, recover, rejoin,
-    release, serve, status, swap, warm_up,
+    check, completions, config, failover, gate, grants, guardian, hold, journal, man, recover,
+    rejoin, release, serve, status, swap, warm_up,
 };
 use crate::config::{Config, cluster_yml};
 
@@ -77,6 +77,9 @@ enum Command {
     Completions(completions::Args),
     /// Print the manual page
     Man,
+    /// Started by a swap, to take it back should that process die
+    #[command(hide = true, name = guardian::SUBCOMMAND)]
+    Guardian,
 }
 
 /// Runs one command; `arguments` begin with the program's name.
@@ -148,6 +151,7 @@ impl Cli {
             Command::Config(command) => config::run(command, &load()?, printer),
             Command::Completions(args) => Ok(completions::run(&args, printer)),
             Command::Man => man::run(printer),
+            Command::Guardian => guardian::run(),
         }
     }
 }

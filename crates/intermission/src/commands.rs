@@ -6,6 +6,7 @@ pub(crate) mod config;
 pub(crate) mod failover;
 pub(crate) mod gate;
 pub(crate) mod grants;
+pub(crate) mod guardian;
 pub(crate) mod hold;
 pub(crate) mod journal;
 pub(crate) mod man;

@@ -21,6 +21,7 @@ use self::{
     cluster::{Cluster, Swap},
     failover::Failover,
     gate::{App, Gate},
+    secret::Secret,
 };
 
 /// Looked for in this order when no `-c/--config` is given.
@@ -46,6 +47,17 @@ pub struct Config {
     /// The file it was read from, where that is not found without being named.
     #[serde(skip)]
     pub named: Option<PathBuf>,
+    /// The file itself, for another process of the same swap: it may be a different one by the time that reads it.
+    #[serde(skip)]
+    pub source: Option<Source>,
+}
+
+/// A configuration file as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    pub path: PathBuf,
+    /// It may have passwords in it.
+    pub text: Secret,
 }
 
 impl Config {
@@ -68,6 +80,7 @@ impl Config {
         // As it was named: a link may lead to another file the next time it is read.
         config.named =
             named.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+        config.source = Some(Source { path, text: Secret::new(text) });
         Ok(config)
     }
 

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     check::{self, said_of, warned},
+    guardian::Processes,
     parties::Assembly,
     watch::{cancel_on_signals, watcher},
 };
@@ -18,6 +19,7 @@ use crate::{
     config::Config,
     swap::{
         executor::Listener,
+        guard::Guardians,
         journal,
         machine::State,
         plan::{Plan, Planned, kind::Kind},
@@ -65,7 +67,10 @@ pub(crate) async fn run(args: &Args, config: &Config, printer: &Printer) -> anyh
         printer.talk(announce(steps));
         (args.yes || is_confirmed(printer)) && cancel_on_signals(&cancel, printer)
     };
-    let attempt = |confirm| attempt(&assembly, args, confirm, &cancel, Arc::clone(&listener));
+    let sentinel_for = assembly.swap.sentinel_for;
+    let guardians = Processes { config: Arc::new(config.clone()), sentinel_for };
+    let attempt =
+        |confirm| attempt(&assembly, args, confirm, &guardians, &cancel, Arc::clone(&listener));
     let mut report = attempt(Box::new(confirm)).await?;
     let mut pause = assembly.swap.backoff;
     for number in 2..=assembly.swap.attempts {
@@ -95,12 +100,14 @@ async fn attempt(
     assembly: &Assembly,
     args: &Args,
     confirm: Confirm<'_>,
+    guardians: &Processes,
     cancel: &CancellationToken,
     listener: Listener,
 ) -> Result<Report, RunError> {
     let request = assembly.request(args.to.clone());
     let (parties, journals) = (&assembly.parties, &assembly.journals);
-    run::swap(parties, journals, &request, confirm, cancel.clone(), listener).await
+    let guardians: Option<&dyn Guardians> = Some(guardians);
+    run::swap(parties, journals, &request, confirm, guardians, cancel.clone(), listener).await
 }
 
 async fn dry_run(assembly: &Assembly, args: &Args, printer: &Printer) -> anyhow::Result<Exit> {
@@ -213,17 +220,21 @@ pub(super) fn tell(assembly: &Assembly, report: &Report, printer: &Printer) -> E
             printer.data(format_args!("{name} is the primary already: there is nothing to do"));
             Exit::Done
         }
-        Report::Ended { id, ending, cause, .. } => {
+        Report::Ended { id, ending, cause, alarms, .. } => {
             // The journal may be the very thing that failed.
             let summary = journal::read(&assembly.journals, id).ok();
             let summary = summary.as_deref().and_then(Summary::of);
             printer.data(told(*ending, cause.as_deref(), summary.as_ref()));
+            for alarm in alarms {
+                printer.data(format_args!("needs an operator: the sentinel saw that {alarm}"));
+            }
             if *ending == Ending::NeedsOperator {
                 let program = &assembly.program;
                 printer.data(format_args!("see what happened: {program} journal {id}"));
                 printer.data(format_args!("then: {program} recover"));
             }
             match ending {
+                Ending::Swapped | Ending::RolledBack if !alarms.is_empty() => Exit::NeedsOperator,
                 Ending::Swapped => Exit::Done,
                 Ending::RolledBack => Exit::Refused,
                 Ending::NeedsOperator => Exit::NeedsOperator,

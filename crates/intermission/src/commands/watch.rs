@@ -71,6 +71,7 @@ fn told(entry: &Entry) -> Option<String> {
             ))
         }
         Record::Interrupted { reason } => Some(format!("  interrupted: {reason}")),
+        Record::Noted { message } => Some(format!("  noted: {message}")),
         Record::Resumed { reason } => Some(format!("  resumed: {reason}")),
         // At the beginning they were told with the plan.
         Record::Intent { step, emergency, .. } if *step != Step::Lock && !emergency.is_empty() => {

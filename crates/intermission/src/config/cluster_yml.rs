@@ -146,6 +146,7 @@ impl ClusterYml {
             gate: Gate::default(),
             apps: Vec::new(),
             named: None,
+            source: None,
             failover: Failover { fence: None, ipmi: self.master_ipmi_address.clone() },
             cluster: Some(Cluster {
                 servers,
@@ -176,6 +177,8 @@ impl ClusterYml {
                 allow_upgrade: false,
                 attempts: cluster::DEFAULT_ATTEMPTS,
                 backoff: cluster::DEFAULT_BACKOFF,
+                guardian_after: cluster::DEFAULT_GUARDIAN_AFTER,
+                sentinel_for: cluster::DEFAULT_SENTINEL_FOR,
                 bounds: Bounds::default(),
             }),
         })

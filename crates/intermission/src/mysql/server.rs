@@ -1,7 +1,7 @@
 //! A real server, as a swap uses it.
 
 use std::{
-    sync::{OnceLock, atomic::AtomicU32},
+    sync::{Mutex as StdMutex, OnceLock, PoisonError, atomic::AtomicU32},
     time::Duration,
 };
 
@@ -19,6 +19,7 @@ use super::{
 use crate::{
     config::secret::Account,
     swap::{
+        claim::Claim,
         condition::ChannelTls,
         gtid::GtidSet,
         observation::{self, Address, Blocker, Flavor, ReplicaView, ServerView},
@@ -84,6 +85,8 @@ pub struct MySqlServer {
     /// `@@version`, read with the flavor.
     pub(super) version: OnceLock<String>,
     pub(super) acting: Mutex<Acting>,
+    /// Whether whoever changes things here may still do so.
+    claim: StdMutex<Claim>,
     /// The session of ours that keeps everybody from committing; none is 0.
     pub(super) shut_by: AtomicU32,
     /// A second session, kept open: for reading, and for killing what the first waits for.
@@ -113,6 +116,7 @@ impl MySqlServer {
             assumed: OnceLock::new(),
             version: OnceLock::new(),
             acting: Mutex::new(Acting::Closed),
+            claim: StdMutex::default(),
             shut_by: AtomicU32::new(0),
         }
     }
@@ -130,6 +134,10 @@ impl MySqlServer {
     pub(super) async fn set(&self, doing: &str, sql: &str) -> Result<(), ServerError> {
         self.act(doing, sql, self.login.statement).await?;
         Ok(())
+    }
+
+    pub(super) fn is_superseded(&self) -> bool {
+        !self.claim.lock().unwrap_or_else(PoisonError::into_inner).stands()
     }
 }
 
@@ -159,6 +167,16 @@ impl Server for MySqlServer {
     fn assume(&self, flavor: Flavor) {
         // What it says itself counts for more.
         self.assumed.get_or_init(|| flavor);
+    }
+
+    fn bind(&self, claim: &Claim) {
+        *self.claim.lock().unwrap_or_else(PoisonError::into_inner) = claim.clone();
+    }
+
+    async fn stand_by(&self) -> Result<(), ServerError> {
+        self.dialect().await?;
+        self.control.open().await?;
+        self.open_ahead().await
     }
 
     async fn lock(&self, take_over: bool) -> Result<(), ServerError> {

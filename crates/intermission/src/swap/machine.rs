@@ -202,6 +202,7 @@ impl State {
                 self.intend(*action, *step)
             }
             Record::Outcome { action, step, outcome, .. } => self.learn(*action, *step, outcome),
+            Record::Noted { .. } => true,
             Record::Interrupted { reason } => {
                 self.interrupted = true;
                 self.blame(reason);

@@ -86,6 +86,7 @@ pub enum Code {
     ChannelTls,
     ChannelTlsFiles,
     ClearText,
+    NoGuardian,
     NotSeen,
 }
 

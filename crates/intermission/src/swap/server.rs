@@ -5,6 +5,7 @@ use std::{fmt, time::Duration};
 use async_trait::async_trait;
 
 use super::{
+    claim::Claim,
     condition::ChannelTls,
     gtid::GtidSet,
     observation::{Access, Address, Blocker, Flavor, ReplicaView, ServerView},
@@ -90,6 +91,11 @@ pub trait Server: Send + Sync + fmt::Debug {
     /// Which kind it is by the plan: for the commands of one that has not answered since this process began.
     fn assume(&self, flavor: Flavor);
 
+    /// From now on the lock is only kept if the claim stands when it was taken: a process that stood still is told so late
+    /// that its journal is somebody else's.
+    fn bind(&self, claim: &Claim);
+    /// Opens every connection that taking the lock and what follows it needs. Changes nothing.
+    async fn stand_by(&self) -> Result<(), ServerError>;
     /// Takes the advisory lock; first makes an end of a session of ours that was given up. With `take_over` it ends
     /// whatever session holds the lock: for recovery, after the journal's lock has proven its owner dead.
     async fn lock(&self, take_over: bool) -> Result<(), ServerError>;

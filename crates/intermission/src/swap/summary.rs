@@ -39,6 +39,9 @@ pub struct Summary {
     pub new_primary: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What was noted meanwhile: by the sentinel, or about the guardian.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// From the fence's intent to the end of the release: how long nobody could write, at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub write_pause_ms: Option<f64>,
@@ -65,6 +68,7 @@ impl Summary {
             old_primary: label(&plan.old),
             new_primary: label(&plan.new),
             reason: None,
+            notes: Vec::new(),
             write_pause_ms: None,
             users: None,
             siblings: Vec::new(),
@@ -105,6 +109,7 @@ impl Summary {
                 }
             }
             Record::Interrupted { reason } => self.reason = Some(reason.clone()),
+            Record::Noted { message } => self.notes.push(message.clone()),
             Record::Resumed { .. } => "unfinished".clone_into(&mut self.outcome),
             Record::Closed { ending, reason, users } => {
                 ending_word(*ending).clone_into(&mut self.outcome);

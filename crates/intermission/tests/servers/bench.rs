@@ -164,7 +164,8 @@ impl Bench {
         listener: Listener,
     ) -> Report {
         let cancel = CancellationToken::new();
-        run::swap(parties, self.journals(), request, |_| true, cancel, listener).await.unwrap()
+        let dir = self.journals();
+        run::swap(parties, dir, request, |_| true, None, cancel, listener).await.unwrap()
     }
 
     /// The newest journal.

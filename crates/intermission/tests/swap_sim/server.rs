@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use intermission::swap::{
+    claim::Claim,
     condition::ChannelTls,
     gtid::GtidSet,
     observation::{Access, Address, Blocker, Flavor, ReplicaView, ServerView},
@@ -39,6 +40,14 @@ impl Server for SimServer {
     }
 
     fn assume(&self, _: Flavor) {}
+
+    fn bind(&self, claim: &Claim) {
+        *self.claim.lock().unwrap() = claim.clone();
+    }
+
+    async fn stand_by(&self) -> Result<(), ServerError> {
+        self.read("stand_by", |_| ()).await
+    }
 
     async fn lock(&self, take_over: bool) -> Result<(), ServerError> {
         self.ensure_locked(take_over).await

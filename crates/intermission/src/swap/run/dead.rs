@@ -84,7 +84,7 @@ pub async fn failover(
 ) -> Result<Report, RunError> {
     let lock = JournalLock::acquire(dir)?;
     match look_at_failover(parties, dir, request).await? {
-        Ok(plan) => carry_out(parties, &lock, plan, confirm, cancel, listener).await,
+        Ok(plan) => carry_out(parties, &lock, plan, confirm, None, (cancel, listener)).await,
         Err(refusals) => Ok(Report::Refused(refusals)),
     }
 }
@@ -136,7 +136,7 @@ pub async fn rejoin(
     let lock = JournalLock::acquire(dir)?;
     match look_at_rejoin(parties, dir, request).await? {
         Ok(Rejoin::Planned(plan)) => {
-            carry_out(parties, &lock, *plan, confirm, cancel, listener).await
+            carry_out(parties, &lock, *plan, confirm, None, (cancel, listener)).await
         }
         Ok(Rejoin::Follows(primary)) => Ok(Report::NothingToDo(primary)),
         Err(refusals) => Ok(Report::Refused(refusals)),
