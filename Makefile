@@ -1,4 +1,4 @@
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench mutations clean
 
 demo: ## the main job on this machine: cluster, app, gate, load, a swap there and back, the report
 	scripts/demo
@@ -11,6 +11,9 @@ lint: ## formatting, clippy, documentation, dependency policy
 
 bench: ## the benchmarks
 	scripts/bench
+
+mutations: ## the hold core broken on purpose, once for each way: a test must fail each time (docs/PROOF.md)
+	scripts/mutations
 
 clean: ## everything a build, a test or the demo left here
 	rm -rf target .lab
