@@ -1,12 +1,33 @@
 //! What the hold costs a request while nobody holds: enter and drop, on lanes of their own, and a
-//! call through the layer around a service that does nothing.
+//! call through the layer around a service that does nothing. First the figures in short: one thread, two, their ratio.
+#![expect(clippy::print_stdout, reason = "the figures are what is asked for")]
+
+#[path = "open_path/figure.rs"]
+mod figure;
 
 use std::num::{NonZeroU32, NonZeroUsize};
 
 use divan::Bencher;
 use hold::{Hold, Lane, Limits, Pace};
 
+const ROUNDS: usize = 10_000;
+
 fn main() {
+    // Not where the benchmarks are only listed or tried once.
+    if std::env::args().any(|argument| argument == "--bench") {
+        let figures = figure::Figures::measure(ROUNDS);
+        let shown = |figure: Option<f64>| match figure {
+            Some(figure) => format!("{figure:.2}"),
+            None => "unknown".to_owned(),
+        };
+        println!(
+            "open path: {:.2} ns on one thread, {} beside a second one (ratio {}); {} if they shared a lane",
+            figures.one_thread,
+            shown(figures.two_threads),
+            shown(figures.ratio()),
+            shown(figures.one_lane),
+        );
+    }
     divan::main();
 }
 

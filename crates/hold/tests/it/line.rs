@@ -215,6 +215,19 @@ fn h21_a_full_line_turns_away_and_hurts_nobody() {
 }
 
 #[test]
+fn h17_a_line_without_places_turns_away_and_lets_nobody_pass() {
+    let app = app_with(1, 0, pace(1, 1));
+    let generation = app.close();
+    for _ in 0..3 {
+        assert!(matches!(app.lanes[0].enter(), Entry::Full));
+    }
+    let status = app.hold.status();
+    assert_eq!((status.state, status.in_flight, status.summary.refused_full), (State::Held, 0, 3));
+    app.hold.release(generation).unwrap();
+    drop(app.forward());
+}
+
+#[test]
 fn h26_the_line_may_go_empty_and_fill_again_while_releasing() {
     let app = app();
     let generation = app.close();

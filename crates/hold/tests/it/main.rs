@@ -13,6 +13,7 @@ mod fixture;
 mod holder;
 mod line;
 mod oracle;
+mod scaling;
 mod stopped;
 mod storm;
 mod threads;
