@@ -30,6 +30,7 @@ mod it {
     mod health;
     mod hold;
     mod hold_client;
+    mod hold_fault;
     mod hostile;
     mod http2;
     mod http2_client;
@@ -38,6 +39,7 @@ mod it {
     mod message;
     mod named;
     mod openapi;
+    mod proof;
     mod proxy;
     mod proxy_protocol;
     mod reload;

@@ -13,6 +13,7 @@ use lab::faults::FaultsArgs;
 use lab::forwarder::Forwarder;
 use lab::gate_bench::GateBenchArgs;
 use lab::pair::PairArgs;
+use lab::soak::SoakArgs;
 use lab::swaps::SwapsArgs;
 use lab::upstream::Upstream;
 use tracing_subscriber::EnvFilter;
@@ -38,6 +39,8 @@ pub(crate) enum Command {
     GateBench(GateBenchArgs),
     /// Start a pair of servers to play with until Ctrl-C.
     Pair(PairArgs),
+    /// Let clients of a held app come and give up for minutes: memory stays, another app does not notice.
+    Soak(SoakArgs),
     /// Measure many swaps in a row under continuous load.
     Swaps(SwapsArgs),
     /// Run the application that gates are measured with: one page from memory.
@@ -113,6 +116,10 @@ impl Command {
             Self::Pair(args) => {
                 log_to_stderr();
                 serve(async move { lab::pair::run(&args).await.map(|()| ExitCode::SUCCESS) })
+            }
+            Self::Soak(args) => {
+                log_to_stderr();
+                serve(async move { Ok(verdict(lab::soak::run(&args).await?)) })
             }
             Self::Swaps(args) => {
                 log_to_stderr();

@@ -1,10 +1,10 @@
 //! `lab gate-bench`: the gate beside nginx and HAProxy on this machine, and what it takes to hold many requests.
 
-mod client;
-mod held;
+pub(crate) mod client;
+pub(crate) mod held;
 mod load;
-mod peer;
-mod processor;
+pub(crate) mod peer;
+pub(crate) mod processor;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -122,13 +122,13 @@ pub async fn run(args: &GateBenchArgs) -> anyhow::Result<()> {
 }
 
 /// The gate and its upstream inherit it.
-fn allow_many_files() -> anyhow::Result<()> {
+pub(crate) fn allow_many_files() -> anyhow::Result<()> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit).context("cannot raise the limit of open files")
 }
 
-async fn start_upstream(programs: &Programs) -> anyhow::Result<(Part, SocketAddr)> {
+pub(crate) async fn start_upstream(programs: &Programs) -> anyhow::Result<(Part, SocketAddr)> {
     let folder = Part::folder_for("upstream")?;
     let [taskset, flag, processor] = pinned(BESIDE);
     let lab = programs.lab.display().to_string();
@@ -219,11 +219,12 @@ fn print(out: &mut impl Write, result: &GateBenchResult) -> io::Result<()> {
             errors,
             inversions_k1,
             release_k1_s,
+            isolation_p99_ms,
         } = held;
         writeln!(
             out,
             "{name:<8} {count} held: {kib_per_held:.1} KiB each, {cpu_pct:.1} % CPU, all answered after {release_s:.2} s \
-             ({release_k1_s:.2} s one by one, {inversions_k1} out of order), {errors} errors"
+             ({release_k1_s:.2} s one by one, {inversions_k1} out of order), {errors} errors; another app's p99 {isolation_p99_ms:+.2} ms"
         )?;
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod burden;
+pub mod bystander;
 pub mod cluster;
 pub mod demo;
 pub mod display;
@@ -14,6 +15,7 @@ pub mod oracle;
 pub mod pair;
 pub mod report;
 pub mod server;
+pub mod soak;
 pub mod stage;
 pub mod swaps;
 pub mod trial;

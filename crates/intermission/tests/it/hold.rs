@@ -172,7 +172,7 @@ async fn h11_a_request_that_waited_too_long_gets_503_and_never_reaches_the_upstr
 }
 
 #[tokio::test]
-async fn h14_all_worker_threads_hold() {
+async fn h14_h35_new_connections_are_held_on_every_worker_thread() {
     let upstream = Upstream::start().await;
     let gate = Setup::shop(&upstream).gate("threads = 4").start().await;
     let held = gate.hold("shop").await;

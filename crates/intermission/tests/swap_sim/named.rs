@@ -135,7 +135,7 @@ fn f11_xa_that_passes_the_fence_ends_the_attempt() {
 }
 
 #[test]
-fn f10_f11_f39_the_order_of_what_is_asked_of_the_servers() {
+fn f10_f11_f39_h25_the_order_of_what_is_asked_of_the_servers() {
     for flavor in FLAVORS {
         on_paused_clock(async {
             let stage = stage(flavor, []);

@@ -102,7 +102,7 @@ impl Answers {
 }
 
 /// By hand: ten thousand clients of a library would take more memory than what is measured.
-async fn page_of(mut stream: TcpStream) -> io::Result<bool> {
+pub(crate) async fn page_of(mut stream: TcpStream) -> io::Result<bool> {
     let mut answer = Vec::new();
     loop {
         if let Some(head) = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n")

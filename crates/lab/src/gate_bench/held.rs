@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::client::Answers;
 use super::peer::{FILE, Proxy, start_gate};
 use super::processor::{resident_kib, used_us};
+use crate::bystander::Bystander;
 use crate::upstream::SEEN;
 
 /// How many of the line run at once: the gate's own default, and one after another.
@@ -22,6 +23,9 @@ const ONE_BY_ONE: &str = "{ concurrency = 1, concurrency_max = 1 }";
 const WATCHED: Duration = Duration::from_secs(3);
 /// Everybody is in line, or answered, within this.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// Another app is asked so often, and for so long before anything is held.
+const ASKED_EVERY: Duration = Duration::from_millis(1);
+const QUIET: Duration = Duration::from_secs(2);
 const POLL_EVERY: Duration = Duration::from_millis(20);
 
 /// Its field names are a stable interface; new ones may be added.
@@ -40,6 +44,8 @@ pub struct HeldFigures {
     pub inversions_k1: usize,
     /// As `release_s`, released one after another.
     pub release_k1_s: f64,
+    /// What the hold, the release and all the answers add to the 99th percentile of another app of the same gate.
+    pub isolation_p99_ms: f64,
 }
 
 struct Held {
@@ -48,6 +54,7 @@ struct Held {
     release_s: f64,
     errors: u32,
     inversions: usize,
+    isolation_p99_ms: f64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +82,7 @@ pub(super) async fn measure(
         errors: wide.errors + one.errors,
         inversions_k1: one.inversions,
         release_k1_s: one.release_s,
+        isolation_p99_ms: wide.isolation_p99_ms,
     })
 }
 
@@ -86,7 +94,8 @@ async fn run(
     pace: &str,
 ) -> anyhow::Result<Held> {
     let further = format!(
-        "max_wait = \"5m\"\nheld_max = {count}\nlease = \"1m\"\nlease_max = \"5m\"\nrelease = {pace}"
+        "max_wait = \"5m\"\nheld_max = {count}\nlease = \"1m\"\nlease_max = \"5m\"\nrelease = {pace}\n\n\
+         [[app]]\nname = \"blog\"\nhosts = [\"blog\"]\nupstreams = [\"{upstream}\"]"
     );
     let proxy = start_gate(gate, upstream, &further).await?;
     let told = |words: &[&str]| {
@@ -96,10 +105,17 @@ async fn run(
     };
     let pid = proxy.part.pid();
     let at_start = resident_kib(pid)?;
+    let other =
+        Bystander::start(proxy.address, "blog", ASKED_EVERY).context("cannot ask the other app")?;
+    sleep(QUIET).await;
+    let quiet = other.take();
     // Keeps the lease for as long as it runs.
     let holder = told(&["hold", "shop"]).stderr(Stdio::piped()).spawn();
     let holder = holder.context("cannot start the holder")?;
     until(|| told(&["status", "--json"]), |state, _| state == "held").await?;
+    let hold = other.take();
+    // Nothing but the line is watched while it is.
+    drop(other);
 
     let line = |wanted: u32| {
         let told = &told;
@@ -116,6 +132,8 @@ async fn run(
     if !early.is_empty() {
         bail!("{} requests came to the upstream while the app was held", early.len());
     }
+    let other =
+        Bystander::start(proxy.address, "blog", ASKED_EVERY).context("cannot ask the other app")?;
     let began = Instant::now();
     let released = told(&["release", "shop"]).output().await.context("cannot release")?;
     if !released.status.success() {
@@ -123,11 +141,17 @@ async fn run(
     }
     let errors = timeout(PATIENCE, answers.failed()).await.context("not all were answered")?;
     let release_s = began.elapsed().as_secs_f64();
+    let release = other.take();
+    drop(other);
+    if quiet.failures + hold.failures + release.failures > 0 {
+        bail!("requests of another app failed: {quiet:?}, {hold:?}, {release:?}");
+    }
     let order = seen(upstream).await?;
     holder.wait_with_output().await.context("cannot end the holder")?;
     let inversions =
         order.iter().zip(order.iter().skip(1)).filter(|(before, after)| before > after);
-    Ok(Held { kib, cpu_pct, release_s, errors, inversions: inversions.count() })
+    let isolation_p99_ms = hold.p99_ms.max(release.p99_ms) - quiet.p99_ms;
+    Ok(Held { kib, cpu_pct, release_s, errors, inversions: inversions.count(), isolation_p99_ms })
 }
 
 async fn watch(proxy: &Proxy) -> anyhow::Result<f64> {
@@ -150,15 +174,8 @@ async fn until(
 ) -> anyhow::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let answer = ask().output().await.context("cannot ask the gate")?;
-        let status: serde_json::Value =
-            serde_json::from_slice(&answer.stdout).with_context(|| {
-                format!("status said {:?}", String::from_utf8_lossy(&answer.stderr))
-            })?;
-        let state = status.pointer("/apps/0/state").and_then(serde_json::Value::as_str);
-        let held = status.pointer("/apps/0/held").and_then(serde_json::Value::as_u64);
-        let (Some(state), Some(held)) = (state, held) else { bail!("no status: {status}") };
-        if wished(state, held) {
+        let (state, held) = status_of(ask()).await?;
+        if wished(&state, held) {
             return Ok(());
         }
         if Instant::now() > deadline {
@@ -168,8 +185,21 @@ async fn until(
     }
 }
 
+/// The state of the first app and how many of its requests are in line, by the command `status --json`.
+pub(crate) async fn status_of(mut ask: Command) -> anyhow::Result<(String, u64)> {
+    let answer = ask.output().await.context("cannot ask the gate")?;
+    let status: serde_json::Value = serde_json::from_slice(&answer.stdout)
+        .with_context(|| format!("status said {:?}", String::from_utf8_lossy(&answer.stderr)))?;
+    let state = status.pointer("/apps/0/state").and_then(serde_json::Value::as_str);
+    let held = status.pointer("/apps/0/held").and_then(serde_json::Value::as_u64);
+    match (state, held) {
+        (Some(state), Some(held)) => Ok((state.to_owned(), held)),
+        (_, _) => bail!("no status: {status}"),
+    }
+}
+
 /// The numbers that came to the upstream since it was asked last.
-async fn seen(upstream: SocketAddr) -> anyhow::Result<Vec<u32>> {
+pub(crate) async fn seen(upstream: SocketAddr) -> anyhow::Result<Vec<u32>> {
     let text = super::client::get(upstream, SEEN).await?;
     text.lines()
         .map(|line| line.parse().with_context(|| format!("{line:?} is no number")))

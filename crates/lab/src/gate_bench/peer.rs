@@ -29,9 +29,9 @@ pub enum Peer {
 
 /// One that runs.
 #[derive(Debug)]
-pub(super) struct Proxy {
-    pub(super) part: Part,
-    pub(super) address: SocketAddr,
+pub(crate) struct Proxy {
+    pub(crate) part: Part,
+    pub(crate) address: SocketAddr,
 }
 
 impl Peer {
@@ -63,7 +63,7 @@ impl Peer {
 }
 
 /// Starts a gate whose app has `further` lines.
-pub(super) async fn start_gate(
+pub(crate) async fn start_gate(
     gate: &Path,
     upstream: SocketAddr,
     further: &str,
@@ -73,7 +73,7 @@ pub(super) async fn start_gate(
 }
 
 /// The configuration's name in the proxy's folder.
-pub(super) const FILE: &str = "configuration";
+pub(crate) const FILE: &str = "configuration";
 
 async fn start(
     name: &'static str,

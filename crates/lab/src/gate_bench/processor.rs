@@ -39,7 +39,7 @@ pub(super) fn used_us(pid: u32) -> io::Result<u64> {
 }
 
 /// Resident memory of one process, KiB.
-pub(super) fn resident_kib(pid: u32) -> io::Result<u64> {
+pub(crate) fn resident_kib(pid: u32) -> io::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok())

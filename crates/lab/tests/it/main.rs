@@ -11,4 +11,5 @@ mod operator;
 mod oracle;
 mod owner;
 mod server;
+mod soak;
 mod stage;
