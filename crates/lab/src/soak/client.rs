@@ -98,10 +98,11 @@ async fn impatient(to: SocketAddr, counts: &Counts) {
         return;
     };
     let mut byte = [0; 1];
-    if let Ok(Ok(1)) = timeout_at(gives_up_at, stream.read(&mut byte)).await {
+    let read = timeout_at(gives_up_at, stream.read(&mut byte)).await;
+    if matches!(read, Ok(Ok(1))) {
         counts.answered.fetch_add(1, Ordering::Relaxed);
     }
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         stream.set_zero_linger().unwrap_or_default();
     }
 }
