@@ -1,7 +1,6 @@
 //! The database servers: the only place with SQL.
 
 mod acting;
-mod by_hand;
 mod channel;
 mod client_address;
 mod condition;
@@ -14,7 +13,6 @@ mod marker;
 mod observe;
 mod position;
 mod privilege;
-mod receiver;
 mod repoint;
 mod role;
 mod row;

@@ -6,7 +6,7 @@
 
 mod give;
 mod take;
-pub(crate) mod wire;
+mod wire;
 
 use std::io;
 use std::net::SocketAddr;

@@ -79,14 +79,9 @@ pub enum Code {
     DiskUnknown,
     ClusteredServer,
     Automation,
-    ReadOnlyAdmins,
-    PrimaryAlive,
-    CandidateBehind,
-    RelayLogAtRisk,
     ChannelTls,
     ChannelTlsFiles,
     ClearText,
-    NoGuardian,
     NotSeen,
 }
 

@@ -14,12 +14,9 @@ use tokio::time::{Instant, sleep};
 use crate::{
     db::What,
     fault::{Fault, Moment},
-    harness::{
-        End, FLAVORS, closed, fresh_token, on_paused_clock, plan, recover, stage, steps, swap,
-    },
-    log::SimLog,
+    harness::{End, FLAVORS, fresh_token, on_paused_clock, plan, recover, stage, steps, swap},
     oracle::{aftermath, check_end},
-    stage::Stage,
+    stage::{SimLog, Stage},
     world::World,
 };
 
@@ -37,9 +34,10 @@ async fn swap_and(stage: &Arc<Stage>, at: Step, change: fn(&mut World)) -> End {
             }
         });
     });
-    let log = SimLog::new(stage);
+    let log = SimLog(Arc::clone(stage));
     let executor = Executor::begin(steps(stage, plan(flavor)), log, token, listener).await.unwrap();
-    closed(executor.run().await)
+    let (ending, state) = executor.run().await;
+    End::Closed(ending, Box::new(state))
 }
 
 /// The ending, the first cause and how long users were held.

@@ -115,15 +115,11 @@ impl Endpoint for FloatingIp {
     }
 
     async fn prepare(&self, old: &Address, new: &Address) -> Result<(), EndpointError> {
-        self.stand_by(old, new).await?;
-        self.host(new)?.forget_connections().await;
-        Ok(())
-    }
-
-    async fn stand_by(&self, old: &Address, new: &Address) -> Result<(), EndpointError> {
-        for reach in [self.host(old)?, self.host(new)?] {
+        let (old, new) = (self.host(old)?, self.host(new)?);
+        for reach in [old, new] {
             reach.prepare(self.timeout).await?;
         }
+        new.forget_connections().await;
         Ok(())
     }
 

@@ -7,7 +7,6 @@ use std::{
 };
 
 use intermission::swap::{
-    claim::Claim,
     observation::{Address, Blocker, Flavor},
     server::{Effect, ServerError},
 };
@@ -39,7 +38,6 @@ pub(crate) struct SimServer {
     pub(super) address: Address,
     pub(crate) flavor: Flavor,
     acting: Mutex<Acting>,
-    pub(super) claim: Mutex<Claim>,
 }
 
 impl SimServer {
@@ -52,7 +50,6 @@ impl SimServer {
             address: crate::harness::address(id),
             flavor,
             acting: Mutex::new(Acting::Closed),
-            claim: Mutex::default(),
         }
     }
 
@@ -134,11 +131,10 @@ impl SimServer {
         };
         let taken = self.stage.pass("lock", Some((index, session)), take).await;
         match taken {
-            Ok(true) if self.claim.lock().unwrap().stands() => {
+            Ok(true) => {
                 self.set(Acting::Open(session));
                 return Ok(());
             }
-            Ok(true) => {}
             Ok(false) => sleep(LOCK_WAIT).await,
             Err(Failure { effect: Effect::Refused, .. }) => {}
             Err(failure) => return Err(self.error("take the advisory lock")(failure)),
