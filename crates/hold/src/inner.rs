@@ -1,17 +1,21 @@
 //! What the lock guards: every decision about closing, the line and its release.
 
+mod lease;
+mod reading;
+
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use self::lease::Lease;
 use crate::line::{Grant, Line, Number, Verdict, Waiting};
 use crate::outbox::Outbox;
 use crate::ramp::{Place, Ramp};
 use crate::watch::Watchers;
 use crate::word::Word;
 use crate::{
-    AlreadyHeld, Current, Drain, Expiry, Generation, Holder, Limits, OnExpiry, Ramping, Stale,
-    State, Status, Summary,
+    AlreadyHeld, Drain, Expiry, Generation, Holder, Limits, OnExpiry, Ramping, Stale, State,
+    Summary,
 };
 
 /// Lanes are closed exactly while `state` is not `Open`. A lease exists exactly while `state` is
@@ -28,23 +32,6 @@ pub(crate) struct Inner {
     ramp: Ramp,
     summary: Summary,
     pub(crate) watchers: Watchers,
-}
-
-#[derive(Debug)]
-struct Lease {
-    holder: Holder,
-    since: Instant,
-    until: Instant,
-}
-
-impl Lease {
-    fn current(&self, now: Instant) -> Current {
-        Current {
-            holder: self.holder.clone(),
-            held_for: now.saturating_duration_since(self.since),
-            lease_left: self.until.saturating_duration_since(now),
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -319,58 +306,6 @@ impl Inner {
                 ramp.give_back(place);
             }
         });
-    }
-}
-
-// === reading ===
-
-impl Inner {
-    pub(crate) fn status(&self, now: Instant) -> Status {
-        let in_flight = self.in_flight();
-        // A request is counted out before it gives its place back, and in between others may look.
-        let within = u32::try_from(in_flight).unwrap_or(u32::MAX);
-        Status {
-            state: self.state,
-            generation: self.generation,
-            held: self.line.len(),
-            in_flight,
-            released_in_flight: self.ramp.running().min(within),
-            is_stopped: self.ramping(self.generation) == Ramping::Stopped,
-            oldest: self.oldest(now),
-            hold: self.lease.as_ref().map(|lease| lease.current(now)),
-            summary: self.summary(now),
-        }
-    }
-
-    #[cfg(not(loom))]
-    pub(crate) fn lease_until(&self, named: Generation) -> Option<Instant> {
-        self.lease.as_ref().filter(|_| named == self.generation).map(|lease| lease.until)
-    }
-
-    fn summary(&self, now: Instant) -> Summary {
-        let oldest = self.oldest(now).unwrap_or_default();
-        Summary { longest_wait: self.summary.longest_wait.max(oldest), ..self.summary }
-    }
-
-    fn oldest(&self, now: Instant) -> Option<Duration> {
-        self.line.oldest().map(|since| now.saturating_duration_since(since))
-    }
-
-    fn in_flight(&self) -> u64 {
-        self.words.iter().map(|word| word.in_flight()).sum()
-    }
-
-    fn is_current(&self, named: Generation) -> bool {
-        named == self.generation && self.lease.is_some()
-    }
-
-    fn stale(&self, named: Generation) -> Stale {
-        Stale {
-            named,
-            generation: self.generation,
-            state: self.state,
-            holder: self.lease.as_ref().map(|lease| lease.holder.clone()),
-        }
     }
 }
 

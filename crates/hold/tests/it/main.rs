@@ -1,4 +1,4 @@
-//! The hold core as its callers see it. Every interleaving of threads is in `tests/model.rs`.
+//! The hold core as its callers see it. Every interleaving of threads is in `tests/model`.
 #![cfg(not(loom))]
 #![allow(
     clippy::unwrap_used,

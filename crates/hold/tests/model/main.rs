@@ -6,6 +6,8 @@
 #![cfg(loom)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test helpers")]
 
+mod turned_away;
+
 use std::future::Future;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::pin::pin;
@@ -14,8 +16,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use hold::{
-    Drain, Entry, Expiry, Generation, Hold, Holder, Lane, Limits, OnExpiry, Pace, Ramping, State,
-    Ticket, TurnedAway, Wait,
+    Drain, Entry, Expiry, Generation, Hold, Holder, Lane, Limits, Pace, State, Ticket, TurnedAway,
+    Wait,
 };
 use loom::future::block_on;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -363,66 +365,5 @@ fn h29_a_late_command_does_not_touch_the_next_hold() {
         assert_eq!(hold.status().state, State::Held);
         assert_eq!(hold.status().generation, second);
         assert!(matches!(lane.enter(), Entry::Wait(_)));
-    });
-}
-
-#[test]
-fn a_rejected_line_is_told_so_whatever_it_does_meanwhile() {
-    model(|| {
-        let (hold, [lane, other]) = app();
-        let pace = Pace { concurrency: NonZeroU32::MIN, concurrency_max: NonZeroU32::MIN };
-        hold.set_limits(Limits { on_expiry: OnExpiry::Reject, ..Limits::new(8, pace) });
-        let until = Instant::now() + LEASE;
-        let generation = close(&hold, until);
-        let (waiting, giving_up) = (wait(lane.enter()), wait(other.enter()));
-        let waiting = thread::spawn(move || block_on(waiting).is_err());
-        let giving_up = thread::spawn(move || giving_up.give_up().is_err());
-        assert!(matches!(hold.expire(generation, until), Expiry::Released(_)));
-        assert!(waiting.join().unwrap() && giving_up.join().unwrap(), "forwarded all the same");
-        assert_open_and_idle(&hold);
-        assert!(matches!(lane.enter(), Entry::Forward(_)), "who comes later goes on");
-    });
-}
-
-#[test]
-fn a_release_that_stops_is_seen_and_goes_on() {
-    model(|| {
-        let (hold, [lane, other]) = app();
-        let pace = Pace { concurrency: NonZeroU32::MIN, concurrency_max: NonZeroU32::MIN };
-        let failures_max = Some(NonZeroU32::MIN);
-        hold.set_limits(Limits { failures_max, ..Limits::new(8, pace) });
-        let generation = close(&hold, Instant::now() + LEASE);
-        let (failing, held) = (wait(lane.enter()), wait(other.enter()));
-        let failing = thread::spawn(move || {
-            let mut ticket = turn(failing);
-            ticket.written();
-            ticket.failed();
-        });
-        hold.release(generation).unwrap();
-        assert_eq!(block_on(hold.ramp_after(generation, Ramping::Running)), Ramping::Stopped);
-        assert_eq!(hold.status().held, 1, "it waits");
-        failing.join().unwrap();
-        let tried = thread::spawn(move || drop(turn(held)));
-        assert!(hold.retry(generation));
-        assert_eq!(block_on(hold.ramp_after(generation, Ramping::Stopped)), Ramping::Over);
-        tried.join().unwrap();
-        assert_open_and_idle(&hold);
-    });
-}
-
-#[test]
-fn a_place_taken_back_against_its_turn() {
-    model(|| {
-        let (hold, [lane, other]) = app();
-        let generation = close(&hold, Instant::now() + LEASE);
-        let (excess, staying) = (wait(lane.enter()), wait(other.enter()));
-        let excess = thread::spawn(move || u64::from(excess.refuse().is_err()));
-        let staying = thread::spawn(move || drop(turn(staying)));
-        hold.release(generation).unwrap();
-        let refused = excess.join().unwrap();
-        staying.join().unwrap();
-        assert_open_and_idle(&hold);
-        let figures = hold.status().summary;
-        assert_eq!((figures.refused_full, figures.held_total), (refused, 2 - refused));
     });
 }
