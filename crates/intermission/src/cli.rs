@@ -13,8 +13,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 pub(crate) use self::exit::Exit;
 pub(crate) use self::printer::Printer;
 use crate::commands::{
-    check, completions, config, gate, grants, hold, journal, man, recover, release, serve, status,
-    swap, warm_up,
+    check, completions, config, failover, gate, grants, guardian, hold, journal, man, recover,
+    rejoin, release, serve, status, swap, warm_up,
 };
 use crate::config::{Config, cluster_yml};
 
@@ -60,7 +60,11 @@ enum Command {
     Check(check::Args),
     /// Swap the primary and its replica
     Swap(swap::Args),
-    /// Finish or take back a swap that was interrupted
+    /// Promote a replica of a primary that is dead, when it is proven to be off
+    Failover(failover::Args),
+    /// Make a former primary a replica of the one there is, unless it has diverged
+    Rejoin(rejoin::Args),
+    /// Finish or take back a swap, failover or rejoin that was interrupted
     Recover,
     /// Print the least privileges of the two accounts, as a script
     Grants(grants::Args),
@@ -73,6 +77,9 @@ enum Command {
     Completions(completions::Args),
     /// Print the manual page
     Man,
+    /// Started by a swap, to take it back should that process die
+    #[command(hide = true, name = guardian::SUBCOMMAND)]
+    Guardian,
 }
 
 /// Runs one command; `arguments` begin with the program's name.
@@ -136,12 +143,15 @@ impl Cli {
             Command::WarmUp(args) => block_on(warm_up::run(&args, &client()?, printer)),
             Command::Check(args) => block_on(check::run(&args, &load()?, printer)),
             Command::Swap(args) => block_on(swap::run(&args, &load()?, printer)),
+            Command::Failover(args) => block_on(failover::run(&args, &load()?, printer)),
+            Command::Rejoin(args) => block_on(rejoin::run(&args, &load()?, printer)),
             Command::Recover => block_on(recover::run(&load()?, printer)),
             Command::Grants(args) => grants::run(&args, &load()?, printer),
             Command::Journal(args) => journal::run(&args, &load()?, printer),
             Command::Config(command) => config::run(command, &load()?, printer),
             Command::Completions(args) => Ok(completions::run(&args, printer)),
             Command::Man => man::run(printer),
+            Command::Guardian => guardian::run(),
         }
     }
 }

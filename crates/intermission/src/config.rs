@@ -4,6 +4,7 @@ pub mod cidr;
 pub mod cluster;
 pub mod cluster_yml;
 mod error;
+pub mod failover;
 pub mod gate;
 pub mod pem;
 pub mod secret;
@@ -18,7 +19,9 @@ use crate::swap::endpoint::quote;
 pub use self::error::ConfigError;
 use self::{
     cluster::{Cluster, Swap},
+    failover::Failover,
     gate::{App, Gate},
+    secret::Secret,
 };
 
 /// Looked for in this order when no `-c/--config` is given.
@@ -39,9 +42,22 @@ pub struct Config {
     pub cluster: Option<Cluster>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swap: Option<Swap>,
+    #[serde(default, skip_serializing_if = "Failover::is_empty")]
+    pub failover: Failover,
     /// The file it was read from, where that is not found without being named.
     #[serde(skip)]
     pub named: Option<PathBuf>,
+    /// The file itself, for another process of the same swap: it may be a different one by the time that reads it.
+    #[serde(skip)]
+    pub source: Option<Source>,
+}
+
+/// A configuration file as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    pub path: PathBuf,
+    /// It may have passwords in it.
+    pub text: Secret,
 }
 
 impl Config {
@@ -64,6 +80,7 @@ impl Config {
         // As it was named: a link may lead to another file the next time it is read.
         config.named =
             named.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+        config.source = Some(Source { path, text: Secret::new(text) });
         Ok(config)
     }
 
@@ -111,6 +128,7 @@ impl Config {
         gate::check_apps(&self.apps, &self.gate.trusted_proxies)?;
         self.cluster.as_ref().map_or(Ok(()), Cluster::check)?;
         self.swap.as_ref().map_or(Ok(()), Swap::check)?;
+        self.failover.check()?;
         self.check_servers_for_swap()
     }
 

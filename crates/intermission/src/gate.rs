@@ -23,6 +23,8 @@ mod files;
 mod flight;
 mod forward;
 mod framing;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod header;
 mod hold_file;
 mod http2;

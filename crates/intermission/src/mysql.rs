@@ -1,6 +1,7 @@
 //! The database servers: the only place with SQL.
 
 mod acting;
+mod by_hand;
 mod channel;
 mod client_address;
 mod condition;
@@ -13,6 +14,7 @@ mod marker;
 mod observe;
 mod position;
 mod privilege;
+mod receiver;
 mod repoint;
 mod role;
 mod row;

@@ -3,12 +3,14 @@
 //! It asks databases, gates and hooks through the traits in [`server`], [`gates`], [`endpoint`] and [`hook`]; it knows
 //! neither SQL nor HTTP.
 
+pub mod claim;
 pub mod client_address;
 pub mod condition;
 pub mod endpoint;
 pub mod executor;
 pub mod gates;
 pub mod gtid;
+pub mod guard;
 pub mod hold_file;
 pub mod hook;
 pub mod journal;
@@ -21,6 +23,7 @@ pub mod record;
 pub mod refusal;
 pub mod role;
 pub mod run;
+pub mod sentinel;
 pub mod server;
 pub mod settings;
 pub mod sibling;

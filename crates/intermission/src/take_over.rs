@@ -6,7 +6,7 @@
 
 mod give;
 mod take;
-mod wire;
+pub(crate) mod wire;
 
 use std::io;
 use std::net::SocketAddr;

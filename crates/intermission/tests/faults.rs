@@ -4,7 +4,12 @@
 //! Needs the feature `fault-injection` and the lab's program: `make test` builds both. All cases of a server share one
 //! stage and take turns on it, so that at most five stages run, however many threads the tests have.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "a test may stop where it stands")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test may stop where it stands, and says what it measured"
+)]
 
 use std::path::{Path, PathBuf};
 
@@ -55,6 +60,9 @@ fn play_case(kind: Kind, id: &str) {
         let (_, stage) = STAGES.iter().find(|(known, _)| *known == kind).expect("a stage");
         play(&mut *stage.lock().await, &case, kind, &programs()).await
     });
+    for figure in &result.figures {
+        eprintln!("{kind:?} {figure}");
+    }
     assert!(result.ok, "{kind:?} {id}: {}", result.outcome);
 }
 
@@ -136,6 +144,45 @@ faults! {
     f16_killed_at_unlock: "kill:unlock",
     f16_killed_while_the_fence_is_pending: "kill:pending",
     f16_killed_in_the_recovery: "kill:recover",
+    f16_the_guardian_takes_back_what_was_killed_at_lock: "guarded:lock",
+    f16_the_guardian_takes_back_what_was_killed_at_quiet: "guarded:quiet",
+    f16_the_guardian_takes_back_what_was_killed_at_ready: "guarded:ready",
+    f16_the_guardian_takes_back_what_was_killed_at_hold: "guarded:hold",
+    f16_the_guardian_takes_back_what_was_killed_at_settle: "guarded:settle",
+    f16_the_guardian_takes_back_what_was_killed_at_fence: "guarded:fence",
+    f16_the_guardian_takes_back_what_was_killed_at_barrier: "guarded:barrier",
+    f16_the_guardian_takes_back_what_was_killed_at_catch_up: "guarded:catch_up",
+    f16_the_guardian_takes_back_what_was_killed_at_promote: "guarded:promote",
+    f16_the_guardian_takes_back_what_stands_still_at_lock: "still:lock",
+    f16_the_guardian_takes_back_what_stands_still_at_quiet: "still:quiet",
+    f16_the_guardian_takes_back_what_stands_still_at_ready: "still:ready",
+    f16_the_guardian_takes_back_what_stands_still_at_hold: "still:hold",
+    f16_the_guardian_takes_back_what_stands_still_at_settle: "still:settle",
+    f16_the_guardian_takes_back_what_stands_still_at_fence: "still:fence",
+    f16_the_guardian_takes_back_what_stands_still_at_barrier: "still:barrier",
+    f16_the_guardian_takes_back_what_stands_still_at_catch_up: "still:catch_up",
+    f16_the_guardian_takes_back_what_stands_still_at_promote: "still:promote",
+    the_guardian_dies_at_lock: "bereft:lock",
+    the_guardian_dies_at_quiet: "bereft:quiet",
+    the_guardian_dies_at_ready: "bereft:ready",
+    the_guardian_dies_at_hold: "bereft:hold",
+    the_guardian_dies_at_settle: "bereft:settle",
+    the_guardian_dies_at_fence: "bereft:fence",
+    the_guardian_dies_at_barrier: "bereft:barrier",
+    the_guardian_dies_at_catch_up: "bereft:catch_up",
+    the_guardian_dies_at_promote: "bereft:promote",
+    the_guardian_dies_at_endpoint: "bereft:endpoint",
+    the_guardian_dies_at_canary: "bereft:canary",
+    the_guardian_dies_at_end_sessions: "bereft:end_sessions",
+    the_guardian_dies_at_before_release: "bereft:before_release",
+    the_guardian_dies_at_warm_up: "bereft:warm_up",
+    the_guardian_dies_at_release: "bereft:release",
+    the_guardian_dies_at_events: "bereft:events",
+    the_guardian_dies_at_detach: "bereft:detach",
+    the_guardian_dies_at_rejoin: "bereft:rejoin",
+    the_guardian_dies_at_prove: "bereft:prove",
+    the_guardian_dies_at_settings: "bereft:settings",
+    the_guardian_dies_at_unlock: "bereft:unlock",
     a_panic_in_the_hold: "panic:hold",
     a_panic_in_the_fence: "panic:fence",
     a_panic_at_the_commit_point: "panic:promote",
@@ -149,6 +196,9 @@ faults! {
     f13_f18_a_hook_before_the_release_always_fails: "hook:always",
     f13_f18_f34_a_hook_before_the_release_hangs: "hook:hangs",
     f18_f34_the_application_does_not_get_warm: "warm_up",
+    a_recovery_beside_the_guardian: "guardian:recover",
+    f12_the_sentinel_sees_two_writers: "sentinel:two",
+    the_sentinel_sees_that_nobody_can_write: "sentinel:none",
     no_password_shows: "passwords",
 }
 

@@ -10,12 +10,14 @@ mod crash;
 mod database;
 mod endpoint;
 mod gate;
+mod guardian;
 mod hook;
 mod judge;
 mod kill;
 mod proof;
 mod refusal;
 mod request;
+mod sentinel;
 mod sibling;
 mod signal;
 mod unwind;
@@ -82,6 +84,9 @@ pub struct CaseResult {
     pub ok: bool,
     /// How long it took, its stage's start included where it needed a new one.
     pub seconds: f64,
+    /// What was measured in it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub figures: Vec<String>,
 }
 
 /// Runs the campaign and prints what became of it; `true` when no case failed.
@@ -120,13 +125,15 @@ pub async fn play(
     let played = timeout(CASE_DEADLINE, play_on(bench, case, kind, programs)).await;
     let played = played.unwrap_or_else(|_| Err(anyhow::anyhow!("stuck for {CASE_DEADLINE:?}")));
     let seconds = (began.elapsed().as_secs_f64() * 100.0).round() / 100.0;
-    match played {
-        Ok(outcome) => CaseResult { id: case.id, outcome: outcome.to_owned(), ok: true, seconds },
+    let figures = bench.as_ref().map(Bench::take_figures).unwrap_or_default();
+    let (outcome, ok) = match played {
+        Ok(outcome) => (outcome.to_owned(), true),
         Err(error) => {
             *bench = None;
-            CaseResult { id: case.id, outcome: format!("{error:#}"), ok: false, seconds }
+            (format!("{error:#}"), false)
         }
-    }
+    };
+    CaseResult { id: case.id, outcome, ok, seconds, figures }
 }
 
 async fn play_on(
@@ -147,9 +154,10 @@ async fn play_on(
 }
 
 fn line(result: &CaseResult) -> String {
-    let CaseResult { id, outcome, ok, seconds } = result;
+    let CaseResult { id, outcome, ok, seconds, figures } = result;
     let verdict = if *ok { "ok" } else { "FAILED" };
-    format!("{id:<22} {verdict:<6} {seconds:>6.1} s  {outcome}")
+    let figures: String = figures.iter().map(|figure| format!("\n    {figure}")).collect();
+    format!("{id:<22} {verdict:<6} {seconds:>6.1} s  {outcome}{figures}")
 }
 
 fn print(out: &mut impl Write, result: &FaultsResult, json: bool) -> io::Result<()> {

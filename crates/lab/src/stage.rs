@@ -24,6 +24,7 @@ use crate::network::{Host, Network};
 use crate::server::port::free_port;
 use crate::server::{Place, Series, Server};
 
+pub(crate) use configuration::SENTINEL_FOR;
 use configuration::{Configuration, Leads};
 pub use part::Part;
 pub use program::Programs;

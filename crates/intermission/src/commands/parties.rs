@@ -19,7 +19,7 @@ use crate::{
         endpoint::{CommandEndpoint, Endpoint, Endpoints, FloatingIp, HaProxy, Host, quote},
         gates::{AllGates, Gates},
         hold_file::HoldFile,
-        hook::{CommandHooks, Hook},
+        hook::{CommandHooks, Hook, Hooks},
         observation::Address,
         plan::{Allowed, Request},
         run::{self, Parties},
@@ -37,6 +37,8 @@ pub(super) struct Assembly {
     /// The account replicas log in with, as configured.
     replication_user: String,
     pub(super) swap: Swap,
+    /// Where the old primary's power is switched.
+    pub(super) ipmi: Option<String>,
 }
 
 impl Assembly {
@@ -53,11 +55,13 @@ impl Assembly {
                 gates: Arc::new(gates(config, swap)?),
                 endpoint: Arc::new(endpoints(cluster, swap)?),
                 hooks: Arc::new(hooks(cluster, swap)?),
+                fencing: fencing(config, cluster)?,
             },
             journals: swap.journals(&config.gate),
             program: config.program(),
             replication_user: cluster.replication.user.clone(),
             swap: swap.clone(),
+            ipmi: config.failover.ipmi.clone(),
         })
     }
 
@@ -126,6 +130,13 @@ fn hooks(cluster: &Cluster, swap: &Swap) -> anyhow::Result<CommandHooks> {
     });
     let hooks = hooks.collect::<anyhow::Result<_>>()?;
     Ok(CommandHooks::new(hooks, cluster.password_variables()))
+}
+
+fn fencing(config: &Config, cluster: &Cluster) -> anyhow::Result<Option<Arc<dyn Hooks>>> {
+    let Some(fence) = &config.failover.fence else { return Ok(None) };
+    let (program, args) = fence.command.split_first().context("failover.fence.command is empty")?;
+    let hook = Hook { program: program.clone(), args: args.to_vec(), timeout: fence.timeout };
+    Ok(Some(Arc::new(CommandHooks::new(vec![hook], cluster.password_variables()))))
 }
 
 fn client_address(

@@ -30,7 +30,9 @@ pub(crate) async fn run(config: &Config, printer: &Printer) -> anyhow::Result<Ex
     let cancel = CancellationToken::new();
     anyhow::ensure!(cancel_on_signals(&cancel, printer), "nothing was done");
     let (listener, terminal) = watcher();
-    let report = run::recover(&assembly.parties, &assembly.journals, cancel, listener).await?;
+    let foretold = |way: &str| printer.talk(way);
+    let (parties, journals) = (&assembly.parties, &assembly.journals);
+    let report = run::recover(parties, journals, foretold, cancel, listener).await?;
     drop(terminal.await);
     match report {
         Some(report) => Ok(tell(&assembly, &report, printer)),

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     check::{self, said_of, warned},
+    guardian::Processes,
     parties::Assembly,
     watch::{cancel_on_signals, watcher},
 };
@@ -18,9 +19,10 @@ use crate::{
     config::Config,
     swap::{
         executor::Listener,
+        guard::Guardians,
         journal,
         machine::State,
-        plan::Planned,
+        plan::{Plan, Planned, kind::Kind},
         record::Ending,
         run::{self, Report, RunError},
         sibling::{self, Standing},
@@ -65,7 +67,10 @@ pub(crate) async fn run(args: &Args, config: &Config, printer: &Printer) -> anyh
         printer.talk(announce(steps));
         (args.yes || is_confirmed(printer)) && cancel_on_signals(&cancel, printer)
     };
-    let attempt = |confirm| attempt(&assembly, args, confirm, &cancel, Arc::clone(&listener));
+    let sentinel_for = assembly.swap.sentinel_for;
+    let guardians = Processes { config: Arc::new(config.clone()), sentinel_for };
+    let attempt =
+        |confirm| attempt(&assembly, args, confirm, &guardians, &cancel, Arc::clone(&listener));
     let mut report = attempt(Box::new(confirm)).await?;
     let mut pause = assembly.swap.backoff;
     for number in 2..=assembly.swap.attempts {
@@ -95,12 +100,14 @@ async fn attempt(
     assembly: &Assembly,
     args: &Args,
     confirm: Confirm<'_>,
+    guardians: &Processes,
     cancel: &CancellationToken,
     listener: Listener,
 ) -> Result<Report, RunError> {
     let request = assembly.request(args.to.clone());
     let (parties, journals) = (&assembly.parties, &assembly.journals);
-    run::swap(parties, journals, &request, confirm, cancel.clone(), listener).await
+    let guardians: Option<&dyn Guardians> = Some(guardians);
+    run::swap(parties, journals, &request, confirm, guardians, cancel.clone(), listener).await
 }
 
 async fn dry_run(assembly: &Assembly, args: &Args, printer: &Printer) -> anyhow::Result<Exit> {
@@ -119,21 +126,29 @@ async fn dry_run(assembly: &Assembly, args: &Args, printer: &Printer) -> anyhow:
 }
 
 /// What will be done, with the bounds and the commands for the worst case.
-fn announce(steps: &Steps) -> String {
+pub(super) fn announce(steps: &Steps) -> String {
     let plan = &steps.plan;
     let mut lines = vec![format!(
-        "swap {}: {} ({}) hands over to {} ({})",
-        plan.id, plan.old.name, plan.old.address, plan.new.name, plan.new.address
+        "{} {}: {} ({}) {} {} ({})",
+        plan.kind.word(),
+        plan.id,
+        plan.old.name,
+        plan.old.address,
+        match &plan.kind {
+            Kind::Swap => "hands over to",
+            Kind::Failover(_) => "is dead; its role goes to",
+            Kind::Rejoin => "comes back as a replica of",
+        },
+        plan.new.name,
+        plan.new.address
     )];
     for (step, number) in plan.steps().zip(1..) {
         let commit = if step == Step::COMMIT { "  <- no way back from here on" } else { "" };
-        lines.push(format!("{number:>4}. {:<13} {}{commit}", step.name(), step.sentence()));
+        lines.push(format!("{number:>4}. {:<13} {}{commit}", step.name(), plan.sentence(step)));
     }
-    lines.push(format!(
-        "users wait at most {:?} for requests in flight, then {:?}; over that everything is taken back",
-        plan.bounds.drain,
-        plan.longest_attempt().saturating_sub(plan.bounds.drain)
-    ));
+    if plan.kind != Kind::Rejoin {
+        lines.push(announce_wait(plan));
+    }
     lines.extend(announce_readying(steps));
     let siblings: Vec<String> = plan
         .siblings
@@ -150,6 +165,14 @@ fn announce(steps: &Steps) -> String {
     let emergency = steps.emergency(&nothing_done);
     lines.extend(emergency.into_iter().map(|line| format!("  {line}")));
     lines.join("\n")
+}
+
+fn announce_wait(plan: &Plan) -> String {
+    format!(
+        "users wait at most {:?} for requests in flight, then {:?}; over that everything is taken back",
+        plan.bounds.drain,
+        plan.longest_attempt().saturating_sub(plan.bounds.drain)
+    )
 }
 
 /// What is done between the commit point and the release, where that is not only ours.
@@ -197,17 +220,21 @@ pub(super) fn tell(assembly: &Assembly, report: &Report, printer: &Printer) -> E
             printer.data(format_args!("{name} is the primary already: there is nothing to do"));
             Exit::Done
         }
-        Report::Ended { id, ending, cause, .. } => {
+        Report::Ended { id, ending, cause, alarms, .. } => {
             // The journal may be the very thing that failed.
             let summary = journal::read(&assembly.journals, id).ok();
             let summary = summary.as_deref().and_then(Summary::of);
             printer.data(told(*ending, cause.as_deref(), summary.as_ref()));
+            for alarm in alarms {
+                printer.data(format_args!("needs an operator: the sentinel saw that {alarm}"));
+            }
             if *ending == Ending::NeedsOperator {
                 let program = &assembly.program;
                 printer.data(format_args!("see what happened: {program} journal {id}"));
                 printer.data(format_args!("then: {program} recover"));
             }
             match ending {
+                Ending::Swapped | Ending::RolledBack if !alarms.is_empty() => Exit::NeedsOperator,
                 Ending::Swapped => Exit::Done,
                 Ending::RolledBack => Exit::Refused,
                 Ending::NeedsOperator => Exit::NeedsOperator,
@@ -222,11 +249,18 @@ fn told(ending: Ending, cause: Option<&str>, summary: Option<&Summary>) -> Strin
         |summary| (summary.new_primary.clone(), summary.old_primary.clone()),
     );
     let (new, old) = names;
+    let kind = summary.map_or("swap", |summary| summary.kind.as_str());
     let mut lines = vec![match ending {
-        Ending::Swapped => format!("swapped: {new} is the primary, {old} follows it"),
-        Ending::RolledBack => {
-            format!("rolled back: {old} is the primary as before, nobody is held")
-        }
+        Ending::Swapped => match kind {
+            "failover" => format!("failed over: {new} is the primary, {old} is off"),
+            "rejoin" => format!("rejoined: {old} follows {new}"),
+            _ => format!("swapped: {new} is the primary, {old} follows it"),
+        },
+        Ending::RolledBack => match kind {
+            "failover" => format!("taken back: {new} is a replica as before, nobody is held"),
+            "rejoin" => format!("not rejoined: {old} is read-only and follows nobody"),
+            _ => format!("rolled back: {old} is the primary as before, nobody is held"),
+        },
         Ending::NeedsOperator => "needs an operator: not everything could be done".to_owned(),
     }];
     if let Some(cause) = cause.filter(|_| ending != Ending::Swapped) {

@@ -14,6 +14,7 @@ use crate::{
     swap::{
         executor::Listener,
         record::{Action, Entry, Outcome, Record, Verdict},
+        step::Step,
     },
 };
 
@@ -70,7 +71,15 @@ fn told(entry: &Entry) -> Option<String> {
             ))
         }
         Record::Interrupted { reason } => Some(format!("  interrupted: {reason}")),
+        Record::Noted { message } => Some(format!("  noted: {message}")),
         Record::Resumed { reason } => Some(format!("  resumed: {reason}")),
+        // At the beginning they were told with the plan.
+        Record::Intent { step, emergency, .. } if *step != Step::Lock && !emergency.is_empty() => {
+            Some(format!(
+                "  should this process die from here on:\n    {}",
+                emergency.join("\n    ")
+            ))
+        }
         Record::Opened { .. } | Record::Intent { .. } | Record::Closed { .. } => None,
     }
 }

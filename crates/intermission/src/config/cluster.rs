@@ -1,6 +1,8 @@
 //! `[cluster]` and `[swap]`: the servers, who logs in, and what a swap may take.
 
+mod endpoint;
 mod gate;
+mod guardian;
 mod haproxy;
 mod hook;
 mod tls;
@@ -10,7 +12,12 @@ use std::{path::PathBuf, time::Duration};
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
 use serde::{Deserialize, Serialize};
 
+pub use self::endpoint::{
+    ClientAddressSettings, DEFAULT_ENDPOINT_TIMEOUT, DEFAULT_FLOATING_IP_TIMEOUT, EndpointCommand,
+    FloatingIpSettings,
+};
 pub use self::gate::{GateAddress, RemoteGate, SwapGate};
+pub use self::guardian::{DEFAULT_GUARDIAN_AFTER, DEFAULT_SENTINEL_FOR};
 pub use self::haproxy::{DEFAULT_HAPROXY_TIMEOUT, HaProxySettings};
 pub use self::hook::{DEFAULT_HOOK_TIMEOUT, HookCommand};
 pub use self::tls::{ServerTls, TlsMode};
@@ -19,19 +26,12 @@ use super::{
     gate::{Gate, check_range},
     secret::{AccountSource, Password},
 };
-use crate::swap::{
-    endpoint::{IpPrefix, Start},
-    observation::Address,
-    plan::parity,
-    settings::Bounds,
-};
+use crate::swap::{observation::Address, plan::parity, settings::Bounds};
 
 pub const DEFAULT_PORT: u16 = 3306;
 pub const DEFAULT_MARKER_SCHEMA: &str = "intermission";
 pub const DEFAULT_ATTEMPTS: u32 = 3;
 pub const DEFAULT_BACKOFF: Duration = Duration::from_secs(2);
-pub const DEFAULT_FLOATING_IP_TIMEOUT: Duration = Duration::from_secs(1);
-pub const DEFAULT_ENDPOINT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An attempt that is taken back is felt, if hardly; more of them than this need a person.
 const ATTEMPTS_MAX: u32 = 10;
@@ -151,43 +151,14 @@ pub struct Swap {
     /// The pause before the second attempt, twice as long before each further one.
     #[serde(with = "friendly", default = "default_backoff")]
     pub backoff: Duration,
+    /// A swap that says nothing to its guardian for this long is taken back.
+    #[serde(with = "friendly", default = "guardian::default_after")]
+    pub guardian_after: Duration,
+    /// How long the sentinel looks at both servers after a swap; `0s` is not at all.
+    #[serde(with = "friendly", default = "guardian::default_sentinel_for")]
+    pub sentinel_for: Duration,
     #[serde(default)]
     pub bounds: Bounds,
-}
-
-/// The address that is on the primary's network device.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FloatingIpSettings {
-    pub address: IpPrefix,
-    /// How long each of its commands may take once it is logged in.
-    #[serde(with = "friendly", default = "default_floating_ip_timeout")]
-    pub timeout: Duration,
-    /// What is put before a command to run it in a third place, from where is asked who has the address; without it
-    /// that is this machine.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub probe: Vec<String>,
-}
-
-/// Where clients reach the primary.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ClientAddressSettings {
-    pub host: String,
-    #[serde(default = "default_port")]
-    pub port: u16,
-}
-
-/// The command that leads clients to the new primary.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EndpointCommand {
-    /// Program and arguments; no shell.
-    pub command: Vec<String>,
-    #[serde(with = "friendly", default = "default_endpoint_timeout")]
-    pub timeout: Duration,
-    #[serde(default)]
-    pub start: Start,
 }
 
 impl Cluster {
@@ -326,6 +297,7 @@ impl Swap {
             let problem = format!("{:?} is not within 1ms and {BACKOFF_MAX:?}", self.backoff);
             return Err(Fault::new("swap.backoff", problem, "write for example \"2s\""));
         }
+        self.check_guardian()?;
         match self.bounds.zero() {
             Some(key) => {
                 let key = format!("swap.bounds.{key}");
@@ -344,19 +316,6 @@ impl Swap {
             if let SwapGate::Remote(remote) = gate {
                 remote.check(&key)?;
             }
-        }
-        Ok(())
-    }
-}
-
-impl EndpointCommand {
-    fn check(&self) -> Result<(), Fault> {
-        if self.command.first().is_none_or(String::is_empty) {
-            let mend = "write the program and its arguments as a list";
-            return Err(Fault::new("swap.endpoint.command", "is empty", mend));
-        }
-        if self.timeout.is_zero() {
-            return Err(Fault::new("swap.endpoint.timeout", "is zero", "write for example \"5s\""));
         }
         Ok(())
     }
@@ -386,14 +345,6 @@ const fn default_attempts() -> u32 {
 
 const fn default_backoff() -> Duration {
     DEFAULT_BACKOFF
-}
-
-const fn default_floating_ip_timeout() -> Duration {
-    DEFAULT_FLOATING_IP_TIMEOUT
-}
-
-const fn default_endpoint_timeout() -> Duration {
-    DEFAULT_ENDPOINT_TIMEOUT
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, de};
 use super::{
     Config, ConfigError, Fault,
     cluster::{self, ClientAddressSettings, Cluster, FloatingIpSettings, Server, Swap, TlsMode},
+    failover::Failover,
     gate::Gate,
     secret::{AccountSource, Password},
 };
@@ -42,6 +43,8 @@ pub fn is_meant(path: &Path) -> bool {
 struct ClusterYml {
     floating_ip: String,
     floating_ip_cidr: String,
+    #[serde(default)]
+    master_ipmi_address: Option<String>,
     #[serde(default)]
     ssh_username: Option<String>,
     #[serde(default)]
@@ -143,6 +146,8 @@ impl ClusterYml {
             gate: Gate::default(),
             apps: Vec::new(),
             named: None,
+            source: None,
+            failover: Failover { fence: None, ipmi: self.master_ipmi_address.clone() },
             cluster: Some(Cluster {
                 servers,
                 replication: AccountSource::plain(REPLICATION_USER, first.slave_password.clone()),
@@ -172,6 +177,8 @@ impl ClusterYml {
                 allow_upgrade: false,
                 attempts: cluster::DEFAULT_ATTEMPTS,
                 backoff: cluster::DEFAULT_BACKOFF,
+                guardian_after: cluster::DEFAULT_GUARDIAN_AFTER,
+                sentinel_for: cluster::DEFAULT_SENTINEL_FOR,
                 bounds: Bounds::default(),
             }),
         })

@@ -23,6 +23,8 @@ pub(super) const UNKNOWN_THREAD: u16 = 1094;
 #[derive(Debug)]
 pub(super) enum Acting {
     Closed,
+    /// Opened ahead and without the lock: when it is needed the server may take no more logins.
+    Ready(mysql_async::Conn),
     Open(mysql_async::Conn),
     /// Given up while a request was under way: it may still run on the server.
     Lost(u32),
@@ -68,7 +70,7 @@ impl MySqlServer {
                 *acting = Acting::Lost(conn.id());
                 Ok(conn)
             }
-            other @ (Acting::Closed | Acting::Lost(_)) => {
+            other @ (Acting::Closed | Acting::Ready(_) | Acting::Lost(_)) => {
                 *acting = other;
                 Err(self.login.error(doing, "the session with the lock is gone", Effect::NotSent))
             }
@@ -87,11 +89,34 @@ impl MySqlServer {
         if let Acting::Lost(id) = acting {
             self.end_own_session(*id).await?;
         }
+        if let Acting::Ready(conn) = std::mem::replace(acting, Acting::Closed) {
+            match self.lock_session(acting, conn, take_over).await {
+                Err(error) if error.effect != Effect::Refused => {
+                    // It was ended meanwhile, or the server is another one.
+                    tracing::debug!(error = %error, "the session opened ahead is of no use");
+                }
+                locked => return locked,
+            }
+        }
         let conn = self.login.connect().await?;
+        self.lock_session(acting, conn, take_over).await
+    }
+
+    /// Makes `conn` the acting session with the lock, or leaves none.
+    async fn lock_session(
+        &self,
+        acting: &mut Acting,
+        conn: mysql_async::Conn,
+        take_over: bool,
+    ) -> Result<(), ServerError> {
         // What the session before kept shut is open, and ids begin anew when a server does.
         self.shut_by.store(0, Ordering::Release);
         *acting = Acting::Open(conn);
-        let locked = self.lock_on(acting, take_over).await;
+        let mut locked = self.lock_on(acting, take_over).await;
+        if locked.is_ok() && self.is_superseded() {
+            let reason = "another process has taken the swap over";
+            locked = Err(self.login.error("go on", reason, Effect::Refused));
+        }
         if locked.is_err() && matches!(acting, Acting::Open(_)) {
             // A session without the lock must never be mistaken for the one that has it.
             *acting = Acting::Closed;
@@ -99,21 +124,28 @@ impl MySqlServer {
         locked
     }
 
+    /// Opens the session that the lock will be taken on.
+    pub(super) async fn open_ahead(&self) -> Result<(), ServerError> {
+        let mut acting = self.acting.lock().await;
+        if matches!(*acting, Acting::Closed) {
+            *acting = Acting::Ready(self.login.connect().await?);
+        }
+        Ok(())
+    }
+
     /// Prepares the new acting session and takes the advisory lock on it.
     async fn lock_on(&self, acting: &mut Acting, take_over: bool) -> Result<(), ServerError> {
         let session =
             format!("SET SESSION sql_mode='', SESSION lock_wait_timeout={LOCK_WAIT_TIMEOUT_S}");
         self.act_on(acting, "prepare a session", &session, self.login.statement).await?;
+        if take_over && let Some(id) = self.lock_holder().await? {
+            // At once: it may stand still for long, and users wait.
+            self.kill(id).await?;
+        }
         if self.get_lock(acting).await? {
             return Ok(());
         }
         let holder = self.lock_holder().await?;
-        if take_over && let Some(id) = holder {
-            self.kill(id).await?;
-            if self.get_lock(acting).await? {
-                return Ok(());
-            }
-        }
         let holder =
             holder.map_or_else(|| "another session".to_owned(), |id| format!("session {id}"));
         let reason = format!("{holder} has it: another swap is at work");
@@ -156,7 +188,7 @@ impl MySqlServer {
     pub(super) async fn own_ids(&self) -> Vec<u64> {
         let control = self.control.open_id().await;
         let acting = match &*self.acting.lock().await {
-            Acting::Open(conn) => Some(conn.id()),
+            Acting::Open(conn) | Acting::Ready(conn) => Some(conn.id()),
             Acting::Lost(id) => Some(*id),
             Acting::Closed => None,
         };
@@ -176,7 +208,9 @@ impl MySqlServer {
             self.act_on(&mut acting, "give the advisory lock back", &sql, self.login.statement)
                 .await?;
         }
-        if let Acting::Open(conn) = std::mem::replace(&mut *acting, Acting::Closed) {
+        if let Acting::Open(conn) | Acting::Ready(conn) =
+            std::mem::replace(&mut *acting, Acting::Closed)
+        {
             // Whether the goodbye arrives does not matter: the lock is given back.
             drop(tokio::time::timeout(self.login.statement, conn.disconnect()).await);
         }

@@ -2,8 +2,9 @@
 
 use super::{row::StatusRow, server::MySqlServer};
 use crate::swap::{
+    gtid::GtidSet,
     observation::{Address, ReplicaView, ThreadState},
-    position::{Coordinates, Tracking},
+    position::{Barrier, Coordinates, Tracking},
     server::ServerError,
 };
 
@@ -31,6 +32,23 @@ fn applied_to(row: &StatusRow) -> Option<Coordinates> {
     })
 }
 
+/// Only whole transactions are told by GTID; by coordinates the last may have come in part.
+fn received(row: &StatusRow, tracking: Tracking) -> Option<Barrier> {
+    match tracking {
+        Tracking::Gtid => {
+            let set = match (row.get(&["Gtid_IO_Pos"]), row.get(&["Retrieved_Gtid_Set"])) {
+                (Some(position), _) => GtidSet::parse_mariadb(position),
+                (None, set) => GtidSet::parse_mysql(set?),
+            };
+            set.ok().map(Barrier::Gtid)
+        }
+        Tracking::Coordinates => Some(Barrier::At(Coordinates {
+            file: row.text(&["Source_Log_File", "Master_Log_File"])?,
+            offset: row.number(&["Read_Source_Log_Pos", "Read_Master_Log_Pos"])?,
+        })),
+    }
+}
+
 pub(super) fn channel_of(row: &StatusRow) -> ReplicaView {
     let state = |names: &[&str]| ThreadState::parse(row.get(names).unwrap_or("No"));
     let port =
@@ -39,6 +57,7 @@ pub(super) fn channel_of(row: &StatusRow) -> ReplicaView {
         Some(word) => word != "No",
         None => row.get(&["Auto_Position"]) == Some("1"),
     };
+    let tracking = if uses_gtid { Tracking::Gtid } else { Tracking::Coordinates };
     ReplicaView {
         channel: row.text(&["Channel_Name", "Connection_name"]).unwrap_or_default(),
         source: Address {
@@ -55,7 +74,8 @@ pub(super) fn channel_of(row: &StatusRow) -> ReplicaView {
         io_error: row.text(&["Last_IO_Error"]),
         sql_error: row.text(&["Last_SQL_Error"]).map(|error| without_statement(&error)),
         lag_s: row.number(&["Seconds_Behind_Source", "Seconds_Behind_Master"]),
-        tracking: if uses_gtid { Tracking::Gtid } else { Tracking::Coordinates },
+        tracking,
+        received: received(row, tracking),
         applied_to: applied_to(row),
         user: row.text(&["Source_User", "Master_User"]).unwrap_or_default(),
         delay_s: row.number(&["SQL_Delay"]).unwrap_or(0),

@@ -8,6 +8,7 @@ use crate::swap::{
     condition::{BinlogView, ChannelTls, Client, Condition, Disk, Link, Reader, Unseen},
     observation::{Flavor, ServerView},
     plan::parity,
+    version::Version,
 };
 
 /// Variables that are read for other reasons than to be compared.
@@ -136,14 +137,41 @@ fn parts(dialect: Dialect, version: &str) -> Vec<Part> {
             |condition, rows| condition.schemas = texts(rows),
         ),
     ];
-    if dialect.0 == Flavor::MySql {
-        parts.extend(mysql_parts());
+    match dialect.0 {
+        Flavor::MySql => parts.extend(mysql_parts()),
+        Flavor::MariaDb => {
+            let sql = read_only_admins(version);
+            parts.push(part("who may write to a read-only server", sql, |condition, rows| {
+                condition.read_only_admins = texts(rows);
+            }));
+        }
     }
     parts
 }
 
-fn mysql_parts() -> [Part; 4] {
+/// Whoever has no right to read `mysql` is listed no accounts but its own (measured on 10.11). Before 10.11 SUPER includes the
+/// privilege (MariaDB's manual, "READ_ONLY ADMIN").
+fn read_only_admins(version: &str) -> String {
+    let splits = Version::parse(version).is_none_or(Version::parts_super_from_read_only);
+    let privileges = if splits { "'READ_ONLY ADMIN'" } else { "'READ_ONLY ADMIN', 'SUPER'" };
+    format!(
+        "SELECT DISTINCT grantee FROM information_schema.user_privileges WHERE privilege_type IN ({privileges}) \
+         AND grantee <> REPLACE(QUOTE(CURRENT_USER()), '@', '''@''') ORDER BY 1 LIMIT {CLIENTS_MAX}"
+    )
+}
+
+fn mysql_parts() -> [Part; 5] {
     [
+        Part {
+            what: "when it heard of its source",
+            sql: "SELECT TIMESTAMPDIFF(SECOND, GREATEST(MAX(last_heartbeat_timestamp), \
+                  MAX(last_queued_transaction_end_queue_timestamp)), NOW(6)) \
+                  FROM performance_schema.replication_connection_status"
+                .to_owned(),
+            take: |condition, rows| {
+                condition.heard_s = rows.first().and_then(|row| row.at(0)?.parse().ok());
+            },
+        },
         Part {
             what: "who reads its binary log",
             sql: format!(

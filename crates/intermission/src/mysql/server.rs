@@ -1,7 +1,7 @@
 //! A real server, as a swap uses it.
 
 use std::{
-    sync::{OnceLock, atomic::AtomicU32},
+    sync::{Mutex as StdMutex, OnceLock, PoisonError, atomic::AtomicU32},
     time::Duration,
 };
 
@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 
 use super::{
     acting::Acting,
+    by_hand::WAITED_BY_HAND_S,
     dialect::Dialect,
     marker::Marker,
     session::{Login, Session},
@@ -18,13 +19,14 @@ use super::{
 use crate::{
     config::secret::Account,
     swap::{
+        claim::Claim,
         condition::ChannelTls,
         gtid::GtidSet,
         observation::{self, Address, Blocker, Flavor, ReplicaView, ServerView},
         position::{Barrier, Coordinates, Position, Tracking},
         role::{Event, SemiSync},
-        server::{Detail, Look, Server, ServerError},
-        sibling::Repoint,
+        server::{Detail, Life, Look, Server, ServerError},
+        sibling::{Repoint, Threads},
     },
 };
 
@@ -79,9 +81,12 @@ pub struct MySqlServer {
     pub(super) clients_host: Option<String>,
     pub(super) marker: Marker,
     pub(super) flavor: OnceLock<Flavor>,
+    pub(super) assumed: OnceLock<Flavor>,
     /// `@@version`, read with the flavor.
     pub(super) version: OnceLock<String>,
     pub(super) acting: Mutex<Acting>,
+    /// Whether whoever changes things here may still do so.
+    claim: StdMutex<Claim>,
     /// The session of ours that keeps everybody from committing; none is 0.
     pub(super) shut_by: AtomicU32,
     /// A second session, kept open: for reading, and for killing what the first waits for.
@@ -108,8 +113,10 @@ impl MySqlServer {
             clients_host,
             marker,
             flavor: OnceLock::new(),
+            assumed: OnceLock::new(),
             version: OnceLock::new(),
             acting: Mutex::new(Acting::Closed),
+            claim: StdMutex::default(),
             shut_by: AtomicU32::new(0),
         }
     }
@@ -129,13 +136,8 @@ impl MySqlServer {
         Ok(())
     }
 
-    pub(super) fn client(&self, sql: &str) -> String {
-        let Address { host, port } = &self.login.address;
-        format!("mysql -h {host} -P {port} -u {} -p -e \"{sql}\"", self.login.account.user)
-    }
-
-    fn known_dialect(&self) -> Dialect {
-        Dialect(self.flavor.get().copied().unwrap_or(Flavor::MySql))
+    pub(super) fn is_superseded(&self) -> bool {
+        !self.claim.lock().unwrap_or_else(PoisonError::into_inner).stands()
     }
 }
 
@@ -162,6 +164,21 @@ impl Server for MySqlServer {
         self.flavor.get().copied()
     }
 
+    fn assume(&self, flavor: Flavor) {
+        // What it says itself counts for more.
+        self.assumed.get_or_init(|| flavor);
+    }
+
+    fn bind(&self, claim: &Claim) {
+        *self.claim.lock().unwrap_or_else(PoisonError::into_inner) = claim.clone();
+    }
+
+    async fn stand_by(&self) -> Result<(), ServerError> {
+        self.dialect().await?;
+        self.control.open().await?;
+        self.open_ahead().await
+    }
+
     async fn lock(&self, take_over: bool) -> Result<(), ServerError> {
         self.dialect().await?;
         // Both sessions are opened before users wait.
@@ -176,6 +193,10 @@ impl Server for MySqlServer {
 
     async fn observe(&self, detail: Detail) -> Result<ServerView, ServerError> {
         self.view(detail).await
+    }
+
+    async fn life(&self) -> Life {
+        self.listen().await
     }
 
     async fn access(&self) -> Result<observation::Access, ServerError> {
@@ -248,6 +269,14 @@ impl Server for MySqlServer {
 
     async fn let_replication_in(&self) -> Result<(), ServerError> {
         self.end_waiting_writers().await
+    }
+
+    async fn stop_receiving(&self, channel: &str) -> Result<(), ServerError> {
+        self.stop_receiver(channel).await
+    }
+
+    async fn receive_again(&self, channel: &str, run: Threads) -> Result<(), ServerError> {
+        self.start_threads(channel, run).await
     }
 
     async fn detach(&self) -> Result<(), ServerError> {
@@ -334,6 +363,29 @@ impl Server for MySqlServer {
 
     fn command_to_fence(&self) -> String {
         self.client(self.known_dialect().fence())
+    }
+
+    fn command_to_ask(&self) -> String {
+        self.plain_client(self.known_dialect().ask())
+    }
+
+    fn command_to_wait_for(&self, asked: &str) -> String {
+        self.waiting(&self.known_dialect().wait(&format!("$({asked})"), WAITED_BY_HAND_S))
+    }
+
+    fn command_to_wait(&self, barrier: &Barrier, channel: &str) -> String {
+        self.waiting(&match barrier {
+            Barrier::Gtid(set) => self.known_dialect().wait(&set.to_string(), WAITED_BY_HAND_S),
+            Barrier::At(end) => self.known_dialect().wait_at(end, channel, WAITED_BY_HAND_S),
+        })
+    }
+
+    fn command_to_start(&self, channel: &str) -> String {
+        self.client(&self.known_dialect().start_channel(channel))
+    }
+
+    fn command_to_run_events(&self) -> String {
+        self.client("SET GLOBAL event_scheduler=ON")
     }
 
     fn command_to_look(&self) -> String {

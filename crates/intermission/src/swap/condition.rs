@@ -33,6 +33,11 @@ pub struct Condition {
     pub clear_text: bool,
     /// Why its certificate does not do at the clients' address; none where it does, or is not looked into.
     pub disbelief: Option<String>,
+    /// MariaDB: accounts but ours that may write where `read_only` is on. As far as they may be seen: without a right to read
+    /// `mysql` one's own is all there is.
+    pub read_only_admins: Vec<String>,
+    /// MySQL: for how many seconds nothing has come from its source, heartbeats included; none where that is not told.
+    pub heard_s: Option<u64>,
     pub unseen: Vec<Unseen>,
 }
 

@@ -28,6 +28,12 @@ pub trait Endpoint: Send + Sync + fmt::Debug {
     /// Does what can be done before users wait, and moves nobody. Other servers than these two are not needed.
     async fn prepare(&self, old: &Address, new: &Address) -> Result<(), EndpointError>;
 
+    /// Opens what [`Endpoint::give_back`] needs, and moves nobody.
+    async fn stand_by(&self, old: &Address, new: &Address) -> Result<(), EndpointError> {
+        let _: (&Address, &Address) = (old, new);
+        Ok(())
+    }
+
     /// How long it may take to take something away from the old primary before its fence, and as long to give it back;
     /// none where there is nothing to take away.
     fn withdrawal(&self) -> Option<Duration> {
@@ -103,6 +109,13 @@ impl Endpoint for Endpoints {
     async fn prepare(&self, old: &Address, new: &Address) -> Result<(), EndpointError> {
         for endpoint in &self.0 {
             endpoint.prepare(old, new).await?;
+        }
+        Ok(())
+    }
+
+    async fn stand_by(&self, old: &Address, new: &Address) -> Result<(), EndpointError> {
+        for endpoint in &self.0 {
+            endpoint.stand_by(old, new).await?;
         }
         Ok(())
     }

@@ -1,74 +1,31 @@
 //! The only one that acts: journals the intent, acts, journals the outcome, and asks the machine again.
 
+mod bound;
+mod fault;
+mod log;
+
 use std::{sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+pub use self::log::{FileLog, Log, NoLog};
 use super::{
-    journal::{Journal, JournalError},
-    machine::{Decision, MachineError, State},
+    claim::Claim,
+    guard::Guard,
+    journal::JournalError,
+    machine::{Decision, MachineError, State, Status},
     record::{Action, Ending, Entry, Facts, Outcome, Record},
     server::{Effect, Server},
     step::Step,
-    steps::{LED_WITHIN, StepError, Steps},
+    steps::{StepError, Steps},
 };
 
-/// How long a write to the journal may take before the journal counts as lost.
-const JOURNAL_BOUND: Duration = Duration::from_secs(2);
 /// The pause before an action is tried again, times the number of tries.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// What a step may take beyond its own bounds before it counts as hung.
 const STEP_SLACK: Duration = Duration::from_secs(10);
-
-/// Where records go. The real one is a file; the simulated cluster cuts it anywhere.
-#[async_trait]
-pub trait Log: Send {
-    /// Appends; with `durable` it is on disk when this returns.
-    async fn append(&mut self, entry: &Entry, durable: bool) -> Result<(), JournalError>;
-}
-
-/// A journal written on a thread where a slow disk blocks nobody.
-#[derive(Debug)]
-pub struct FileLog {
-    /// Absent after a write that never came back.
-    journal: Option<Journal>,
-    path: std::path::PathBuf,
-}
-
-impl FileLog {
-    #[must_use]
-    pub fn new(journal: Journal) -> Self {
-        Self { path: journal.path().to_owned(), journal: Some(journal) }
-    }
-}
-
-#[async_trait]
-impl Log for FileLog {
-    async fn append(&mut self, entry: &Entry, durable: bool) -> Result<(), JournalError> {
-        let lost = || JournalError::Lost { path: self.path.clone() };
-        let mut journal = self.journal.take().ok_or_else(lost)?;
-        if !durable && journal.has_room() {
-            let written = journal.append(entry, false);
-            self.journal = Some(journal);
-            return written;
-        }
-        let entry = entry.clone();
-        let write = tokio::task::spawn_blocking(move || {
-            let written = journal.append(&entry, durable);
-            (journal, written)
-        });
-        match timeout(JOURNAL_BOUND, write).await {
-            Ok(Ok((journal, written))) => {
-                self.journal = Some(journal);
-                written
-            }
-            Ok(Err(_)) | Err(_) => Err(lost()),
-        }
-    }
-}
 
 /// Who is told of every record as it is made. It must not block.
 pub type Listener = Arc<dyn Fn(&Entry) + Send + Sync>;
@@ -83,6 +40,24 @@ pub struct Executor<L> {
     next_seq: u64,
     cancel: CancellationToken,
     listener: Listener,
+    /// What was journaled last of the emergency card.
+    card: Vec<String>,
+    /// Ends when somebody else takes the journal over.
+    claim: Claim,
+    guard: Guard,
+    /// What is left is done by somebody else where it is forward.
+    only_back: bool,
+}
+
+/// How an executor came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// The journal is closed.
+    Ended(Ending),
+    /// Another process has taken the journal over: nothing was done since.
+    Superseded,
+    /// The commit point is passed and this one may only go back: the journal stays open.
+    LeftOpen,
 }
 
 impl<L> std::fmt::Debug for Executor<L> {
@@ -104,8 +79,7 @@ impl<L: Log> Executor<L> {
     ) -> Result<Self, JournalError> {
         let plan = Box::new(steps.plan.as_ref().clone());
         let state = State::new(steps.plan.as_ref().clone());
-        let mut executor =
-            Self { steps, state, log, has_journal: true, next_seq: 0, cancel, listener };
+        let mut executor = Self::new(steps, log, (state, 0), cancel, listener);
         let opened = Record::Opened { version: super::record::VERSION, plan };
         executor.write(opened, true).await?;
         Ok(executor)
@@ -123,26 +97,100 @@ impl<L: Log> Executor<L> {
         cancel: CancellationToken,
         listener: Listener,
     ) -> Result<Self, ResumeError> {
-        let mut executor =
-            Self { steps, state, log, has_journal: true, next_seq, cancel, listener };
+        let mut executor = Self::new(steps, log, (state, next_seq), cancel, listener);
         let record = Record::Resumed { reason };
         executor.state.apply(next_seq, &record)?;
         executor.write(record, true).await?;
-        let bound = executor.bound(Step::Lock) + STEP_SLACK;
-        let Steps { old, new, .. } = &executor.steps;
-        tokio::join!(take_over(old.as_ref(), bound), take_over(new.as_ref(), bound));
+        executor.take_locks_over().await;
         Ok(executor)
     }
 
+    async fn take_locks_over(&self) {
+        let bound = self.bound(Step::Lock) + STEP_SLACK;
+        let Steps { old, new, .. } = &self.steps;
+        if self.steps.plan.failover().is_some() {
+            // The other one is dead.
+            take_over(new.as_ref(), bound).await;
+        } else {
+            tokio::join!(take_over(old.as_ref(), bound), take_over(new.as_ref(), bound));
+        }
+    }
+
+    fn new(
+        steps: Steps,
+        log: L,
+        (state, next_seq): (State, u64),
+        cancel: CancellationToken,
+        listener: Listener,
+    ) -> Self {
+        let claim = log.claim();
+        for server in [&steps.old, &steps.new].into_iter().chain(&steps.siblings) {
+            server.bind(&claim);
+        }
+        Self {
+            steps,
+            state,
+            log,
+            has_journal: true,
+            next_seq,
+            cancel,
+            listener,
+            card: Vec::new(),
+            claim,
+            guard: Guard::default(),
+            only_back: false,
+        }
+    }
+
+    /// Looks before each step whether its guardian is there, and notes what the sentinel sees.
+    #[must_use]
+    pub fn guarded_by(mut self, guard: Guard) -> Self {
+        self.guard = guard;
+        self
+    }
+
+    /// Takes back what can be, and does not go on where it cannot.
+    #[must_use]
+    pub const fn only_back(mut self) -> Self {
+        self.only_back = true;
+        self
+    }
+
     /// Goes on until there is nothing left to do.
-    pub async fn run(mut self) -> (Ending, State) {
+    pub async fn run(mut self) -> (Finish, State) {
         loop {
             self.notice_cancel().await;
+            self.notice_guard().await;
+            if !self.claim.stands() {
+                return (Finish::Superseded, self.state);
+            }
             match self.state.decide() {
+                Decision::Act(Action::Perform, _) if self.only_back => {
+                    return (Finish::LeftOpen, self.state);
+                }
                 Decision::Act(action, step) => self.act(action, step).await,
                 Decision::Close(ending) => self.close(ending).await,
-                Decision::Stop(ending) => return (ending, self.state),
+                Decision::Stop(ending) => return (Finish::Ended(ending), self.state),
             }
+        }
+    }
+
+    /// Before the fence nothing is lost by giving up, and behind it a guardian is missed only if this process dies as well.
+    async fn notice_guard(&mut self) {
+        if self.state.closed().is_some() {
+            return;
+        }
+        for message in self.guard.take_alarms() {
+            self.record(Record::Noted { message }, false).await;
+        }
+        let Some(why) = self.guard.newly_gone() else { return };
+        let message = format!("the guardian {why}");
+        let before_fence = self.state.status(Step::Fence) == Status::Pending;
+        if before_fence && !self.state.promote_was_tried() && !self.state.is_interrupted() {
+            self.interrupt(&message).await;
+        } else {
+            let message = format!("{message}: the swap goes on without one");
+            self.record(Record::Noted { message }, false).await;
         }
     }
 
@@ -169,21 +217,30 @@ impl<L: Log> Executor<L> {
             self.renew_before_retry(step).await;
         }
         let performs = action == Action::Perform;
-        let dangerous = performs && step == Step::COMMIT;
-        let emergency = if dangerous { self.steps.emergency(&self.state) } else { Vec::new() };
+        let emergency = self.card_before(step);
         let announces = if performs { step.announces().to_vec() } else { Vec::new() };
         let announced = performs && tries == 0 && self.state.is_announced(step);
         let durable = (step.acts() || action == Action::Undo) && !announced;
         if !self.record(Record::Intent { action, step, emergency, announces }, durable).await {
             return;
         }
-        fault::point("before", action, step);
+        fault::point("before", action, step, &self.guard);
         let began = Instant::now();
         let outcome = self.outcome(action, step).await;
-        fault::point("after", action, step);
+        fault::point("after", action, step, &self.guard);
         let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.record(Record::Outcome { action, step, outcome, took_us }, false).await;
-        fault::point("recorded", action, step);
+        fault::point("recorded", action, step, &self.guard);
+    }
+
+    /// The emergency card, where the step changes something and the one journaled last is not right any more.
+    fn card_before(&mut self, step: Step) -> Vec<String> {
+        let card = if step.acts() { self.steps.emergency(&self.state) } else { Vec::new() };
+        if card.is_empty() || card == self.card {
+            return Vec::new();
+        }
+        self.card.clone_from(&card);
+        card
     }
 
     /// Without a journal only what makes the site writable again is done.
@@ -230,37 +287,7 @@ impl<L: Log> Executor<L> {
     }
 
     fn bound(&self, step: Step) -> Duration {
-        let bounds = &self.steps.plan.bounds;
-        match step {
-            Step::Quiet => bounds.quiet + bounds.catch_up,
-            Step::Hold => bounds.drain,
-            Step::Settle => bounds.settle,
-            Step::Fence => bounds.fence,
-            Step::CatchUp => bounds.catch_up,
-            Step::Withdraw => self.steps.plan.withdrawal.unwrap_or_default(),
-            Step::Endpoint => self.steps.plan.endpoint,
-            Step::Ready | Step::Canary => (bounds.statement + bounds.connect) * 2,
-            Step::BeforeRelease => self.steps.plan.before_release.unwrap_or_default(),
-            Step::WarmUp => self.steps.plan.warm_up.as_ref().map(|w| w.bound).unwrap_or_default(),
-            Step::Events => {
-                let events =
-                    u32::try_from(self.steps.plan.handover.events.len()).unwrap_or(u32::MAX);
-                bounds.connect + bounds.statement.saturating_mul(events.saturating_add(2))
-            }
-            Step::Follow => {
-                // The marker, two tries to give a lock back, and the last questions.
-                LED_WITHIN + bounds.prove + (bounds.statement + bounds.connect) * 6
-            }
-            Step::Prove | Step::Settings => bounds.prove,
-            Step::Lock
-            | Step::Barrier
-            | Step::Promote
-            | Step::EndSessions
-            | Step::Release
-            | Step::Detach
-            | Step::Rejoin
-            | Step::Unlock => bounds.statement + bounds.connect,
-        }
+        bound::of(step, &self.steps.plan)
     }
 
     /// Behind the commit point tries may outlast the lease: users go on waiting while there is hope.
@@ -287,6 +314,9 @@ impl<L: Log> Executor<L> {
 
     /// Journals and folds a record. False when it is an intent that must not be acted on.
     async fn record(&mut self, record: Record, durable: bool) -> bool {
+        if !self.claim.stands() {
+            return false;
+        }
         if self.has_journal
             && let Err(error) = self.write(record.clone(), durable).await
         {
@@ -333,6 +363,26 @@ impl<L: Log> Executor<L> {
     }
 }
 
+impl Executor<NoLog> {
+    /// As [`Executor::resume`], without a journal that could be written.
+    ///
+    /// # Errors
+    /// When the journal cannot be resumed.
+    pub async fn resume_unwritten(
+        steps: Steps,
+        state: State,
+        cancel: CancellationToken,
+        listener: Listener,
+    ) -> Result<Self, MachineError> {
+        let mut executor = Self::new(steps, NoLog, (state, 0), cancel, listener);
+        executor.has_journal = false;
+        let reason = "the journal cannot be written".to_owned();
+        executor.state.apply(0, &Record::Resumed { reason })?;
+        executor.take_locks_over().await;
+        Ok(executor)
+    }
+}
+
 /// Whoever cannot be reached now is dealt with by the steps that need it.
 async fn take_over(server: &dyn Server, bound: Duration) {
     match timeout(bound, server.lock(true)).await {
@@ -353,35 +403,4 @@ pub enum ResumeError {
     Journal(#[from] JournalError),
     #[error(transparent)]
     Machine(#[from] MachineError),
-}
-
-/// Where a test ends the process as abruptly as a power cut.
-mod fault {
-    use crate::swap::{record::Action, step::Step};
-
-    #[cfg(feature = "fault-injection")]
-    #[expect(clippy::panic, reason = "that is what the test asks for")]
-    pub(super) fn point(moment: &str, action: Action, step: Step) {
-        let action = match action {
-            Action::Perform => "perform",
-            Action::Verify => "verify",
-            Action::Undo => "undo",
-        };
-        let here = format!("{moment}:{action}:{step}");
-        if std::env::var("INTERMISSION_FAULT").is_ok_and(|wanted| wanted == format!("kill:{here}"))
-        {
-            let ended = rustix::process::kill_process(
-                rustix::process::getpid(),
-                rustix::process::Signal::KILL,
-            );
-            tracing::error!(?ended, "still alive");
-        }
-        if std::env::var("INTERMISSION_FAULT").is_ok_and(|wanted| wanted == format!("panic:{here}"))
-        {
-            std::panic::panic_any(format!("fault injected at {here}"));
-        }
-    }
-
-    #[cfg(not(feature = "fault-injection"))]
-    pub(super) const fn point(_: &str, _: Action, _: Step) {}
 }

@@ -6,16 +6,24 @@
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io::{Read, Seek, SeekFrom, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
-use super::record::Entry;
+use serde::Deserialize;
+
+use super::{
+    claim::Claim,
+    record::{Ending, Entry, VERSION},
+};
 
 /// The largest journal read, in bytes. A swap writes some ten kilobytes.
 const SIZE_MAX: u64 = 16 * 1024 * 1024;
 /// How much may wait in memory for the next durable record, in bytes. A record has some hundred.
 const WAITING_MAX: usize = 64 * 1024;
 const SUFFIX: &str = "jsonl";
+/// Of the copy that takes a journal's place when it is taken over.
+const COPY_SUFFIX: &str = "copy";
 const LOCK_FILE: &str = "lock";
 
 /// Why a journal cannot be used.
@@ -33,13 +41,18 @@ pub enum JournalError {
     Unknown { id: String, dir: PathBuf },
     #[error("{}: an earlier write failed", path.display())]
     Lost { path: PathBuf },
+    #[error(
+        "{}: version {found} of the format, this program has version {VERSION}: recover with the intermission that wrote it; or, when \
+         one server is writable, the other follows it and nobody is held, move the file away", path.display()
+    )]
+    Version { path: PathBuf, found: u32 },
 }
 
 /// The folder of all journals. While it lives, no other process uses them.
 #[derive(Debug)]
 pub struct JournalLock {
     dir: PathBuf,
-    _lock: File,
+    file: File,
 }
 
 impl JournalLock {
@@ -58,10 +71,27 @@ impl JournalLock {
             .open(&path)
             .map_err(io("open the journal's lock"))?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { dir: dir.to_owned(), _lock: file }),
+            Ok(()) => Ok(Self { dir: dir.to_owned(), file }),
             Err(TryLockError::WouldBlock) => Err(JournalError::Locked { path }),
             Err(TryLockError::Error(source)) => Err(io("lock the journal")(source)),
         }
+    }
+
+    /// The lock as another process of this swap has it too: it is there until the last of them has ended.
+    #[must_use]
+    pub const fn shared(dir: PathBuf, file: File) -> Self {
+        Self { dir, file }
+    }
+
+    /// What [`JournalLock::shared`] takes in the other process.
+    #[must_use]
+    pub const fn file(&self) -> &File {
+        &self.file
+    }
+
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Begins the journal of a new swap.
@@ -79,25 +109,43 @@ impl JournalLock {
             .create_new(true)
             .open(&path)
             .map_err(io("create it"))?;
-        let sync_dir = File::open(&self.dir).and_then(|dir| dir.sync_all());
-        sync_dir.map_err(io("make its folder durable"))?;
+        self.sync_dir().map_err(io("make its folder durable"))?;
         Ok(Journal { path, file, waiting: Vec::new(), is_lost: false })
     }
 
-    /// Opens a journal to go on writing; what a crash left of a last line is cut off.
+    /// Takes a journal over, to go on writing it: a copy takes its place, without what a crash left of a last line. Whoever
+    /// wrote it before, and may only stand still, writes what nobody reads, and its [`Claim`] has ended.
     ///
     /// # Errors
-    /// When it does not exist, is damaged or cannot be opened.
+    /// When it does not exist, is damaged or cannot be copied: then it is as it was.
     pub fn open(&self, id: &str) -> Result<(Journal, Vec<Entry>), JournalError> {
-        let (entries, whole) = read_file(&self.dir, id)?;
+        let (entries, bytes) = read_file(&self.dir, id)?;
         let path = journal_path(&self.dir, id)?;
         let io = |doing| {
             let path = path.clone();
             move |source| JournalError::Io { path, doing, source }
         };
-        let file = OpenOptions::new().append(true).open(&path).map_err(io("open it"))?;
-        file.set_len(whole).and_then(|()| file.sync_all()).map_err(io("cut off its torn end"))?;
+        let copy = path.with_extension(COPY_SUFFIX);
+        let copied = self.copy(&copy, &bytes);
+        let file = copied.map_err(io("copy it, to take it over"))?;
+        let placed = std::fs::rename(&copy, &path).and_then(|()| self.sync_dir());
+        placed.map_err(io("put a copy in its place"))?;
         Ok((Journal { path, file, waiting: Vec::new(), is_lost: false }, entries))
+    }
+
+    fn copy(&self, copy: &Path, bytes: &[u8]) -> std::io::Result<File> {
+        match std::fs::remove_file(copy) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let mut file = OpenOptions::new().append(true).create_new(true).open(copy)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        Ok(file)
+    }
+
+    fn sync_dir(&self) -> std::io::Result<()> {
+        File::open(&self.dir).and_then(|dir| dir.sync_all())
     }
 }
 
@@ -146,6 +194,20 @@ impl Journal {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Stands as long as this very file is where journals are looked for.
+    ///
+    /// # Errors
+    /// When no further file can be opened.
+    pub fn claim(&self) -> std::io::Result<Claim> {
+        // Kept open: its number is nobody else's as long as it is.
+        let (own, path) = (self.file.try_clone()?, self.path.clone());
+        Ok(Claim::new(move || match (own.metadata(), std::fs::metadata(&path)) {
+            (Ok(own), Ok(there)) => (own.dev(), own.ino()) == (there.dev(), there.ino()),
+            (_, Err(error)) => error.kind() != std::io::ErrorKind::NotFound,
+            (Err(_), Ok(_)) => true,
+        }))
     }
 }
 
@@ -203,8 +265,18 @@ fn journal_path(dir: &Path, id: &str) -> Result<PathBuf, JournalError> {
     }
 }
 
-/// The entries and the length of the whole lines in bytes.
-fn read_file(dir: &Path, id: &str) -> Result<(Vec<Entry>, u64), JournalError> {
+/// The entries, and the whole lines that they are in.
+fn read_file(dir: &Path, id: &str) -> Result<(Vec<Entry>, Vec<u8>), JournalError> {
+    let (path, mut bytes) = read_bytes(dir, id)?;
+    if let Some(found) = other_version(&bytes) {
+        return Err(JournalError::Version { path, found });
+    }
+    let (entries, whole) = decode(&bytes).map_err(|line| JournalError::Damaged { path, line })?;
+    bytes.truncate(whole);
+    Ok((entries, bytes))
+}
+
+fn read_bytes(dir: &Path, id: &str) -> Result<(PathBuf, Vec<u8>), JournalError> {
     let path = journal_path(dir, id)?;
     let io = |doing| {
         let path = path.clone();
@@ -224,7 +296,36 @@ fn read_file(dir: &Path, id: &str) -> Result<(Vec<Entry>, u64), JournalError> {
     file.rewind().map_err(io("rewind it"))?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(io("read it"))?;
-    decode(&bytes).map_err(|line| JournalError::Damaged { path, line })
+    Ok((path, bytes))
+}
+
+/// As much of a record as every version of the format has.
+#[derive(Deserialize)]
+struct Outline {
+    record: String,
+    version: Option<u32>,
+    ending: Option<Ending>,
+}
+
+fn outline(line: &[u8]) -> Option<Outline> {
+    json_of(line).and_then(|json| serde_json::from_str(json).ok())
+}
+
+/// The version of a journal that is not of this one.
+fn other_version(bytes: &[u8]) -> Option<u32> {
+    let first = outline(bytes.split_inclusive(|byte| *byte == b'\n').next()?)?;
+    first.version.filter(|version| first.record == "opened" && *version != VERSION)
+}
+
+/// Whether a journal that may be of another version was closed with nothing left to do.
+///
+/// # Errors
+/// When it does not exist or cannot be read.
+pub fn is_finished(dir: &Path, id: &str) -> Result<bool, JournalError> {
+    let (_, bytes) = read_bytes(dir, id)?;
+    let last = bytes.split_inclusive(|byte| *byte == b'\n').next_back().and_then(outline);
+    let closed = last.filter(|last| last.record == "closed").and_then(|last| last.ending);
+    Ok(matches!(closed, Some(Ending::Swapped | Ending::RolledBack)))
 }
 
 fn encode(entry: &Entry) -> std::io::Result<Vec<u8>> {
@@ -233,16 +334,16 @@ fn encode(entry: &Entry) -> std::io::Result<Vec<u8>> {
 }
 
 /// The whole entries and their length; the number of the first damaged line that is not the torn end.
-fn decode(bytes: &[u8]) -> Result<(Vec<Entry>, u64), usize> {
+fn decode(bytes: &[u8]) -> Result<(Vec<Entry>, usize), usize> {
     let mut entries: Vec<Entry> = Vec::new();
-    let mut whole = 0_u64;
+    let mut whole = 0;
     let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').peekable();
     while let Some(line) = lines.next() {
         let expected = u64::try_from(entries.len()).unwrap_or(u64::MAX);
         match decode_line(line).filter(|entry| entry.seq == expected) {
             Some(entry) => {
                 entries.push(entry);
-                whole += u64::try_from(line.len()).unwrap_or(u64::MAX);
+                whole += line.len();
             }
             // Only a line without its newline can be the torn end of a crash.
             None if lines.peek().is_none() && !line.ends_with(b"\n") => break,
@@ -253,89 +354,16 @@ fn decode(bytes: &[u8]) -> Result<(Vec<Entry>, u64), usize> {
 }
 
 fn decode_line(line: &[u8]) -> Option<Entry> {
+    json_of(line).and_then(|json| serde_json::from_str(json).ok())
+}
+
+/// What a line says, if it is whole.
+fn json_of(line: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(line).ok()?.strip_suffix('\n')?;
     let (sum, json) = text.split_once(' ')?;
     let sum = u32::from_str_radix(sum, 16).ok()?;
-    (sum == crc32fast::hash(json.as_bytes())).then(|| serde_json::from_str(json).ok()).flatten()
+    (sum == crc32fast::hash(json.as_bytes())).then_some(json)
 }
 
 #[cfg(test)]
-mod tests {
-    use jiff::Timestamp;
-
-    use super::{JournalError, JournalLock, decode, encode, list, read};
-    use crate::swap::record::{Entry, Record};
-
-    fn entry(seq: u64) -> Entry {
-        let reason = format!("reason {seq}");
-        Entry { seq, at: Timestamp::UNIX_EPOCH, record: Record::Interrupted { reason } }
-    }
-
-    fn lines(count: u64) -> Vec<u8> {
-        (0..count).flat_map(|seq| encode(&entry(seq)).expect("encodes")).collect()
-    }
-
-    #[test]
-    fn a_cut_anywhere_in_the_last_line_loses_that_line_only() {
-        let bytes = lines(3);
-        let two = lines(2).len();
-        for cut in two..bytes.len() {
-            let (entries, whole) = decode(&bytes[..cut]).expect("reads");
-            assert_eq!(
-                (entries.len(), whole),
-                (2, u64::try_from(two).expect("small")),
-                "cut at {cut}"
-            );
-        }
-    }
-
-    #[test]
-    fn damage_before_the_end_is_refused_with_its_line() {
-        let bytes = lines(3);
-        for position in 0..bytes.len() {
-            let mut damaged = bytes.clone();
-            damaged[position] ^= 0x01;
-            match decode(&damaged) {
-                Err(line) => assert!((1..=3).contains(&line)),
-                // Only the final newline's loss looks like a torn end.
-                Ok((entries, _)) => {
-                    assert_eq!((entries.len(), position), (2, bytes.len() - 1));
-                }
-            }
-        }
-        let missing: Vec<u8> =
-            [0, 2].iter().flat_map(|s| encode(&entry(*s)).expect("encodes")).collect();
-        assert_eq!(decode(&missing), Err(2), "a gap in the numbers");
-    }
-
-    #[test]
-    fn what_was_appended_is_read_and_a_torn_end_is_cut_off() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let lock = JournalLock::acquire(dir.path()).expect("locks");
-        let mut journal = lock.create("20261124T010203Z-1").expect("creates");
-        journal.append(&entry(0), true).expect("appends");
-        std::io::Write::write_all(&mut &journal.file, b"deadbeef {\"seq\":1,").expect("tears");
-        assert_eq!(list(dir.path()).expect("lists"), ["20261124T010203Z-1"]);
-        let (mut journal, entries) = lock.open("20261124T010203Z-1").expect("opens");
-        assert_eq!(entries, [entry(0)]);
-        journal.append(&entry(1), true).expect("appends");
-        assert_eq!(read(dir.path(), "20261124T010203Z-1").expect("reads"), [entry(0), entry(1)]);
-    }
-
-    #[test]
-    fn a_second_process_is_told_who_is_in_the_way() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let lock = JournalLock::acquire(dir.path()).expect("locks");
-        assert!(matches!(JournalLock::acquire(dir.path()), Err(JournalError::Locked { .. })));
-        drop(lock);
-        JournalLock::acquire(dir.path()).expect("locks again");
-    }
-
-    #[test]
-    fn an_id_never_leads_out_of_the_folder() {
-        let dir = tempfile::tempdir().expect("a directory");
-        for id in ["../x", "", "a/b", "a.b"] {
-            assert!(matches!(read(dir.path(), id), Err(JournalError::Unknown { .. })), "{id}");
-        }
-    }
-}
+mod tests;

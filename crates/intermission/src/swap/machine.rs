@@ -202,6 +202,7 @@ impl State {
                 self.intend(*action, *step)
             }
             Record::Outcome { action, step, outcome, .. } => self.learn(*action, *step, outcome),
+            Record::Noted { .. } => true,
             Record::Interrupted { reason } => {
                 self.interrupted = true;
                 self.blame(reason);
@@ -295,7 +296,9 @@ impl State {
             if progress.status == Status::Done {
                 continue;
             }
-            let lacking = step.needs().is_some_and(|needed| self.status(needed) != Status::Done);
+            let lacking = step
+                .needs()
+                .is_some_and(|needed| self.plan.has(needed) && self.status(needed) != Status::Done);
             let attempts = if step.tries_by_itself() { 1 } else { FORWARD_ATTEMPTS };
             if !lacking && progress.performs < attempts {
                 return Decision::Act(Action::Perform, step);

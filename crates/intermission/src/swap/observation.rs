@@ -9,7 +9,7 @@ use super::{
     condition::Condition,
     gates::GateBounds,
     gtid::GtidSet,
-    position::{Coordinates, Tracking},
+    position::{Barrier, Coordinates, Tracking},
     refusal::Refusal,
     role::{EventsView, RoleSettings},
     version::Version,
@@ -119,6 +119,8 @@ pub struct ReplicaView {
     pub tracking: Tracking,
     /// How far it has applied its source's binary log, where that is known.
     pub applied_to: Option<Coordinates>,
+    /// The last it has received of its source's, applied or not; none where that is not known.
+    pub received: Option<Barrier>,
     /// The account it logs in to its source with.
     pub user: String,
     /// Seconds it is told to stay behind.

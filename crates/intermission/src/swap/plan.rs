@@ -3,8 +3,11 @@
 mod check;
 mod choice;
 mod condition;
+mod failover;
 mod floating_ip;
+pub mod kind;
 pub mod parity;
+mod rejoin;
 mod role;
 mod sibling;
 mod side;
@@ -21,6 +24,7 @@ use self::{
         check_server, unreachable, warn_of_max_wait,
     },
     choice::{Choice, NoChoice, choose},
+    kind::Kind,
     side::{Side, Target, Words, roles, target},
 };
 use super::{
@@ -50,6 +54,8 @@ pub struct Party {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     pub id: String,
+    #[serde(default)]
+    pub kind: Kind,
     /// How an operator calls this program.
     pub program: String,
     pub flavor: Flavor,
@@ -88,10 +94,14 @@ impl Plan {
     /// Whether the step belongs to this swap.
     #[must_use]
     pub fn has(&self, step: Step) -> bool {
+        self.steps_of_its_kind().contains(&step) && self.needs(step)
+    }
+
+    fn needs(&self, step: Step) -> bool {
         match step {
             Step::Withdraw => self.withdrawal.is_some(),
             Step::Canary => self.canary,
-            Step::Ready => self.handover.needs_ready(),
+            Step::Ready => self.failover().is_some() || self.handover.needs_ready(),
             Step::Events => self.handover.needs_events(),
             Step::Settings => self.handover.needs_settings(),
             Step::BeforeRelease => self.before_release.is_some(),
@@ -140,14 +150,14 @@ impl Plan {
     /// The steps of this swap, in order. A sibling that is led by coordinates has to stand exactly at the barrier: so
     /// siblings are led before the old primary, which they follow still, goes on.
     pub fn steps(&self) -> impl DoubleEndedIterator<Item = Step> {
-        let mut steps = Step::ALL;
+        let mut steps = self.steps_of_its_kind();
         let place = |wanted| steps.iter().position(|step| *step == wanted);
         if self.leads_by_coordinates()
             && let (Some(rejoin), Some(follow)) = (place(Step::Rejoin), place(Step::Follow))
         {
             steps.swap(rejoin, follow);
         }
-        steps.into_iter().filter(|step| self.has(*step))
+        steps.into_iter().filter(|step| self.needs(*step))
     }
 }
 
@@ -252,10 +262,7 @@ pub fn plan(observation: &Observation, request: &Request) -> Result<Planned, Vec
     }
     let (old, new) = match roles(&pair) {
         Ok(roles) => roles,
-        Err(more) => {
-            refusals.extend(more);
-            return Err(refusals);
-        }
+        Err(more) => return Err([refusals, more].concat()),
     };
     match target(&pair, old, request.to.as_deref()) {
         Ok(Target::Primary(name)) => return Ok(Planned::AlreadyPrimary(name)),
@@ -271,6 +278,7 @@ pub fn plan(observation: &Observation, request: &Request) -> Result<Planned, Vec
     }
     Ok(Planned::Swap(Box::new(Plan {
         id: request.id.clone(),
+        kind: Kind::Swap,
         program: request.program.clone(),
         flavor: old.view.flavor,
         old: old.party(),
@@ -328,6 +336,12 @@ pub fn candidates(observation: &Observation) -> Vec<String> {
     choice::candidates(observation)
 }
 
+pub(crate) use self::rejoin::choices as rejoin_choices;
+pub use self::{
+    failover::plan as plan_failover,
+    rejoin::{Rejoin, plan as plan_rejoin},
+};
+
 /// A plan for tests of what is made of plans.
 #[cfg(test)]
 pub(crate) fn example() -> Plan {
@@ -347,6 +361,7 @@ pub(crate) fn example() -> Plan {
     };
     Plan {
         id: "test".to_owned(),
+        kind: Kind::Swap,
         program: "intermission".to_owned(),
         flavor: Flavor::MySql,
         old: party("db1", 1, Access::WRITABLE),

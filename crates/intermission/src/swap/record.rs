@@ -13,7 +13,7 @@ use super::{
 };
 
 /// The version of the journal's format. A journal of another version is refused.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// One line of a journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +35,7 @@ pub enum Record {
     Intent {
         action: Action,
         step: Step,
-        /// The commands to finish or undo by hand, before the dangerous step.
+        /// The commands to finish or undo by hand from here on, where they are others than those told last.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         emergency: Vec<String>,
         /// Steps that this intent announces too.
@@ -46,6 +46,8 @@ pub enum Record {
     Outcome { action: Action, step: Step, outcome: Outcome, took_us: u64 },
     /// A signal, a panic or a lost journal: unwind if that is still possible.
     Interrupted { reason: String },
+    /// What somebody should know, and what changes nothing about how the swap goes on.
+    Noted { message: String },
     /// Another process took over.
     Resumed { reason: String },
     /// The last record.

@@ -79,9 +79,14 @@ pub enum Code {
     DiskUnknown,
     ClusteredServer,
     Automation,
+    ReadOnlyAdmins,
+    PrimaryAlive,
+    CandidateBehind,
+    RelayLogAtRisk,
     ChannelTls,
     ChannelTlsFiles,
     ClearText,
+    NoGuardian,
     NotSeen,
 }
 

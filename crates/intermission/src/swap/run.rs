@@ -1,27 +1,35 @@
 //! A whole swap or recovery: observe, plan, execute, and survive a panic of the executor.
 
+mod dead;
+mod recovery;
+
 use std::{path::Path, sync::Arc};
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+use self::recovery::{Manner, fold, resume, superseded};
+pub use self::recovery::{TakenBack, heal, recover, take_back, take_back_unwritten, unfinished};
 use super::{
     client_address::ClientAddress,
     endpoint::Endpoint,
-    executor::{Executor, FileLog, Listener, ResumeError},
+    executor::{Executor, FileLog, Finish, Listener},
     gates::{GateBounds, Gates},
+    guard::{Ended, Guard, Guardian, Guardians},
     hook::Hooks,
-    journal::{self, JournalError, JournalLock},
+    journal::{JournalError, JournalLock},
     machine::{MachineError, State},
     observation::{Address, ClientAddressView, Observation, Seen},
     plan::{Plan, Planned, Request, candidates, plan},
-    record::{Ending, Entry},
+    record::Ending,
     refusal::{Code, Refusal},
     server::{Detail, Server},
     step::Step,
     steps::{Farewell, Steps},
 };
+
+pub use self::dead::{LookedAtRejoin, failover, look_at_failover, look_at_rejoin, rejoin};
 
 /// The cluster and what stands before it, as configured.
 #[derive(Debug, Clone)]
@@ -32,6 +40,8 @@ pub struct Parties {
     pub endpoint: Arc<dyn Endpoint>,
     /// What is done before users are released.
     pub hooks: Arc<dyn Hooks>,
+    /// What proves a dead primary off; none where a person has to.
+    pub fencing: Option<Arc<dyn Hooks>>,
     /// The clients' address as a server, for the canary; where it is configured.
     pub client_address: Option<Arc<dyn ClientAddress>>,
 }
@@ -48,13 +58,24 @@ pub enum Report {
         cause: Option<String>,
         /// The step that failed first.
         stumbled_at: Option<Step>,
+        /// What the sentinel has seen.
+        alarms: Vec<String>,
     },
 }
 
 impl Report {
     fn of(id: &str, ending: Ending, state: &State) -> Self {
         let (cause, stumbled_at) = (state.cause().map(str::to_owned), state.stumbled_at());
-        Self::Ended { id: id.to_owned(), ending, cause, stumbled_at }
+        Self::Ended { id: id.to_owned(), ending, cause, stumbled_at, alarms: Vec::new() }
+    }
+
+    fn with_alarms(self, seen: Vec<String>) -> Self {
+        match self {
+            Self::Ended { id, ending, cause, stumbled_at, alarms: _ } => {
+                Self::Ended { id, ending, cause, stumbled_at, alarms: seen }
+            }
+            Self::Refused(_) | Self::NothingToDo(_) => self,
+        }
     }
 
     /// Whether it was taken back for a reason that passes by itself and that users hardly noticed: somebody's transaction
@@ -147,31 +168,6 @@ pub fn new_id(now: Timestamp) -> String {
     format!("{}-{micros:06}", now.strftime("%Y%m%dT%H%M%SZ"))
 }
 
-/// The swaps of this folder that were begun and neither finished nor taken back.
-///
-/// # Errors
-/// When a journal cannot be read.
-pub fn unfinished(dir: &Path) -> Result<Vec<String>, RunError> {
-    let mut open = Vec::new();
-    // Only the newest can be: a swap is not begun while one is unfinished.
-    for id in journal::list(dir)?.into_iter().rev().take(1) {
-        let entries = journal::read(dir, &id)?;
-        if entries.is_empty() {
-            continue;
-        }
-        let state = fold(&id, &entries)?;
-        if !matches!(state.closed(), Some(Ending::Swapped | Ending::RolledBack)) {
-            open.push(id);
-        }
-    }
-    Ok(open)
-}
-
-fn fold(id: &str, entries: &[Entry]) -> Result<State, RunError> {
-    State::fold(entries.iter().map(|entry| &entry.record))
-        .map_err(|source| RunError::Machine { id: id.to_owned(), source })
-}
-
 /// Looks and plans; changes nothing.
 ///
 /// # Errors
@@ -222,7 +218,7 @@ fn refuse_unfinished(dir: &Path, request: &Request) -> Result<Option<Refusal>, R
     }))
 }
 
-/// Plans and, where nothing speaks against it and `confirm` agrees, swaps.
+/// Plans and, where nothing speaks against it and `confirm` agrees, swaps; where there are `guardians`, not without one.
 ///
 /// # Errors
 /// [`RunError`] when the journal cannot be used; then nothing was done.
@@ -231,6 +227,7 @@ pub async fn swap(
     dir: &Path,
     request: &Request,
     confirm: impl FnOnce(&Steps) -> bool,
+    guardians: Option<&dyn Guardians>,
     cancel: CancellationToken,
     listener: Listener,
 ) -> Result<Report, RunError> {
@@ -248,6 +245,18 @@ pub async fn swap(
         Ok(Planned::AlreadyPrimary(name)) => return Ok(Report::NothingToDo(name)),
         Err(refusals) => return Ok(Report::Refused(refusals)),
     };
+    carry_out(parties, &lock, plan, confirm, guardians, (cancel, listener)).await
+}
+
+/// Does what is planned, where `confirm` agrees; where there are `guardians`, not without one.
+async fn carry_out(
+    parties: &Parties,
+    lock: &JournalLock,
+    plan: Plan,
+    confirm: impl FnOnce(&Steps) -> bool,
+    guardians: Option<&dyn Guardians>,
+    (cancel, listener): (CancellationToken, Listener),
+) -> Result<Report, RunError> {
     let id = plan.id.clone();
     let Some(steps) = steps_of(parties, plan) else {
         return Err(RunError::OtherCluster { id, planned: "servers that changed".to_owned() });
@@ -255,58 +264,93 @@ pub async fn swap(
     if !confirm(&steps) {
         return Ok(Report::Refused(Vec::new()));
     }
-    let log = FileLog::new(lock.create(&id)?);
-    let begun = Executor::begin(steps, log, cancel.clone(), Arc::clone(&listener)).await?;
-    // A panic of the executor must not leave the site fenced: it is recovered from like a crash.
-    match tokio::spawn(begun.run()).await {
-        Ok((ending, state)) => Ok(Report::of(&id, ending, &state)),
-        Err(error) => {
-            tracing::error!(error = %error, "the swap broke off; recovering");
-            resume(parties, &lock, &id, format!("after {error}"), cancel, listener).await
+    let guardian = match guardians {
+        None => None,
+        Some(guardians) => match guardians.start(lock, &steps.plan).await {
+            Ok(guardian) => Some(guardian),
+            Err(why) => return Ok(Report::Refused(vec![no_guardian(&why, &steps.plan)])),
+        },
+    };
+    let watched = Watched { guardian: guardian.map(Arc::from), listener };
+    let done = carry_out_watched(parties, lock, steps, cancel, &watched).await;
+    let is_to_be_tried_again = done.as_ref().is_ok_and(Report::may_be_tried_again);
+    let ended = if is_to_be_tried_again { Ended::Nothing } else { Ended::Watch };
+    let seen = watched.end(ended).await;
+    Ok(done?.with_alarms(seen))
+}
+
+fn no_guardian(why: &str, plan: &Plan) -> Refusal {
+    Refusal::new(
+        Code::NoGuardian,
+        format!("there is no guardian that would take the swap back if this process died: {why}"),
+        format!(
+            "{} check, and see to it that both servers and the gates take one more login",
+            plan.program
+        ),
+    )
+}
+
+/// Who hears of every record.
+struct Watched {
+    guardian: Option<Arc<dyn Guardian>>,
+    listener: Listener,
+}
+
+impl Watched {
+    fn listener(&self) -> Listener {
+        let Some(guardian) = self.guardian.clone() else { return Arc::clone(&self.listener) };
+        let listener = Arc::clone(&self.listener);
+        Arc::new(move |entry| {
+            guardian.tell(entry);
+            listener(entry);
+        })
+    }
+
+    fn guard(&self) -> Guard {
+        self.guardian.as_ref().map(|guardian| guardian.guard()).unwrap_or_default()
+    }
+
+    async fn end(&self, ended: Ended) -> Vec<String> {
+        match &self.guardian {
+            Some(guardian) => guardian.end(ended).await,
+            None => Vec::new(),
         }
     }
 }
 
-/// Finishes or unwinds the newest swap that was interrupted; `None` when there is none.
-///
-/// # Errors
-/// [`RunError`] when the journal cannot be used; then nothing was done.
-pub async fn recover(
-    parties: &Parties,
-    dir: &Path,
-    cancel: CancellationToken,
-    listener: Listener,
-) -> Result<Option<Report>, RunError> {
-    let lock = JournalLock::acquire(dir)?;
-    let Some(id) = unfinished(dir)?.into_iter().next() else { return Ok(None) };
-    resume(parties, &lock, &id, "intermission recover".to_owned(), cancel, listener).await.map(Some)
-}
-
-async fn resume(
+async fn carry_out_watched(
     parties: &Parties,
     lock: &JournalLock,
-    id: &str,
-    reason: String,
+    steps: Steps,
     cancel: CancellationToken,
-    listener: Listener,
+    watched: &Watched,
 ) -> Result<Report, RunError> {
-    let (journal, entries) = lock.open(id)?;
-    let state = fold(id, &entries)?;
-    let plan = state.plan().clone();
-    let planned = format!("{} and {}", plan.old.address, plan.new.address);
-    let Some(steps) = steps_of(parties, plan) else {
-        return Err(RunError::OtherCluster { id: id.to_owned(), planned });
-    };
-    let next_seq = u64::try_from(entries.len()).unwrap_or(u64::MAX);
-    let log = FileLog::new(journal);
-    let executor = Executor::resume(steps, log, (state, next_seq), reason, cancel, listener)
-        .await
-        .map_err(|error| match error {
-            ResumeError::Journal(error) => RunError::Journal(error),
-            ResumeError::Machine(source) => RunError::Machine { id: id.to_owned(), source },
-        })?;
-    let (ending, state) = executor.run().await;
-    Ok(Report::of(id, ending, &state))
+    let id = steps.plan.id.clone();
+    let log = FileLog::new(lock.create(&id)?);
+    let begun = Executor::begin(steps, log, cancel.clone(), watched.listener()).await?;
+    let begun = begun.guarded_by(watched.guard());
+    // A panic of the executor must not leave the site fenced: it is recovered from like a crash.
+    match tokio::spawn(begun.run()).await {
+        Ok((Finish::Ended(ending), state)) => Ok(Report::of(&id, ending, &state)),
+        Ok((Finish::Superseded | Finish::LeftOpen, _)) => {
+            superseded(lock.dir(), &id, &watched.guard()).await
+        }
+        Err(error) => {
+            tracing::error!(error = %error, "the swap broke off; recovering");
+            let manner = Manner {
+                reason: format!("after {error}"),
+                guard: watched.guard(),
+                only_back: false,
+            };
+            let resumed = resume(parties, lock, &id, manner, cancel, watched.listener()).await?;
+            match resumed {
+                (Finish::Ended(ending), state) => Ok(Report::of(&id, ending, &state)),
+                (Finish::Superseded | Finish::LeftOpen, _) => {
+                    superseded(lock.dir(), &id, &watched.guard()).await
+                }
+            }
+        }
+    }
 }
 
 /// The steps of a plan, if its old and new primary are configured. A sibling that is not any more is told of by its step.
@@ -316,13 +360,19 @@ pub fn steps_of(parties: &Parties, plan: Plan) -> Option<Steps> {
         let mut servers = parties.servers.iter();
         servers.find(|server| server.name() == name && server.address() == address).cloned()
     };
+    let (old, new) =
+        (find(&plan.old.name, &plan.old.address)?, find(&plan.new.name, &plan.new.address)?);
+    for server in [&old, &new] {
+        server.assume(plan.flavor);
+    }
     Some(Steps {
-        old: find(&plan.old.name, &plan.old.address)?,
-        new: find(&plan.new.name, &plan.new.address)?,
+        old,
+        new,
         siblings: plan.siblings.iter().filter_map(|s| find(&s.name, &s.address)).collect(),
         gates: Arc::clone(&parties.gates),
         endpoint: Arc::clone(&parties.endpoint),
         hooks: Arc::clone(&parties.hooks),
+        fencing: parties.fencing.clone(),
         client_address: parties.client_address.clone(),
         plan: Arc::new(plan),
         farewell: Farewell::default(),

@@ -5,12 +5,13 @@ use std::{fmt, time::Duration};
 use async_trait::async_trait;
 
 use super::{
+    claim::Claim,
     condition::ChannelTls,
     gtid::GtidSet,
     observation::{Access, Address, Blocker, Flavor, ReplicaView, ServerView},
     position::{Barrier, Coordinates, Position, Tracking},
     role::{Event, SemiSync},
-    sibling::Repoint,
+    sibling::{Repoint, Threads},
 };
 
 /// What is known about the effect of a request that failed.
@@ -33,6 +34,27 @@ pub struct Look {
     pub is_shut: bool,
     /// The exact last transaction, in the form the wait function takes.
     pub barrier: Barrier,
+}
+
+/// What comes of listening at a server's port without logging in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Life {
+    /// The server speaks: it runs.
+    Answers(String),
+    /// Its port takes the connection, and nobody speaks: it hangs, or is stopped.
+    Accepts,
+    /// Nothing is there. The system's words.
+    Silent(String),
+}
+
+impl fmt::Display for Life {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answers(said) => write!(f, "answers: {said}"),
+            Self::Accepts => f.write_str("accepts connections"),
+            Self::Silent(reason) => write!(f, "is silent: {reason}"),
+        }
+    }
 }
 
 /// A request to a server that did not succeed.
@@ -66,7 +88,14 @@ pub trait Server: Send + Sync + fmt::Debug {
     fn name(&self) -> &str;
     fn address(&self) -> &Address;
     fn flavor(&self) -> Option<Flavor>;
+    /// Which kind it is by the plan: for the commands of one that has not answered since this process began.
+    fn assume(&self, flavor: Flavor);
 
+    /// From now on the lock is only kept if the claim stands when it was taken: a process that stood still is told so late
+    /// that its journal is somebody else's.
+    fn bind(&self, claim: &Claim);
+    /// Opens every connection that taking the lock and what follows it needs. Changes nothing.
+    async fn stand_by(&self) -> Result<(), ServerError>;
     /// Takes the advisory lock; first makes an end of a session of ours that was given up. With `take_over` it ends
     /// whatever session holds the lock: for recovery, after the journal's lock has proven its owner dead.
     async fn lock(&self, take_over: bool) -> Result<(), ServerError>;
@@ -74,6 +103,8 @@ pub trait Server: Send + Sync + fmt::Debug {
     async fn unlock(&self) -> Result<(), ServerError>;
 
     async fn observe(&self, detail: Detail) -> Result<ServerView, ServerError>;
+    /// Whether the server runs at all, login or not.
+    async fn life(&self) -> Life;
     async fn access(&self) -> Result<Access, ServerError>;
     async fn executed(&self) -> Result<GtidSet, ServerError>;
     async fn channels(&self) -> Result<Vec<ReplicaView>, ServerError>;
@@ -109,6 +140,10 @@ pub trait Server: Send + Sync + fmt::Debug {
     async fn end_sessions(&self) -> Result<usize, ServerError>;
     /// Lets replication commit behind the fence. Whoever still waits there to write is ended first.
     async fn let_replication_in(&self) -> Result<(), ServerError>;
+    /// Starts the channel's applier where it is stopped, and then stops its receiver.
+    async fn stop_receiving(&self, channel: &str) -> Result<(), ServerError>;
+    /// Lets those of the channel's threads run that are named, and stops none.
+    async fn receive_again(&self, channel: &str, run: Threads) -> Result<(), ServerError>;
     /// Stops replication and forgets its source. Without a source it does nothing.
     async fn detach(&self) -> Result<(), ServerError>;
     /// Makes it a replica of `source` that goes on from there, unless it is one already: then it only starts.
@@ -143,6 +178,17 @@ pub trait Server: Send + Sync + fmt::Debug {
     fn command_to_open(&self) -> String;
     /// The command an operator types to make this server read-only by hand.
     fn command_to_fence(&self) -> String;
+    /// The command that prints this server's last transaction and nothing else.
+    fn command_to_ask(&self) -> String;
+    /// The command that waits until this server has applied what the command `asked` prints; it fails when that does not
+    /// come to pass within a minute.
+    fn command_to_wait_for(&self, asked: &str) -> String;
+    /// The same for what is known already.
+    fn command_to_wait(&self, barrier: &Barrier, channel: &str) -> String;
+    /// The command that starts this server's channel.
+    fn command_to_start(&self, channel: &str) -> String;
+    /// The command that lets this server's events run.
+    fn command_to_run_events(&self) -> String;
     /// The command an operator types to see this server's replication.
     fn command_to_look(&self) -> String;
     /// The command an operator types for what [`Server::repoint`] does; `flavor` is the cluster's, as this server may

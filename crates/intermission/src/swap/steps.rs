@@ -4,7 +4,10 @@
 
 mod after;
 mod before;
+mod card;
+mod failover;
 mod farewell;
+mod rejoin;
 mod sibling;
 
 use std::sync::Arc;
@@ -17,7 +20,7 @@ use super::{
     gates::{GateError, Gates},
     hook::{Hooks, HooksError},
     machine::State,
-    plan::Plan,
+    plan::{Plan, kind::Kind},
     position::Barrier,
     record::{Facts, Verdict},
     server::{Effect, Server, ServerError},
@@ -76,6 +79,8 @@ pub struct Steps {
     pub gates: Arc<dyn Gates>,
     pub endpoint: Arc<dyn Endpoint>,
     pub hooks: Arc<dyn Hooks>,
+    /// What proves a dead primary off, where that is configured.
+    pub fencing: Option<Arc<dyn Hooks>>,
     /// The new primary as clients reach it, where that is configured.
     pub client_address: Option<Arc<dyn ClientAddress>>,
     pub plan: Arc<Plan>,
@@ -95,7 +100,15 @@ impl Steps {
     /// What went wrong, and whether it may have had an effect.
     pub async fn perform(&self, step: Step, state: &State) -> Result<Facts, StepError> {
         self.check_promoted(step, state).await?;
-        self.carry_out(step, state).await
+        let otherwise = match &self.plan.kind {
+            Kind::Swap => None,
+            Kind::Failover(failover) => self.carry_out_failover(step, failover, state).await,
+            Kind::Rejoin => self.carry_out_rejoin(step).await,
+        };
+        match otherwise {
+            Some(done) => done,
+            None => self.carry_out(step, state).await,
+        }
     }
 
     async fn carry_out(&self, step: Step, state: &State) -> Result<Facts, StepError> {
@@ -160,6 +173,16 @@ impl Steps {
     /// # Errors
     /// What went wrong, and whether it may have had an effect.
     pub async fn undo(&self, step: Step, state: &State) -> Result<Facts, StepError> {
+        match (&self.plan.kind, step) {
+            (Kind::Failover(failover), Step::Ready) => {
+                self.check_not_promoted(state).await?;
+                return self.receive_again(failover).await;
+            }
+            (Kind::Failover(_), Step::Withdraw) => return self.give_address_to_the_dead().await,
+            (Kind::Failover(_), Step::Fence) => return Ok(Facts::default()),
+            (Kind::Rejoin, Step::Fence | Step::Withdraw) => return Ok(self.stay_read_only()),
+            (Kind::Swap | Kind::Failover(_) | Kind::Rejoin, _) => {}
+        }
         match step {
             Step::Lock => self.unlock().await,
             Step::Hold => self.release().await,
@@ -187,50 +210,6 @@ impl Steps {
         }
     }
 
-    /// The commands that finish or undo the swap by hand, for the worst moment to be without them.
-    #[must_use]
-    pub fn emergency(&self, state: &State) -> Vec<String> {
-        let release = self.gates.commands_to_release().join(" && ");
-        let give_back = self.endpoint.command_to_give_back(self.old.address(), self.new.address());
-        let give_back = give_back.map(|command| format!("{command} && ")).unwrap_or_default();
-        let mut lines = vec![
-            format!("first try: {} recover", self.plan.program),
-            format!(
-                "see who writes: {} ; {}",
-                self.new.command_to_look(),
-                self.old.command_to_look()
-            ),
-            format!(
-                "to finish by hand: {} && {} && {} && {}{release}",
-                self.old.command_to_fence(),
-                self.new.command_to_open(),
-                self.endpoint.command(self.new.address(), self.old.address()),
-                self.hooks_by_hand(),
-            ),
-            format!(
-                "to undo by hand: {} && {} && {give_back}{release}",
-                self.new.command_to_fence(),
-                self.old.command_to_open(),
-            ),
-        ];
-        if let Some(end) = state.resume_at() {
-            let (old, new) = (self.old.name(), self.new.name());
-            lines.push(format!(
-                "if finished by hand, then who goes by file and position, {old} too, follows {new} from {end}"
-            ));
-        }
-        lines.extend(self.commands_to_lead(state));
-        lines
-    }
-
-    /// Users are released whatever becomes of them.
-    fn hooks_by_hand(&self) -> String {
-        let commands = self.hooks.commands(self.new.address(), self.old.address());
-        let commands: String =
-            commands.iter().map(|(command, _)| format!("{command} ; ")).collect();
-        if commands.is_empty() { commands } else { format!("{{ {commands}true ; }} && ") }
-    }
-
     fn barrier_of<'a>(&self, state: &'a State) -> Result<&'a Barrier, StepError> {
         state.barrier().ok_or_else(|| {
             StepError::refused(format!("swap {} has no barrier in its journal", self.plan.id))
@@ -249,6 +228,10 @@ impl Steps {
     }
 
     async fn lock(&self) -> Result<Facts, StepError> {
+        if self.plan.failover().is_some() {
+            self.new.lock(false).await?;
+            return Ok(Facts::default());
+        }
         let (old, new) = tokio::join!(self.old.lock(false), self.new.lock(false));
         old?;
         new?;
@@ -256,6 +239,10 @@ impl Steps {
     }
 
     async fn unlock(&self) -> Result<Facts, StepError> {
+        if self.plan.failover().is_some() {
+            self.new.unlock().await?;
+            return Ok(Facts::default());
+        }
         let (old, new) = tokio::join!(self.old.unlock(), self.new.unlock());
         old?;
         new?;

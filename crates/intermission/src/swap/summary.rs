@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{
     gates::Users,
-    plan::Party,
+    plan::{Party, kind::Kind},
     record::{Action, Ending, Entry, Outcome, Record},
     sibling,
     step::Step,
@@ -30,6 +30,8 @@ pub struct StepSummary {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Summary {
     pub id: String,
+    /// `swap`, `failover` or `rejoin`.
+    pub kind: String,
     pub at: Timestamp,
     /// `swapped`, `rolled_back`, `needs_operator` or `unfinished`.
     pub outcome: String,
@@ -37,6 +39,9 @@ pub struct Summary {
     pub new_primary: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What was noted meanwhile: by the sentinel, or about the guardian.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// From the fence's intent to the end of the release: how long nobody could write, at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub write_pause_ms: Option<f64>,
@@ -57,11 +62,13 @@ impl Summary {
         let label = |party: &Party| format!("{} ({})", party.name, party.address);
         let mut summary = Self {
             id: plan.id.clone(),
+            kind: plan.kind.word().to_owned(),
             at: first.at,
             outcome: "unfinished".to_owned(),
             old_primary: label(&plan.old),
             new_primary: label(&plan.new),
             reason: None,
+            notes: Vec::new(),
             write_pause_ms: None,
             users: None,
             siblings: Vec::new(),
@@ -70,7 +77,10 @@ impl Summary {
         for entry in entries {
             summary.take(entry);
         }
-        summary.write_pause_ms = summary.write_pause();
+        // A failover begins when nobody can write for long.
+        if plan.kind == Kind::Swap {
+            summary.write_pause_ms = summary.write_pause();
+        }
         Some(summary)
     }
 
@@ -99,6 +109,7 @@ impl Summary {
                 }
             }
             Record::Interrupted { reason } => self.reason = Some(reason.clone()),
+            Record::Noted { message } => self.notes.push(message.clone()),
             Record::Resumed { .. } => "unfinished".clone_into(&mut self.outcome),
             Record::Closed { ending, reason, users } => {
                 ending_word(*ending).clone_into(&mut self.outcome);

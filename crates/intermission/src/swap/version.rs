@@ -11,6 +11,8 @@ const MYSQL_BINARY_LOG_STATUS: Version = Version::new(8, 2, 0);
 /// The first MariaDB that verifies a certificate its source made for itself, by the password both know (MariaDB manual,
 /// "Zero-Configuration SSL"). 11.8 does and 10.11 does not (measured).
 const MARIADB_TRUSTS_BY_PASSWORD: Version = Version::new(11, 4, 0);
+/// The first MariaDB whose SUPER does not include READ_ONLY ADMIN (MariaDB manual, "GRANT").
+const MARIADB_SUPER_IS_READ_ONLY: Version = Version::new(10, 11, 0);
 /// What old clients were told before MariaDB's own version, so that they believed in a replica.
 const MARIADB_DISGUISE: &str = "5.5.5-";
 
@@ -59,6 +61,12 @@ impl Version {
     #[must_use]
     pub fn trusts_by_password(self) -> bool {
         self >= MARIADB_TRUSTS_BY_PASSWORD
+    }
+
+    /// Whether SUPER alone does not write where `read_only` is on; of MariaDB.
+    #[must_use]
+    pub fn parts_super_from_read_only(self) -> bool {
+        self >= MARIADB_SUPER_IS_READ_ONLY
     }
 
     /// Whether it knows `SHOW BINARY LOG STATUS`; of MySQL.
@@ -110,5 +118,7 @@ mod tests {
         assert!(!version("8.1.0").has_binary_log_status());
         assert!(version("8.2.0").has_binary_log_status());
         assert!(version("9.7.4").has_binary_log_status());
+        assert!(!version("10.6.18-MariaDB").parts_super_from_read_only());
+        assert!(version("10.11.1-MariaDB").parts_super_from_read_only());
     }
 }

@@ -23,7 +23,7 @@ const FILES_AT_ONCE: usize = 128;
 pub(super) const FILES_MAX: usize = 16 * 1024;
 const MARK: u8 = b'f';
 
-pub(super) fn say(stream: &UnixStream, message: &impl Serialize) -> Result<(), TalkError> {
+pub(crate) fn say(stream: &UnixStream, message: &impl Serialize) -> Result<(), TalkError> {
     let text = serde_json::to_vec(message).map_err(TalkError::Foreign)?;
     let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
     let mut stream = stream;
@@ -33,7 +33,7 @@ pub(super) fn say(stream: &UnixStream, message: &impl Serialize) -> Result<(), T
         .map_err(TalkError::Broke)
 }
 
-pub(super) fn hear<T: DeserializeOwned>(
+pub(crate) fn hear<T: DeserializeOwned>(
     stream: &UnixStream,
     limit: Duration,
 ) -> Result<T, TalkError> {
@@ -50,7 +50,7 @@ pub(super) fn hear<T: DeserializeOwned>(
     serde_json::from_slice(&text).map_err(TalkError::Foreign)
 }
 
-pub(super) fn give_files(stream: &UnixStream, files: &[BorrowedFd<'_>]) -> Result<(), TalkError> {
+pub(crate) fn give_files(stream: &UnixStream, files: &[BorrowedFd<'_>]) -> Result<(), TalkError> {
     for files in files.chunks(FILES_AT_ONCE) {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES_AT_ONCE))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -62,7 +62,7 @@ pub(super) fn give_files(stream: &UnixStream, files: &[BorrowedFd<'_>]) -> Resul
 }
 
 /// Exactly `count` files; none of them is passed on to programs that this one starts.
-pub(super) fn take_files(
+pub(crate) fn take_files(
     stream: &UnixStream,
     count: usize,
     limit: Duration,

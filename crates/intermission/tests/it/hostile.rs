@@ -10,6 +10,7 @@ pub(crate) mod frame;
 mod framing;
 mod manual;
 mod recorder;
+mod seen;
 mod server;
 mod stream;
 mod target;
@@ -149,4 +150,36 @@ fn assert_rules(cases: &[Case], outcomes: &[Outcome], recorder: &Recorder) {
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Longer ones are long only to be over a bound.
+const SEED_BYTES_MAX: usize = 2048;
+
+/// `UPDATE_EXPECT=1` writes them.
+#[test]
+fn the_fuzzer_begins_with_the_cases_of_the_tables() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = folder.join("../../fuzz/corpus/request_path");
+    let tables =
+        [framing::cases(), target::cases(), field::cases(), stream::cases(), flow::cases()];
+    let cases = tables.iter().flatten().filter(|case| case.bytes.len() <= SEED_BYTES_MAX);
+    let mut wanted: Vec<_> =
+        cases.map(|case| (case.marker().replace('~', ""), case.bytes.clone())).collect();
+    wanted.sort();
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        for (name, bytes) in &wanted {
+            let mut file = std::fs::File::create(folder.join(name)).unwrap();
+            std::io::Write::write_all(&mut file, bytes).unwrap();
+        }
+    }
+    let seeds = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap());
+    let mut seeds: Vec<_> = seeds
+        .map(|seed| (seed.file_name().into_string().unwrap(), std::fs::read(seed.path()).unwrap()))
+        .collect();
+    seeds.sort();
+    let names = |files: &[(String, Vec<u8>)]| -> Vec<String> {
+        files.iter().map(|(name, _)| name.clone()).collect()
+    };
+    assert_eq!(names(&seeds), names(&wanted), "UPDATE_EXPECT=1 cargo test -- the_fuzzer_begins");
+    assert!(seeds == wanted, "other bytes: UPDATE_EXPECT=1 cargo test -- the_fuzzer_begins");
 }

@@ -144,7 +144,7 @@ async fn a_killed_swap_is_recovered_by_the_same_file(flavor: Flavor) {
     let script = Script::new(flavor).await;
     let file = script.path().canonicalize().unwrap().display().to_string();
     let mut killed = script.command(env!("CARGO_BIN_EXE_intermission-faults"));
-    killed.env("INTERMISSION_FAULT", "kill:after:perform:withdraw");
+    killed.env("INTERMISSION_FAULT", "lose:after:perform:withdraw");
     let killed = killed.args(["swap", "-c", &file, "-f"]).output().await.unwrap();
     assert_eq!(killed.status.code(), None);
     let said = String::from_utf8(killed.stderr).unwrap();

@@ -95,7 +95,8 @@ async fn f13_f18_f34_a_hook_that_hangs_is_killed_and_users_are_released(flavor: 
     bench.assert_same_rows().await;
     let (parties, _) = with_hook(&bench, "echo restarted", timeout);
     let (cancel, listener) = (CancellationToken::new(), Arc::new(|_: &_| {}));
-    let recovered = run::recover(&parties, bench.journals(), cancel, listener).await.unwrap();
+    let recovered =
+        run::recover(&parties, bench.journals(), |_| (), cancel, listener).await.unwrap();
     bench.assert_swapped(&recovered.expect("something to recover")).await;
 }
 

@@ -116,7 +116,7 @@ impl Bench {
         let server = |access| -> Arc<dyn Server> { Arc::new(MySqlServer::new(access)) };
         let servers = accesses.into_iter().map(server).collect();
         let hooks = Arc::new(CommandHooks::default());
-        Parties { servers, gates, endpoint, hooks, client_address: None }
+        Parties { servers, gates, endpoint, hooks, fencing: None, client_address: None }
     }
 
     pub(crate) fn request() -> Request {
@@ -164,7 +164,8 @@ impl Bench {
         listener: Listener,
     ) -> Report {
         let cancel = CancellationToken::new();
-        run::swap(parties, self.journals(), request, |_| true, cancel, listener).await.unwrap()
+        let dir = self.journals();
+        run::swap(parties, dir, request, |_| true, None, cancel, listener).await.unwrap()
     }
 
     /// The newest journal.

@@ -12,18 +12,23 @@
 mod asked;
 mod before_release;
 mod bench;
+mod card;
 #[path = "../it/certificate.rs"]
 mod certificate;
 mod check;
 mod coordinates;
 mod emergency;
 mod encryption;
+mod failover;
+#[cfg(feature = "fault-injection")]
+mod failover_command;
 mod fence;
 mod haproxy;
 mod moment;
 mod passing;
 mod preflight;
 mod privilege;
+mod rejoin;
 mod remote_gate;
 mod restart;
 mod role;

@@ -10,7 +10,11 @@ use lab::server::{Flavor, Series};
 use crate::bench::Bench;
 
 lab::on_both!(each_missing_privilege_is_named, the_printed_grants_are_enough_for_a_swap);
-lab::on_mariadb_11_8!(each_missing_privilege_is_named, the_printed_grants_are_enough_for_a_swap);
+lab::on_mariadb_11_8!(
+    each_missing_privilege_is_named,
+    the_printed_grants_are_enough_for_a_swap,
+    f8_who_writes_whatever_read_only_says_is_named_where_that_may_be_seen
+);
 
 /// What is revoked, and how often the check says so: on a read-only server the marker is not tried.
 const MARIADB: [(&str, usize); 10] = [
@@ -71,6 +75,38 @@ async fn each_missing_privilege_is_named(series: impl Into<Series>) {
             bench.expect_codes(&[]).await;
         }
     }
+}
+
+#[tokio::test]
+async fn f8_who_writes_whatever_read_only_says_is_named_on_mariadb_10_11() {
+    f8_who_writes_whatever_read_only_says_is_named_where_that_may_be_seen(Flavor::MariaDb).await;
+}
+
+async fn f8_who_writes_whatever_read_only_says_is_named_where_that_may_be_seen(
+    series: impl Into<Series>,
+) {
+    let bench = Bench::new(series).await;
+    let grants = [
+        "CREATE USER boss@'%' IDENTIFIED BY 'secret-enough'",
+        "GRANT READ_ONLY ADMIN ON *.* TO boss@'%'",
+        "CREATE USER clerk@'%' IDENTIFIED BY 'secret-enough'",
+        "GRANT SUPER ON *.* TO clerk@'%'",
+    ];
+    bench.sql(0, grants).await;
+    bench.pair.wait_replicated().await.unwrap();
+    // With the least of privileges nobody else's are listed: nothing is said, and nothing false.
+    bench.expect_warnings(&[]).await;
+    bench.sql(0, ["GRANT SELECT ON mysql.* TO operator@'%'"]).await;
+    bench.pair.wait_replicated().await.unwrap();
+    let warnings = bench.expect_warnings(&[Code::ReadOnlyAdmins]).await;
+    let said = &warnings[0].sentence;
+    assert!(said.contains("'boss'@'%'") && said.contains("'root'@'localhost'"), "{said}");
+    // From 10.11 on SUPER does not include it.
+    assert!(!said.contains("clerk") && !said.contains("operator"), "{said}");
+    bench.sql(0, ["REVOKE READ_ONLY ADMIN ON *.* FROM boss@'%'"]).await;
+    bench.pair.wait_replicated().await.unwrap();
+    let warnings = bench.expect_warnings(&[Code::ReadOnlyAdmins]).await;
+    assert!(!warnings[0].sentence.contains("boss"), "{}", warnings[0]);
 }
 
 const MARKER: [&str; 3] = [

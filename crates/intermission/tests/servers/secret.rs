@@ -150,7 +150,7 @@ async fn a_password_shows_in_no_refusal_and_no_swap(flavor: Flavor) {
     let cancel = CancellationToken::new();
     let listener = Arc::new(|_: &_| {});
     let recovered =
-        run::recover(&bench.parties(), bench.journals(), cancel, listener).await.unwrap();
+        run::recover(&bench.parties(), bench.journals(), |_| (), cancel, listener).await.unwrap();
     bench.assert_swapped(&recovered.unwrap()).await;
     bench.expect_codes(&[]).await;
     assert_journals_clean(&bench);

@@ -338,6 +338,7 @@ async fn f16_an_unfinished_swap_is_refused(flavor: Flavor) {
     let recovered = intermission::swap::run::recover(
         &bench.parties(),
         bench.journals(),
+        |_| (),
         tokio_util::sync::CancellationToken::new(),
         Arc::new(|_: &_| {}),
     )

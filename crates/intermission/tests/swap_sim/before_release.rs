@@ -46,7 +46,7 @@ fn a_swap_with_nothing_to_do_before_the_release_does_nothing() {
         let stage = stage(Flavor::MySql, []);
         let mut plan = plan(Flavor::MySql);
         (plan.before_release, plan.warm_up) = (None, None);
-        let log = crate::stage::SimLog(Arc::clone(&stage));
+        let log = crate::log::SimLog::new(&stage);
         let end = crate::harness::begin(&stage, plan, log).await;
         assert_eq!(end.ending(), Some(Ending::Swapped));
         let asked = |world: &mut crate::world::World| {

@@ -199,7 +199,7 @@ fn a_swap_does_not_take_the_lock_of_another_and_leaves_its_hold_alone() {
         let other = stage.with(|world| std::mem::take(&mut world.journal));
         let mut plan = crate::harness::plan(circumstance.kind);
         plan.id = "20261124T010204Z-0002".to_owned();
-        let log = crate::stage::SimLog(Arc::clone(&stage));
+        let log = crate::log::SimLog::new(&stage);
         let end = crate::harness::begin(&stage, plan, log).await;
         assert_eq!(end.ending(), Some(Ending::RolledBack));
         stage.with(|world| {

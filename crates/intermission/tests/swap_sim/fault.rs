@@ -90,6 +90,8 @@ pub(crate) enum Blow {
     Kill,
     Cancel,
     Panic,
+    /// As by SIGSTOP: it does nothing until it is told to go on.
+    StandStill,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,4 +105,12 @@ impl Strike {
     pub(crate) const fn new(blow: Blow, point: Point, reached: Reached) -> Self {
         Self { blow, point, reached }
     }
+}
+
+/// One call, for tests of order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Called {
+    pub(crate) current: Option<(Action, Step)>,
+    pub(crate) what: &'static str,
+    pub(crate) nth: usize,
 }

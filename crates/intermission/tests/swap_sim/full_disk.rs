@@ -27,7 +27,9 @@ fn a_full_disk_at_any_record_leaves_one_writable_primary_and_nobody_held() {
                     // Everything is done but the last word.
                     End::Closed(Ending::Swapped, _) => assert!(is_last, "{case}"),
                     End::Closed(ending, _) => assert_eq!(*ending, Ending::NeedsOperator, "{case}"),
-                    End::Killed | End::Refused => panic!("{case}: {end:?}"),
+                    End::Killed | End::Refused | End::Superseded | End::LeftOpen => {
+                        panic!("{case}: {end:?}")
+                    }
                 }
                 let is_swapped = stage.with(|world| {
                     assert_safe(world, &case);

@@ -4,11 +4,11 @@ use std::{future::Future, path::Path, sync::Arc, time::Duration};
 
 use intermission::swap::{
     client_address::Identity,
-    executor::{Executor, Listener, Log, ResumeError},
+    executor::{Executor, Finish, Listener, Log, ResumeError},
     gates::WarmUp,
     machine::State,
     observation::{Access, Address, Flavor},
-    plan::{Party, Plan},
+    plan::{self, Party, Plan},
     position::{Channel, Tracking},
     record::{Ending, Record},
     role::Handover,
@@ -26,8 +26,9 @@ use crate::{
     db::{CHECKPOINT_MS, ROLE, event, fenced, uuid},
     fault::Fault,
     hooks::SimHooks,
+    log::SimLog,
     server::SimServer,
-    stage::{SimEndpoint, SimGates, SimLog, Stage},
+    stage::{SimEndpoint, SimGates, Stage},
     world::World,
 };
 
@@ -74,13 +75,19 @@ pub(crate) enum End {
     NotBegun,
     /// The journal was closed for good.
     Refused,
+    /// Another process has taken the journal over.
+    Superseded,
+    /// It may only go back, and there is no way back.
+    LeftOpen,
 }
 
 impl End {
     pub(crate) const fn ending(&self) -> Option<Ending> {
         match self {
             Self::Closed(ending, _) => Some(*ending),
-            Self::Killed | Self::NotBegun | Self::Refused => None,
+            Self::Killed | Self::NotBegun | Self::Refused | Self::Superseded | Self::LeftOpen => {
+                None
+            }
         }
     }
 }
@@ -137,6 +144,7 @@ pub(crate) fn plan_with(kind: impl Into<Kind>, siblings: u32) -> Plan {
         barrier: if kind.has_gtids() { Tracking::Gtid } else { Tracking::Coordinates },
         channel: Channel { tracking, ..Channel::default() },
         id: ID.to_owned(),
+        kind: plan::kind::Kind::Swap,
         program: "intermission".to_owned(),
         flavor,
         old: party(1, Access::WRITABLE),
@@ -187,12 +195,13 @@ pub(crate) fn parties(stage: &Arc<Stage>) -> Parties {
         gates: Arc::new(SimGates(Arc::clone(stage))),
         endpoint: Arc::new(SimEndpoint(Arc::clone(stage))),
         hooks: Arc::new(SimHooks(Arc::clone(stage))),
+        fencing: None,
         client_address: Some(Arc::new(SimClientAddress::new(stage))),
     }
 }
 
 pub(crate) fn steps(stage: &Arc<Stage>, plan: Plan) -> Steps {
-    let Parties { servers, gates, endpoint, hooks, client_address } = parties(stage);
+    let Parties { servers, gates, endpoint, hooks, fencing, client_address } = parties(stage);
     let mut servers = servers.into_iter();
     let (old, new) = (servers.next().unwrap(), servers.next().unwrap());
     Steps {
@@ -202,6 +211,7 @@ pub(crate) fn steps(stage: &Arc<Stage>, plan: Plan) -> Steps {
         gates,
         endpoint,
         hooks,
+        fencing,
         client_address,
         plan: Arc::new(plan),
         farewell: Farewell::default(),
@@ -224,7 +234,7 @@ pub(crate) fn fresh_token(stage: &Stage) -> CancellationToken {
 pub(crate) async fn swap(stage: &Arc<Stage>) -> End {
     let (kind, servers) = stage.with(|world| (world.kind, world.servers.len()));
     let siblings = u32::try_from(servers - 2).unwrap();
-    begin(stage, plan_with(kind, siblings), SimLog(Arc::clone(stage))).await
+    begin(stage, plan_with(kind, siblings), SimLog::new(stage)).await
 }
 
 pub(crate) async fn begin<L: Log>(stage: &Arc<Stage>, plan: Plan, log: L) -> End {
@@ -249,7 +259,7 @@ pub(crate) async fn recover(stage: &Arc<Stage>) -> End {
     };
     let next = u64::try_from(records.len()).unwrap();
     let process = async {
-        let (steps, log) = (steps(stage, state.plan().clone()), SimLog(Arc::clone(stage)));
+        let (steps, log) = (steps(stage, state.plan().clone()), SimLog::new(stage));
         let (token, listener) = (fresh_token(stage), listener(stage));
         let reason = "recover".to_owned();
         match Executor::resume(steps, log, (state, next), reason, token, listener).await {
@@ -261,12 +271,37 @@ pub(crate) async fn recover(stage: &Arc<Stage>) -> End {
     until_killed(stage, process).await
 }
 
-fn closed((ending, state): (Ending, State)) -> End {
-    End::Closed(ending, Box::new(state))
+/// What the guardian's process does, once it knows that the other one is dead or stands still. `None`: it leaves it alone.
+pub(crate) async fn take_back(stage: &Arc<Stage>) -> Option<End> {
+    let (told, records) = stage.with(|world| {
+        let records = world.journal.iter().map(|(entry, _)| entry.record.clone());
+        (world.told, records.collect::<Vec<Record>>())
+    });
+    if told.committed || records.is_empty() {
+        return None;
+    }
+    let state = State::fold(&records).unwrap();
+    if state.closed().is_some() || state.is_committed() {
+        return None;
+    }
+    let next = u64::try_from(records.len()).unwrap();
+    let (steps, log) = (steps(stage, state.plan().clone()), SimLog::new(stage));
+    let (token, listener, reason) = (CancellationToken::new(), listener(stage), "guardian");
+    let resumed =
+        Executor::resume(steps, log, (state, next), reason.to_owned(), token, listener).await;
+    Some(closed(resumed.unwrap().only_back().run().await))
+}
+
+pub(crate) fn closed((finish, state): (Finish, State)) -> End {
+    match finish {
+        Finish::Ended(ending) => End::Closed(ending, Box::new(state)),
+        Finish::Superseded => End::Superseded,
+        Finish::LeftOpen => End::LeftOpen,
+    }
 }
 
 pub(crate) async fn until_killed(stage: &Stage, process: impl Future<Output = End>) -> End {
-    let bounded = timeout(RUN_MAX, process);
+    let bounded = timeout(RUN_MAX, stage.unless_it_stands_still(process));
     tokio::select! {
         biased;
         end = bounded => end.expect("it never ends"),

@@ -14,9 +14,12 @@ use tokio::time::{Instant, sleep};
 use crate::{
     db::What,
     fault::{Fault, Moment},
-    harness::{End, FLAVORS, fresh_token, on_paused_clock, plan, recover, stage, steps, swap},
+    harness::{
+        End, FLAVORS, closed, fresh_token, on_paused_clock, plan, recover, stage, steps, swap,
+    },
+    log::SimLog,
     oracle::{aftermath, check_end},
-    stage::{SimLog, Stage},
+    stage::Stage,
     world::World,
 };
 
@@ -34,10 +37,9 @@ async fn swap_and(stage: &Arc<Stage>, at: Step, change: fn(&mut World)) -> End {
             }
         });
     });
-    let log = SimLog(Arc::clone(stage));
+    let log = SimLog::new(stage);
     let executor = Executor::begin(steps(stage, plan(flavor)), log, token, listener).await.unwrap();
-    let (ending, state) = executor.run().await;
-    End::Closed(ending, Box::new(state))
+    closed(executor.run().await)
 }
 
 /// The ending, the first cause and how long users were held.

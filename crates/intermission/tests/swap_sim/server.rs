@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use intermission::swap::{
+    claim::Claim,
     condition::ChannelTls,
     gtid::GtidSet,
     observation::{Access, Address, Blocker, Flavor, ReplicaView, ServerView},
     position::{Barrier, Coordinates, Position, Tracking},
     role::{Event, Scheduler, SemiSync},
-    server::{Detail, Look, Server, ServerError},
+    server::{Detail, Effect, Life, Look, Server, ServerError},
     sibling::{Repoint, Threads},
 };
 use tokio::time::{Instant, sleep};
@@ -36,6 +37,16 @@ impl Server for SimServer {
 
     fn flavor(&self) -> Option<Flavor> {
         Some(self.flavor)
+    }
+
+    fn assume(&self, _: Flavor) {}
+
+    fn bind(&self, claim: &Claim) {
+        *self.claim.lock().unwrap() = claim.clone();
+    }
+
+    async fn stand_by(&self) -> Result<(), ServerError> {
+        self.read("stand_by", |_| ()).await
     }
 
     async fn lock(&self, take_over: bool) -> Result<(), ServerError> {
@@ -200,6 +211,22 @@ impl Server for SimServer {
         .await
     }
 
+    async fn life(&self) -> Life {
+        match self.access().await {
+            Ok(_) => Life::Answers("it told its switches".to_owned()),
+            Err(error) if error.effect == Effect::NotSent => Life::Silent(error.reason),
+            Err(_) => Life::Accepts,
+        }
+    }
+
+    async fn stop_receiving(&self, _: &str) -> Result<(), ServerError> {
+        self.act("stop receiving", |_| Ok(())).await
+    }
+
+    async fn receive_again(&self, _: &str, _: Threads) -> Result<(), ServerError> {
+        self.act("receive again", |_| Ok(())).await
+    }
+
     async fn detach(&self) -> Result<(), ServerError> {
         let index = self.index;
         self.act("detach", move |world| {
@@ -308,6 +335,26 @@ impl Server for SimServer {
 
     fn command_to_fence(&self) -> String {
         format!("fence {}", self.name)
+    }
+
+    fn command_to_ask(&self) -> String {
+        format!("ask {}", self.name)
+    }
+
+    fn command_to_wait_for(&self, asked: &str) -> String {
+        format!("let {} apply $({asked})", self.name)
+    }
+
+    fn command_to_wait(&self, barrier: &Barrier, _: &str) -> String {
+        format!("let {} apply {barrier}", self.name)
+    }
+
+    fn command_to_start(&self, _: &str) -> String {
+        format!("start {}", self.name)
+    }
+
+    fn command_to_run_events(&self) -> String {
+        format!("run the events of {}", self.name)
     }
 
     fn command_to_look(&self) -> String {

@@ -2,18 +2,17 @@
 
 use std::{
     fmt,
+    future::{Future, poll_fn},
     sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use intermission::swap::{
     endpoint::{Endpoint, EndpointError},
-    executor::Log,
     gates::{GateBounds, GateError, Gates, Users},
-    journal::JournalError,
     observation::{Address, EndpointView},
-    record::Entry,
     refusal::Refusal,
     server::Effect,
 };
@@ -24,7 +23,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    fault::{Blow, Moment, Point, Reached},
+    fault::{Blow, Moment, Reached},
     world::{Held, World},
 };
 
@@ -53,6 +52,9 @@ pub(crate) struct Stage {
     world: Mutex<World>,
     /// The process is to be ended.
     pub(crate) killed: Notify,
+    still: Mutex<Still>,
+    /// The process was made to stand still.
+    pub(crate) stood_still: Notify,
     pub(crate) cancel: Mutex<CancellationToken>,
 }
 
@@ -62,11 +64,57 @@ impl fmt::Debug for Stage {
     }
 }
 
+/// Whether the process that swaps stands still, and who waits for it to go on.
+#[derive(Debug, Default)]
+struct Still {
+    stands: bool,
+    /// It goes on at this call of somebody else.
+    until_call: Option<usize>,
+    waiting: Vec<Waker>,
+}
+
 impl Stage {
+    /// Lets the process that stands still go on.
+    pub(crate) fn go_on(&self) {
+        let mut still = self.still.lock().unwrap();
+        still.stands = false;
+        still.waiting.drain(..).for_each(Waker::wake);
+    }
+
+    /// Lets it go on at the call with this number.
+    pub(crate) fn go_on_at(&self, call: usize) {
+        self.still.lock().unwrap().until_call = Some(call);
+    }
+
+    async fn goes_on(&self) {
+        poll_fn(|context| self.poll_still(context)).await;
+    }
+
+    fn poll_still(&self, context: &Context<'_>) -> Poll<()> {
+        let mut still = self.still.lock().unwrap();
+        if still.stands {
+            still.waiting.push(context.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    /// A process, of which nothing goes on while it stands still.
+    pub(crate) async fn unless_it_stands_still<T>(&self, process: impl Future<Output = T>) -> T {
+        let mut process = std::pin::pin!(process);
+        poll_fn(|context| match self.poll_still(context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(()) => process.as_mut().poll(context),
+        })
+        .await
+    }
+
     pub(crate) fn new(world: World) -> Arc<Self> {
         Arc::new(Self {
             world: Mutex::new(world),
             killed: Notify::new(),
+            still: Mutex::default(),
+            stood_still: Notify::new(),
             cancel: Mutex::new(CancellationToken::new()),
         })
     }
@@ -79,13 +127,18 @@ impl Stage {
         done
     }
 
-    async fn struck(&self, blow: Blow) {
+    pub(crate) async fn struck(&self, blow: Blow) {
         match blow {
             Blow::Kill => {
                 self.killed.notify_one();
                 std::future::pending::<()>().await;
             }
             Blow::Panic => panic!("struck"),
+            Blow::StandStill => {
+                self.still.lock().unwrap().stands = true;
+                self.stood_still.notify_one();
+                self.goes_on().await;
+            }
             Blow::Cancel => {
                 self.cancel.lock().unwrap().cancel();
                 sleep(LATENCY).await;
@@ -102,6 +155,10 @@ impl Stage {
         effect: impl FnOnce(&mut World) -> Result<T, String> + Send + 'static,
     ) -> Result<T, Failure> {
         let (moment, strike) = self.with(|world| world.enter(what));
+        let call = self.with(|world| world.trace.len());
+        if self.still.lock().unwrap().until_call.take_if(|wanted| *wanted <= call).is_some() {
+            self.go_on();
+        }
         sleep(LATENCY).await;
         if let Some(strike) = strike
             && strike.reached == Reached::NotLanded
@@ -311,36 +368,5 @@ impl Endpoint for SimEndpoint {
 
     fn command(&self, new: &Address, _: &Address) -> String {
         format!("hook {new}")
-    }
-}
-
-// === the log ===
-
-/// A journal in the world's memory. It can be cut anywhere, and its disk can be full.
-#[derive(Debug)]
-pub(crate) struct SimLog(pub(crate) Arc<Stage>);
-
-/// Tells the world of one append; true when it is written at all.
-pub(crate) async fn append(stage: &Stage) -> bool {
-    let (strike, is_full) = stage.with(|world| {
-        let append = world.appends;
-        world.appends += 1;
-        let strike = world.strike.take_if(|strike| strike.point == Point::Append(append));
-        (strike, world.full_at.is_some_and(|full| full <= append))
-    });
-    if let Some(strike) = strike {
-        stage.struck(strike.blow).await;
-    }
-    !is_full
-}
-
-#[async_trait]
-impl Log for SimLog {
-    async fn append(&mut self, entry: &Entry, durable: bool) -> Result<(), JournalError> {
-        if !append(&self.0).await {
-            return Err(JournalError::Lost { path: "/full/journal".into() });
-        }
-        self.0.with(|world| world.journal.push((entry.clone(), durable)));
-        Ok(())
     }
 }

@@ -73,6 +73,7 @@ impl SimServer {
             lag_s: db.lag_s,
             tracking: world.kind.tracking,
             applied_to: db.link.map(|link| place(link.read)),
+            received: None,
             user: "repl".to_owned(),
             delay_s: 0,
         })

@@ -19,7 +19,7 @@ use crate::{
     world::World,
 };
 
-fn request(id: &str, to: Option<&str>) -> intermission::swap::plan::Request {
+pub(crate) fn request(id: &str, to: Option<&str>) -> intermission::swap::plan::Request {
     intermission::swap::plan::Request {
         id: id.to_owned(),
         program: "intermission".to_owned(),
@@ -37,7 +37,7 @@ fn request(id: &str, to: Option<&str>) -> intermission::swap::plan::Request {
 
 async fn swap(stage: &Arc<Stage>, parties: &Parties, dir: &Path, to: Option<&str>) -> Report {
     let (token, listener) = (fresh_token(stage), listener(stage));
-    run::swap(parties, dir, &request(ID, to), |_| true, token, listener).await.unwrap()
+    run::swap(parties, dir, &request(ID, to), |_| true, None, token, listener).await.unwrap()
 }
 
 fn ended(report: &Report) -> Option<Ending> {
@@ -60,7 +60,8 @@ fn there_and_back_with_nothing_lost() {
             assert!(matches!(again, Report::NothingToDo(_)), "F15: {again:?}");
             let (token, listener) = (fresh_token(&stage), listener(&stage));
             let back = request("20261124T020304Z-0002", Some("db1"));
-            let back = run::swap(&parties, dir.path(), &back, |_| true, token, listener).await;
+            let back =
+                run::swap(&parties, dir.path(), &back, |_| true, None, token, listener).await;
             assert_eq!(ended(&back.unwrap()), Some(Ending::Swapped));
             check_end(&stage, Ending::RolledBack, "and back").await;
             assert_eq!(stage.with(|world| world.user_errors), 0);

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, fmt, time::Duration};
 
 use intermission::swap::{
+    guard::Told,
     observation::{Access, Flavor},
     position::{Position, Tracking},
     record::{Action, Entry, Record},
@@ -11,6 +12,7 @@ use intermission::swap::{
 };
 use tokio::time::Instant;
 
+pub(crate) use crate::fault::Called;
 use crate::{
     db::{Db, Link, Transaction, What, fenced},
     fault::{Fault, Moment, Point, Strike},
@@ -58,14 +60,6 @@ impl fmt::Debug for Pending {
     }
 }
 
-/// One call, for tests of order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Called {
-    pub(crate) current: Option<(Action, Step)>,
-    pub(crate) what: &'static str,
-    pub(crate) nth: usize,
-}
-
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) flavor: Flavor,
@@ -97,6 +91,10 @@ pub(crate) struct World {
     /// The journal: what was written and whether durably.
     pub(crate) journal: Vec<(Entry, bool)>,
     pub(crate) appends: usize,
+    /// How often the journal was taken over: whoever had it before writes where nobody reads.
+    pub(crate) owner: u32,
+    /// What the guardian was told.
+    pub(crate) told: Told,
     /// From this append on the disk is full.
     pub(crate) full_at: Option<usize>,
     /// What must never be, and was.
@@ -138,6 +136,8 @@ impl World {
             trace: Vec::new(),
             journal: Vec::new(),
             appends: 0,
+            owner: 0,
+            told: Told::default(),
             full_at: None,
             violations: Vec::new(),
         }
@@ -145,11 +145,13 @@ impl World {
 
     /// Learns which action the next calls belong to.
     pub(crate) fn hear(&mut self, entry: &Entry) {
+        self.told.learn(entry);
         match &entry.record {
             Record::Intent { action, step, .. } => self.current = Some((*action, *step)),
             Record::Opened { .. }
             | Record::Outcome { .. }
             | Record::Interrupted { .. }
+            | Record::Noted { .. }
             | Record::Resumed { .. }
             | Record::Closed { .. } => self.current = None,
         }

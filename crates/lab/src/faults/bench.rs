@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -60,6 +61,8 @@ pub struct Bench {
     pub(super) singles: u32,
     /// Every word every command said.
     pub(super) said: Words,
+    /// What was measured in the case.
+    figures: Mutex<Vec<String>>,
 }
 
 /// What was so before a case.
@@ -95,6 +98,7 @@ impl Bench {
             acknowledged: Vec::new(),
             singles: 0,
             said: Words::default(),
+            figures: Mutex::default(),
         };
         bench.make_bystanders().await?;
         Ok(bench)
@@ -124,6 +128,15 @@ impl Bench {
         }
         self.load = Some(load);
         Ok(Before { primary, journals })
+    }
+
+    /// Keeps what was measured, for whoever reads the result.
+    pub(super) fn figure(&self, figure: String) {
+        self.figures.lock().unwrap_or_else(PoisonError::into_inner).push(figure);
+    }
+
+    pub(super) fn take_figures(&self) -> Vec<String> {
+        std::mem::take(&mut *self.figures.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Requests of the load that failed so far.

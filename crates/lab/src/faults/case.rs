@@ -3,8 +3,9 @@
 use futures_util::future::BoxFuture;
 
 use super::bench::Bench;
+use super::guardian::{self, Blow};
 use super::judge::End;
-use super::{crash, endpoint, gate, hook, kill, proof, refusal, sibling, signal, unwind};
+use super::{crash, endpoint, gate, hook, kill, proof, refusal, sentinel, sibling, signal, unwind};
 
 type Scenario = for<'b> fn(&'b mut Bench) -> BoxFuture<'b, anyhow::Result<End>>;
 
@@ -20,6 +21,10 @@ pub struct Case {
 enum What {
     Kill(&'static str),
     Panic(&'static str),
+    /// The process that swaps, and not its guardian.
+    Guarded(Blow, &'static str),
+    /// The guardian, and not the process that swaps.
+    Bereft(&'static str),
     Scenario(Scenario),
 }
 
@@ -28,6 +33,8 @@ impl Case {
         match self.what {
             What::Kill(step) => kill::at_step(bench, step).await,
             What::Panic(step) => kill::by_panic(bench, step).await,
+            What::Guarded(blow, step) => guardian::at_step(bench, blow, step).await,
+            What::Bereft(step) => guardian::bereft_at(bench, step).await,
             What::Scenario(scenario) => scenario(bench).await,
         }
     }
@@ -55,6 +62,41 @@ const KILLS: [&str; 21] = [
     "kill:prove",
     "kill:settings",
     "kill:unlock",
+];
+/// `guarded:` and `still:` by step, and `bereft:` by step.
+const GUARDED: [(&str, &str); 9] = [
+    ("guarded:lock", "still:lock"),
+    ("guarded:quiet", "still:quiet"),
+    ("guarded:ready", "still:ready"),
+    ("guarded:hold", "still:hold"),
+    ("guarded:settle", "still:settle"),
+    ("guarded:fence", "still:fence"),
+    ("guarded:barrier", "still:barrier"),
+    ("guarded:catch_up", "still:catch_up"),
+    ("guarded:promote", "still:promote"),
+];
+const BEREFT: [&str; 21] = [
+    "bereft:lock",
+    "bereft:quiet",
+    "bereft:ready",
+    "bereft:hold",
+    "bereft:settle",
+    "bereft:fence",
+    "bereft:barrier",
+    "bereft:catch_up",
+    "bereft:promote",
+    "bereft:endpoint",
+    "bereft:canary",
+    "bereft:end_sessions",
+    "bereft:before_release",
+    "bereft:warm_up",
+    "bereft:release",
+    "bereft:events",
+    "bereft:detach",
+    "bereft:rejoin",
+    "bereft:prove",
+    "bereft:settings",
+    "bereft:unlock",
 ];
 const PANICS: [(&str, &str); 4] = [
     ("panic:hold", "hold"),
@@ -101,7 +143,10 @@ const SCENARIOS: [(&str, Scenario); 37] = [
     ("crash:replica", crash::replica),
     ("crash:primary", crash::primary),
 ];
-const LAST: [(&str, Scenario); 10] = [
+const LAST: [(&str, Scenario); 13] = [
+    ("guardian:recover", guardian::recovers_beside),
+    ("sentinel:two", sentinel::two_writers),
+    ("sentinel:none", sentinel::no_writer),
     ("journal", refusal::no_journal),
     ("F25", endpoint::keeps_connections),
     ("endpoint:once", endpoint::fails_once),
@@ -128,6 +173,12 @@ pub fn cases() -> Vec<Case> {
     cases.extend(kills.map(|(id, step)| Case { id, what: What::Kill(step) }));
     cases.push(Case { id: "kill:pending", what: What::Scenario(kill::with_pending_fence) });
     cases.push(Case { id: "kill:recover", what: What::Scenario(kill::in_recovery) });
+    for ((killed, still), step) in GUARDED.iter().zip(kill::STEPS) {
+        cases.push(Case { id: killed, what: What::Guarded(Blow::Kill, step) });
+        cases.push(Case { id: still, what: What::Guarded(Blow::Stop, step) });
+    }
+    let bereft = BEREFT.iter().zip(kill::STEPS);
+    cases.extend(bereft.map(|(id, step)| Case { id, what: What::Bereft(step) }));
     cases.extend(PANICS.map(|(id, step)| Case { id, what: What::Panic(step) }));
     cases.extend(LAST.iter().map(scenario));
     cases
@@ -137,7 +188,7 @@ pub fn cases() -> Vec<Case> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::{What, cases};
+    use super::{Blow, What, cases};
 
     #[test]
     fn ids_are_unique_and_say_their_step() {
@@ -148,6 +199,9 @@ mod tests {
             match case.what {
                 What::Kill(step) => assert_eq!(case.id, format!("kill:{step}")),
                 What::Panic(step) => assert_eq!(case.id, format!("panic:{step}")),
+                What::Guarded(Blow::Kill, step) => assert_eq!(case.id, format!("guarded:{step}")),
+                What::Guarded(Blow::Stop, step) => assert_eq!(case.id, format!("still:{step}")),
+                What::Bereft(step) => assert_eq!(case.id, format!("bereft:{step}")),
                 What::Scenario(_) => {}
             }
         }

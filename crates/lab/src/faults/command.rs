@@ -147,6 +147,36 @@ impl Running {
         kill_process(pid, signal).context("cannot signal intermission")
     }
 
+    /// Waits until it is dead, or until it stands still.
+    pub(super) async fn wait_struck(&mut self) -> anyhow::Result<()> {
+        let pid = self.child.id().context("it has ended already")?;
+        let status = format!("/proc/{pid}/status");
+        let deadline = Instant::now() + STEP_DEADLINE;
+        loop {
+            let stands =
+                std::fs::read_to_string(&status).is_ok_and(|status| status.contains("State:\tT"));
+            if stands || self.child.try_wait()?.is_some() {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "nothing struck it: {}", read_words(&self.talk));
+            tokio::time::sleep(STEP_POLL).await;
+        }
+    }
+
+    /// Waits until it has said something.
+    pub(super) async fn wait_said(&self, words: &str) -> anyhow::Result<()> {
+        let deadline = Instant::now() + STEP_DEADLINE;
+        while !read_words(&self.talk).contains(words) {
+            ensure!(
+                Instant::now() < deadline,
+                "it never said {words:?}: {}",
+                read_words(&self.talk)
+            );
+            tokio::time::sleep(STEP_POLL).await;
+        }
+        Ok(())
+    }
+
     /// Waits for its end, within a bound.
     pub(super) async fn end(mut self) -> anyhow::Result<Ran> {
         let Ok(status) = timeout(COMMAND_DEADLINE, self.child.wait()).await else {
@@ -211,6 +241,13 @@ impl Bench {
     /// A swap or a recovery that dies at `point`, for example `after:perform:fence`.
     pub(super) async fn run_killed(&self, arguments: &[&str], point: &str) -> anyhow::Result<()> {
         let fault = format!("kill:{point}");
+        let ran = self.start_with(&self.configuration, arguments, Some(&fault))?.end().await?;
+        ran.expect_killed().map(|_| ())
+    }
+
+    /// As [`Bench::run_killed`], and the guardian dies with it.
+    pub(super) async fn run_lost(&self, arguments: &[&str], point: &str) -> anyhow::Result<()> {
+        let fault = format!("lose:{point}");
         let ran = self.start_with(&self.configuration, arguments, Some(&fault))?.end().await?;
         ran.expect_killed().map(|_| ())
     }

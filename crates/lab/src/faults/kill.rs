@@ -1,4 +1,4 @@
-//! The swapping process dies: at every step, in its recovery, and by a panic.
+//! The swapping process and its guardian die together, as with their machine: at every step, in the recovery, and by a panic.
 
 use anyhow::ensure;
 use futures_util::future::BoxFuture;
@@ -33,7 +33,7 @@ pub const STEPS: [&str; 21] = [
     "settings",
     "unlock",
 ];
-const COMMIT: &str = "promote";
+pub(super) const COMMIT: &str = "promote";
 /// Before the step's effect, after it, and after its outcome was journaled.
 pub(super) const MOMENTS: [&str; 3] = ["before", "after", "recorded"];
 /// Steps there are only where something goes with the roles.
@@ -43,7 +43,7 @@ const LEFT_ALONE: [&str; 4] = ["hold", "fence", COMMIT, "endpoint"];
 /// What a release may take beyond the lease.
 const LEASE_SLACK: std::time::Duration = std::time::Duration::from_secs(2);
 
-fn is_committed(moment: &str, step: &str) -> bool {
+pub(super) fn is_committed(moment: &str, step: &str) -> bool {
     let number = |name: &str| STEPS.iter().position(|step| *step == name);
     number(step) > number(COMMIT) || (step == COMMIT && moment != "before")
 }
@@ -73,7 +73,7 @@ pub(super) async fn at_step(bench: &mut Bench, step: &str) -> anyhow::Result<End
 
 async fn kill_and_recover(bench: &mut Bench, moment: &str, step: &str) -> anyhow::Result<()> {
     let primary = bench.stage.pair.primary_index().await?;
-    bench.run_killed(&["swap", "--yes"], &format!("{moment}:perform:{step}")).await?;
+    bench.run_lost(&["swap", "--yes"], &format!("{moment}:perform:{step}")).await?;
     if moment == "recorded" && LEFT_ALONE.contains(&step) {
         let began = Instant::now();
         bench.read().await.map_err(|error| error.context("after the lease"))?;
@@ -90,8 +90,8 @@ async fn kill_and_recover(bench: &mut Bench, moment: &str, step: &str) -> anyhow
     bench.wait_healthy().await
 }
 
-/// Killed while its fence is pending at the server, which does not notice: whoever recovers ends that statement first,
-/// or it would take effect when nobody is there to lift the fence.
+/// Killed while its fence is pending at the server, which does not notice: the guardian ends that statement first, or it would
+/// take effect when nobody is there to lift the fence.
 pub(super) fn with_pending_fence(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>> {
     Box::pin(async move {
         let primary = bench.stage.pair.primary_index().await?;
@@ -104,8 +104,8 @@ pub(super) fn with_pending_fence(bench: &mut Bench) -> BoxFuture<'_, anyhow::Res
             swap.end().await
         });
         killed?.expect_killed()?;
-        bench.recover().await?.expect(1)?;
         bench.acknowledged.extend(written?);
+        bench.wait_taken_back().await?;
         bench.expect_no_pending_fence(primary).await?;
         drop(locking.disconnect().await);
         bench.expect_nothing_to_recover().await?;
@@ -122,7 +122,7 @@ pub(super) fn in_recovery(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End
             ("before:perform:promote", &["after:verify:promote", "recorded:undo:fence"], 1),
             ("after:perform:promote", &["recorded:verify:promote", "before:perform:release"], 0),
         ] {
-            bench.run_killed(&["swap", "--yes"], swap).await?;
+            bench.run_lost(&["swap", "--yes"], swap).await?;
             for point in recoveries {
                 bench.run_killed(&["recover"], point).await?;
             }

@@ -44,7 +44,7 @@ pub(super) fn one_writer(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>
     })
 }
 
-async fn sample(
+pub(super) async fn sample(
     bench: &Bench,
     old: usize,
     mut new: Conn,

@@ -15,6 +15,9 @@ use crate::network::{DEVICE, Host, Network};
 /// The file's name in the gate's folder.
 pub(super) const FILE: &str = "intermission.toml";
 
+/// How long a swap of the stage looks on when it is over: long enough to see something, and short for hundreds of them.
+pub(crate) const SENTINEL_FOR: &str = "200ms";
+
 /// The forwarder's control socket in the forwarder's folder.
 pub(super) fn control_socket(folder: &Path) -> PathBuf {
     folder.join("control.sock")
@@ -91,6 +94,7 @@ replication = {{ user = "{replication}", password_env = "{REPLICATION_PASSWORD_V
 
 [swap]
 apps = ["{APP_NAME}"]
+sentinel_for = "{SENTINEL_FOR}"
 client_address = {{ host = "{database_host}", port = {database_port} }}
 {leads}
 "#,

@@ -1,7 +1,10 @@
 use std::path::Path;
 
 use super::SwapGate;
-use crate::{config::Config, swap::settings::Bounds};
+use crate::{
+    config::Config,
+    swap::{endpoint::Start, settings::Bounds},
+};
 
 const EXAMPLE: &str = include_str!("../../../../../examples/intermission.toml");
 
@@ -16,7 +19,7 @@ fn the_example_shows_every_default() {
     assert_eq!(swap.bounds, Bounds::default());
     let endpoint = swap.endpoint.expect("an endpoint");
     assert_eq!(endpoint.timeout, super::DEFAULT_ENDPOINT_TIMEOUT);
-    assert_eq!(endpoint.start, super::Start::default());
+    assert_eq!(endpoint.start, Start::default());
     let floating = swap.floating_ip.expect("a floating IP");
     assert_eq!(floating.timeout, super::DEFAULT_FLOATING_IP_TIMEOUT);
     let haproxy = swap.haproxy.expect("a backend");
@@ -26,6 +29,9 @@ fn the_example_shows_every_default() {
     assert_eq!((swap.allow_differences, swap.allow_upgrade), (Vec::new(), false));
     assert!(EXAMPLE.contains("\nallow_differences = ") && EXAMPLE.contains("\nallow_upgrade = "));
     assert!(EXAMPLE.contains("\nattempts = ") && EXAMPLE.contains("\nbackoff = "));
+    let guarding = (swap.guardian_after, swap.sentinel_for);
+    assert_eq!(guarding, (super::DEFAULT_GUARDIAN_AFTER, super::DEFAULT_SENTINEL_FOR));
+    assert!(EXAMPLE.contains("\nguardian_after = ") && EXAMPLE.contains("\nsentinel_for = "));
     assert_eq!(cluster.marker_schema, super::DEFAULT_MARKER_SCHEMA);
     assert_eq!(cluster.servers[0].port, super::DEFAULT_PORT);
     let printed = toml::to_string(&swap.bounds).expect("prints");
@@ -89,6 +95,8 @@ fn what_cannot_be_meant_is_named() {
         ("allow_differences = []", "allow_differences = [\"sqlmode\"]", "swap.allow_differences"),
         ("attempts = 3", "attempts = 0", "swap.attempts"),
         ("backoff = \"2s\"", "backoff = \"2h\"", "swap.backoff"),
+        ("guardian_after = \"1s\"", "guardian_after = \"1ms\"", "swap.guardian_after"),
+        ("sentinel_for = \"3s\"", "sentinel_for = \"1h\"", "swap.sentinel_for"),
         ("marker_schema = \"intermission\"", "marker_schema = \"a`b\"", "cluster.marker_schema"),
         (
             "command = [\"/usr/local/bin/point-to-new-primary\"]",

@@ -115,11 +115,15 @@ impl Endpoint for FloatingIp {
     }
 
     async fn prepare(&self, old: &Address, new: &Address) -> Result<(), EndpointError> {
-        let (old, new) = (self.host(old)?, self.host(new)?);
-        for reach in [old, new] {
+        self.stand_by(old, new).await?;
+        self.host(new)?.forget_connections().await;
+        Ok(())
+    }
+
+    async fn stand_by(&self, old: &Address, new: &Address) -> Result<(), EndpointError> {
+        for reach in [self.host(old)?, self.host(new)?] {
             reach.prepare(self.timeout).await?;
         }
-        new.forget_connections().await;
         Ok(())
     }
 

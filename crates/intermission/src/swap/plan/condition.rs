@@ -35,6 +35,7 @@ pub(super) fn examine(
     let known: Vec<&Side<'_>> = siblings.iter().chain([new]).collect();
     company::warn_readers(old, &known, away, new, &mut findings);
     company::warn_automation(&[old, new], &mut findings);
+    company::warn_read_only_admins(old, &mut findings);
     warn_retention(new, &mut findings);
     warn_cold(old, new, &mut findings);
     check_clients_host(new, &mut findings);

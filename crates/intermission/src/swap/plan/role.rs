@@ -5,7 +5,7 @@ use crate::swap::{
     observation::Flavor,
     position::Tracking,
     refusal::{Code, Refusal},
-    role::{CHECKPOINT_MS, Handover, Scheduler},
+    role::{CHECKPOINT_MS, Handover, RoleSettings, Scheduler, SemiSync},
 };
 
 /// More events than this are not moved: each is a statement of its own, and between the first and the last of them two
@@ -25,6 +25,22 @@ pub(super) fn handover(old: &Side<'_>, new: &Side<'_>) -> Handover {
         checkpoint_ms: tells_seldom(old, new),
         events,
     }
+}
+
+/// What the dead primary had is not known: a source half that was on beside the replica half was on everywhere.
+pub(super) fn handover_of_the_dead(new: &Side<'_>, has_siblings: bool) -> Handover {
+    let own = new.view.role;
+    let source = (own.semi_sync.source == Some(true) && has_siblings).then_some(true);
+    let semi_sync = SemiSync { source, ..SemiSync::default() };
+    let old = RoleSettings { semi_sync, ..RoleSettings::default() };
+    Handover { old, new: own, ..Handover::default() }
+}
+
+/// As a replica it waits for nobody, and acknowledges as it is set to.
+pub(super) fn handover_of_the_returned(back: &Side<'_>) -> Handover {
+    let own = back.view.role;
+    let semi_sync = SemiSync { source: own.semi_sync.source.map(|_| false), ..own.semi_sync };
+    Handover { old: own, new: RoleSettings { semi_sync, ..own }, ..Handover::default() }
 }
 
 /// Without GTIDs the wait for the barrier ends at the applier's next checkpoint: up to 300 ms later (measured).

@@ -93,6 +93,17 @@ fn sibling(seen: &Seen, usual: Tracking) -> Sibling {
     }
 }
 
+/// As much of a sibling as can be known of one whose channel is looked at when it is led.
+pub(super) fn planned(seen: &Seen, usual: Tracking) -> Sibling {
+    let mut planned = sibling(seen, usual);
+    if let Some(channel) = seen.view.as_ref().ok().and_then(|view| view.channels.first()) {
+        planned.channel.clone_from(&channel.channel);
+        planned.ran = Threads::meant(channel);
+        planned.tracking = channel.tracking;
+    }
+    planned
+}
+
 /// F32: one of two with the same id hangs without a word.
 fn check_ids(choice: &Choice<'_>) -> Vec<Refusal> {
     let mut before: Vec<Side<'_>> = Vec::new();

@@ -84,6 +84,7 @@ pub(super) fn replica(flavor: Flavor, server_id: u32) -> ServerView {
         lag_s: Some(0),
         tracking: Tracking::Gtid,
         applied_to: None,
+        received: None,
         user: "repl".to_owned(),
         delay_s: 0,
     });

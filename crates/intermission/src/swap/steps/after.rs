@@ -24,7 +24,9 @@ const MARKER_POLL: Duration = Duration::from_millis(20);
 impl Steps {
     pub(super) async fn lead_clients(&self) -> Result<Facts, StepError> {
         let said = self.endpoint.point(self.new.address(), self.old.address()).await?;
-        self.farewell.begin(&self.old);
+        if self.plan.failover().is_none() {
+            self.farewell.begin(&self.old);
+        }
         Ok(Facts::said(said))
     }
 
@@ -194,7 +196,8 @@ impl Steps {
             self.wait_for_events_to_leave().await?;
             self.old.set_scheduler(handover.new.scheduler == Scheduler::On).await?;
         }
-        if handover.old_semi_sync().source == handover.new.semi_sync.source {
+        let keeps = handover.old_semi_sync().source == handover.new.semi_sync.source;
+        if keeps || self.plan.failover().is_some() {
             return Ok(Facts::default());
         }
         Ok(Facts::note(format!(

@@ -213,6 +213,11 @@ impl Steps {
                 self.new.name()
             )));
         }
+        self.end_of_log().await
+    }
+
+    /// Where the new primary's log ends, if somebody has to go on from there.
+    pub(super) async fn end_of_log(&self) -> Result<Facts, StepError> {
         if !self.plan.needs_resume_at() {
             return Ok(Facts::default());
         }
@@ -279,7 +284,7 @@ impl Steps {
     }
 
     /// The new primary was never about to be promoted, or is seen to be read-only.
-    async fn check_not_promoted(&self, state: &State) -> Result<(), StepError> {
+    pub(super) async fn check_not_promoted(&self, state: &State) -> Result<(), StepError> {
         match self.new.access().await {
             Ok(access) if access.is_writable() => Err(self.promoted()),
             Err(error) if state.promote_was_tried() => Err(error.into()),

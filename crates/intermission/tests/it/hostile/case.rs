@@ -1,6 +1,6 @@
 //! One case: what a client sends, and what the gate must do with it whatever the table says.
 
-use super::recorder::Seen;
+use super::seen::Seen;
 
 /// What holds for the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

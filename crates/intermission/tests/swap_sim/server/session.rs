@@ -7,6 +7,7 @@ use std::{
 };
 
 use intermission::swap::{
+    claim::Claim,
     observation::{Address, Blocker, Flavor},
     server::{Effect, ServerError},
 };
@@ -38,6 +39,7 @@ pub(crate) struct SimServer {
     pub(super) address: Address,
     pub(crate) flavor: Flavor,
     acting: Mutex<Acting>,
+    pub(super) claim: Mutex<Claim>,
 }
 
 impl SimServer {
@@ -50,6 +52,7 @@ impl SimServer {
             address: crate::harness::address(id),
             flavor,
             acting: Mutex::new(Acting::Closed),
+            claim: Mutex::default(),
         }
     }
 
@@ -131,10 +134,11 @@ impl SimServer {
         };
         let taken = self.stage.pass("lock", Some((index, session)), take).await;
         match taken {
-            Ok(true) => {
+            Ok(true) if self.claim.lock().unwrap().stands() => {
                 self.set(Acting::Open(session));
                 return Ok(());
             }
+            Ok(true) => {}
             Ok(false) => sleep(LOCK_WAIT).await,
             Err(Failure { effect: Effect::Refused, .. }) => {}
             Err(failure) => return Err(self.error("take the advisory lock")(failure)),

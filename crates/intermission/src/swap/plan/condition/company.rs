@@ -162,6 +162,26 @@ fn is_named(patterns: &[&str], name: &str) -> bool {
     })
 }
 
+/// F8: the fence stops them, and it is lifted where replication has to commit: after the swap nothing but the switch keeps
+/// the old primary from being written to.
+pub(super) fn warn_read_only_admins(old: &Side<'_>, findings: &mut Findings) {
+    let accounts = &old.view.condition.read_only_admins;
+    let Some(first) = accounts.first() else { return };
+    let named: Vec<&str> = accounts.iter().take(READERS_SHOWN).map(String::as_str).collect();
+    let more = accounts.len().saturating_sub(READERS_SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    findings.warn(
+        Code::ReadOnlyAdmins,
+        format!(
+            "{} may write to {} whatever read_only says: during the swap they wait, and after it what they write there is on no \
+             other server",
+            named.join(", ") + &more,
+            old.label()
+        ),
+        format!("REVOKE READ_ONLY ADMIN ON *.* FROM {first}; see that no application logs in so"),
+    );
+}
+
 /// F36: who reads the old primary's binary log and is none of `known`, nor on the host of one that is `away`, goes on reading it after the swap.
 pub(super) fn warn_readers(
     old: &Side<'_>,

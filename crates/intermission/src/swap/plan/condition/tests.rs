@@ -321,3 +321,15 @@ fn a_new_primary_that_would_not_be_believed_is_refused() {
     assert_eq!(believed(false), Err(vec![Code::ClientAddressCertificate]));
     assert_eq!(believed(true), Ok(vec![]), "it is asked at the clients' address itself");
 }
+
+#[test]
+fn f8_accounts_that_write_whatever_read_only_says_are_named() {
+    let found = warnings(Flavor::MariaDb, |old, new| {
+        old.read_only_admins = (0..200).map(|n| format!("'boss{n}'@'%'")).collect();
+        new.read_only_admins.clone_from(&old.read_only_admins);
+    });
+    let [(Code::ReadOnlyAdmins, sentence)] = found.as_slice() else { panic!("{found:?}") };
+    assert!(sentence.contains("'boss0'@'%', 'boss1'@'%'"), "{sentence}");
+    assert!(sentence.contains(" more may write to db1"), "{sentence}");
+    assert_eq!(warnings(Flavor::MariaDb, |_, _| {}), []);
+}

@@ -1,0 +1,54 @@
+//! Where a test ends a process as abruptly as a power cut, or makes it stand still.
+
+use crate::swap::{guard::Guard, record::Action, step::Step};
+
+/// What may be asked for at a point: `kill:after:perform:fence`.
+#[cfg(feature = "fault-injection")]
+const FAULTS: [Fault; 5] = [
+    ("kill", |_| strike(None, rustix::process::Signal::KILL)),
+    ("stop", |_| strike(None, rustix::process::Signal::STOP)),
+    ("orphan", |guard| strike(guard.pid(), rustix::process::Signal::KILL)),
+    ("lose", |guard| {
+        strike(guard.pid(), rustix::process::Signal::KILL);
+        strike(None, rustix::process::Signal::KILL);
+    }),
+    ("panic", |_| panic()),
+];
+
+/// What it is called, and how it happens.
+#[cfg(feature = "fault-injection")]
+type Fault = (&'static str, fn(&Guard));
+
+#[cfg(feature = "fault-injection")]
+#[expect(clippy::panic, reason = "that is what the test asks for")]
+fn panic() {
+    std::panic::panic_any("fault injected".to_owned())
+}
+
+#[cfg(feature = "fault-injection")]
+pub(super) fn point(moment: &str, action: Action, step: Step, guard: &Guard) {
+    let action = match action {
+        Action::Perform => "perform",
+        Action::Verify => "verify",
+        Action::Undo => "undo",
+    };
+    let Ok(wanted) = std::env::var("INTERMISSION_FAULT") else { return };
+    for (fault, happens) in FAULTS {
+        if wanted == format!("{fault}:{moment}:{action}:{step}") {
+            happens(guard);
+        }
+    }
+}
+
+/// Without a number it is this process.
+#[cfg(feature = "fault-injection")]
+fn strike(pid: Option<u32>, signal: rustix::process::Signal) {
+    use rustix::process::{Pid, getpid, kill_process};
+    let other = pid.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+    if let Err(error) = kill_process(other.unwrap_or_else(getpid), signal) {
+        tracing::error!(%error, "the fault did not happen");
+    }
+}
+
+#[cfg(not(feature = "fault-injection"))]
+pub(super) const fn point(_: &str, _: Action, _: Step, _: &Guard) {}
