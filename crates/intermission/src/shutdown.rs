@@ -5,6 +5,8 @@
 //! waited for, with a bound.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal as NixSignal};
@@ -19,6 +21,8 @@ use tokio_util::task::TaskTracker;
 pub struct Shutdown {
     replaced: CancellationToken,
     stopping: CancellationToken,
+    /// Set before `stopping` is: to look at it takes no lock.
+    is_stopping: Arc<AtomicBool>,
     ending: CancellationToken,
     tasks: TaskTracker,
 }
@@ -50,11 +54,12 @@ impl Shutdown {
     }
 
     pub fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Release);
         self.stopping.cancel();
     }
 
     pub fn end(&self) {
-        self.stopping.cancel();
+        self.stop();
         self.ending.cancel();
     }
 
@@ -64,7 +69,7 @@ impl Shutdown {
 
     #[must_use]
     pub fn is_stopping(&self) -> bool {
-        self.stopping.is_cancelled()
+        self.is_stopping.load(Ordering::Acquire)
     }
 
     pub async fn ending(&self) {

@@ -37,8 +37,14 @@ pub(crate) struct FlightGuard {
 }
 
 impl Flights {
-    pub(crate) fn enter(self: &Arc<Self>, app: AppId, method: Method, uri: Uri) -> FlightGuard {
-        let flight = Flight { app, method, uri, since: Instant::now() };
+    /// `since`: when it came, or else was let go on.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        app: AppId,
+        (method, uri): (Method, Uri),
+        since: Instant,
+    ) -> FlightGuard {
+        let flight = Flight { app, method, uri, since };
         let key = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(flight);
         FlightGuard { flights: Arc::clone(self), key }
     }

@@ -192,8 +192,9 @@ impl Passing<'_> {
         request: &Request<RequestBody>,
         arrival: &Arrival,
     ) -> Rc<Passage> {
-        let (method, uri) = (request.method().clone(), request.uri().clone());
-        let flight = self.worker.flights.enter(self.app, method, uri);
+        let asked = (request.method().clone(), request.uri().clone());
+        let since = arrival.held.map_or(arrival.at, |_| Instant::now());
+        let flight = self.worker.flights.enter(self.app, asked, since);
         Passage::new(ticket, arrival.id.clone(), flight)
     }
 }

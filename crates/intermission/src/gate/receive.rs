@@ -10,7 +10,7 @@ mod upload;
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::{Response, StatusCode};
@@ -67,7 +67,8 @@ struct Heads<S> {
     alarm: Alarm,
     is_awaited: bool,
     stopping: S,
-    is_stopping: bool,
+    /// Whom the end of `stopping` wakes.
+    told: Option<Waker>,
 }
 
 impl<'a> Requests<'a> {
@@ -92,7 +93,7 @@ impl<'a> Requests<'a> {
             alarm: Alarm::default(),
             is_awaited: false,
             stopping: pin!(self.shutdown.stopping()),
-            is_stopping: false,
+            told: None,
         };
         loop {
             let head = match poll_fn(|cx| heads.poll(self, cx)).await {
@@ -194,15 +195,26 @@ impl<S: Future<Output = ()>> Heads<Pin<&mut S>> {
         if self.alarm.poll(cx).is_ready() {
             return Poll::Ready(End::Slow);
         }
-        if !self.is_stopping {
-            ready!(self.stopping.as_mut().poll(cx));
-            self.is_stopping = true;
+        if !requests.shutdown.is_stopping() {
+            self.hear_of_stop(cx);
+            // Or it came meanwhile, and nobody was told.
+            if !requests.shutdown.is_stopping() {
+                return Poll::Pending;
+            }
         }
         // Whose head has begun is answered.
         let is_idle = requests
             .socket
             .with(|socket| socket.unread().iter().all(|byte| matches!(byte, b'\r' | b'\n')));
         if is_idle { Poll::Ready(End::Over) } else { Poll::Pending }
+    }
+
+    /// Once for all requests: a connection has one task.
+    fn hear_of_stop(&mut self, cx: &mut Context<'_>) {
+        let is_told = self.told.as_ref().is_some_and(|told| told.will_wake(cx.waker()));
+        if !is_told && self.stopping.as_mut().poll(cx).is_pending() {
+            self.told = Some(cx.waker().clone());
+        }
     }
 
     /// The head that was read. None: it was not, or not all of it.
