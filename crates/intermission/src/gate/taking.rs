@@ -4,8 +4,8 @@
 //! with the upstream's connection and the request's place among those in flight.
 
 use std::cell::Cell;
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use http::Response;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
+use super::alarm::Alarm;
 use super::body::{BodyError, GateBody};
 
 /// What is given to hyper at once: the smaller, the sooner a slow client is seen to take something.
@@ -37,17 +38,21 @@ pub(crate) struct Taken {
     taking: Rc<Taking>,
 }
 
-/// Runs `stream`, but no longer than its client takes something every `limit`.
+/// Runs `stream`, but no longer than its client takes something every `limit`. There is no timer before the answer: whoever is
+/// held has none.
 pub(crate) async fn while_taken<F>(stream: F, limit: Duration)
 where
     F: Future<Output = ()>,
 {
     let taking = Rc::<Taking>::default();
-    tokio::select! {
-        () = TAKING.scope(Rc::clone(&taking), stream) => {}
-        () = taking.stalled(limit) => {
-            tracing::debug!(?limit, "a client took nothing of its answer");
-        }
+    let mut alarm = Alarm::default();
+    let mut stream = pin!(TAKING.scope(Rc::clone(&taking), stream));
+    let is_over = poll_fn(|cx| match stream.as_mut().poll(cx) {
+        Poll::Ready(()) => Poll::Ready(true),
+        Poll::Pending => taking.poll_stalled(limit, &mut alarm, cx).map(|()| false),
+    });
+    if !is_over.await {
+        tracing::debug!(?limit, "a client took nothing of its answer");
     }
 }
 
@@ -62,15 +67,11 @@ impl Taken {
 }
 
 impl Taking {
-    async fn stalled(&self, limit: Duration) {
-        loop {
-            let now = Instant::now();
-            let end = self.0.get().unwrap_or(now) + limit;
-            if end <= now {
-                return;
-            }
-            tokio::time::sleep_until(end).await;
-        }
+    /// Whoever writes the answer is polled before: nothing else changes what is noted here.
+    fn poll_stalled(&self, limit: Duration, alarm: &mut Alarm, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(since) = self.0.get() else { return Poll::Pending };
+        alarm.set_to(since + limit);
+        alarm.poll(cx)
     }
 }
 
