@@ -1,5 +1,5 @@
-//! A user of an app who asks again and again on one connection, and how long each answer took. On a thread of its own,
-//! so that nothing else this program does makes an answer look late.
+//! A user of an app who asks again and again on one connection, and how long each answer took. On a thread of its own, which comes
+//! first where it may, so that nothing else this program does makes an answer look late.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use rustix::process::setpriority_process;
 use serde::Serialize;
 
 use crate::upstream::PAGE;
@@ -19,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const HEAD_MAX: usize = 4096;
 /// Three digits of each time are kept.
 const DIGITS: u8 = 3;
+/// The thread comes before every other one (`setpriority(2)`).
+const FIRST: i32 = -20;
 
 /// What a bystander has seen since it was asked last.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -59,7 +62,12 @@ impl Bystander {
             format!("GET /bystander HTTP/1.1\r\nhost: {host}\r\n\r\n").into_bytes(),
         );
         let thread = std::thread::Builder::new().name("bystander".to_owned());
-        let thread = thread.spawn(move || asking.ask(to, &request, every))?;
+        let thread = thread.spawn(move || {
+            if let Err(error) = setpriority_process(None, FIRST) {
+                tracing::debug!(%error, "a bystander waits for its turn like others");
+            }
+            asking.ask(to, &request, every);
+        })?;
         Ok(Self { shared, thread: Some(thread) })
     }
 

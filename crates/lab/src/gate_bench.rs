@@ -19,7 +19,7 @@ use serde::Serialize;
 use crate::stage::{Part, Programs};
 
 pub use held::HeldFigures;
-use held::Protocol;
+use held::{Ground, Protocol};
 pub use load::Shape;
 pub use peer::Peer;
 use peer::Proxy;
@@ -91,7 +91,7 @@ pub async fn run(args: &GateBenchArgs) -> anyhow::Result<()> {
     }
     allow_many_files()?;
     let programs = Programs::find_or_build().await?;
-    let (_upstream, at) = start_upstream(&programs).await?;
+    let (_upstream, at) = start_upstream(&programs, Turn::Like).await?;
     let mut result = GateBenchResult {
         processor,
         processors,
@@ -105,9 +105,11 @@ pub async fn run(args: &GateBenchArgs) -> anyhow::Result<()> {
         result.peers = compare(args, &programs.intermission, at).await?;
     }
     if args.only != Some(Only::Peers) {
-        let gate = &programs.intermission;
-        result.held_http1 = Some(held::measure(gate, at, Protocol::Http1, HELD_HTTP1).await?);
-        result.held_http2 = Some(held::measure(gate, at, Protocol::Http2, HELD_HTTP2).await?);
+        // Of the other app, so that nobody waits there behind who is released.
+        let (_other, other) = start_upstream(&programs, Turn::First).await?;
+        let ground = Ground { gate: &programs.intermission, upstream: at, other };
+        result.held_http1 = Some(held::measure(ground, Protocol::Http1, HELD_HTTP1).await?);
+        result.held_http2 = Some(held::measure(ground, Protocol::Http2, HELD_HTTP2).await?);
     }
     let printed = if args.json {
         print(&mut io::stderr().lock(), &result).and_then(|()| {
@@ -128,11 +130,23 @@ pub(crate) fn allow_many_files() -> anyhow::Result<()> {
     setrlimit(Resource::Nofile, limit).context("cannot raise the limit of open files")
 }
 
-pub(crate) async fn start_upstream(programs: &Programs) -> anyhow::Result<(Part, SocketAddr)> {
+/// When the processor is a process's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    Like,
+    /// Before all others, where this user may say so (`nice(1)` only warns elsewhere).
+    First,
+}
+
+pub(crate) async fn start_upstream(
+    programs: &Programs,
+    turn: Turn,
+) -> anyhow::Result<(Part, SocketAddr)> {
     let folder = Part::folder_for("upstream")?;
     let [taskset, flag, processor] = pinned(BESIDE);
     let lab = programs.lab.display().to_string();
-    let command = [taskset.as_str(), &flag, &processor, &lab, "upstream"];
+    let first: &[&str] = if turn == Turn::First { &["nice", "-n", "-20"] } else { &[] };
+    let command = [first, &[taskset.as_str(), &flag, &processor, &lab, "upstream"]].concat();
     let part = Part::start("upstream", folder, &command, &[])?;
     let address = part.wait_address().await?;
     Ok((part, address))
@@ -220,11 +234,16 @@ fn print(out: &mut impl Write, result: &GateBenchResult) -> io::Result<()> {
             inversions_k1,
             release_k1_s,
             isolation_p99_ms,
+            given_back_s,
+            left_pct,
         } = held;
+        let given_back =
+            given_back_s.map_or("a minute".to_owned(), |after| format!("{after:.1} s"));
         writeln!(
             out,
             "{name:<8} {count} held: {kib_per_held:.1} KiB each, {cpu_pct:.1} % CPU, all answered after {release_s:.2} s \
-             ({release_k1_s:.2} s one by one, {inversions_k1} out of order), {errors} errors; another app's p99 {isolation_p99_ms:+.2} ms"
+             ({release_k1_s:.2} s one by one, {inversions_k1} out of order), {errors} errors; another app's p99 {isolation_p99_ms:+.2} ms; \
+             {left_pct:.0} % of the memory left after {given_back}"
         )?;
     }
     Ok(())

@@ -21,7 +21,7 @@ use crate::bystander::{Bystander, BystanderFigures};
 use crate::gate_bench::held::{seen, status_of};
 use crate::gate_bench::peer::{FILE, Proxy, start_gate};
 use crate::gate_bench::processor::resident_kib;
-use crate::gate_bench::{allow_many_files, start_upstream};
+use crate::gate_bench::{Turn, allow_many_files, start_upstream};
 use crate::stage::Programs;
 
 /// Who waits until the release.
@@ -91,7 +91,7 @@ pub async fn run(args: &SoakArgs) -> anyhow::Result<bool> {
 pub async fn measure(args: &SoakArgs) -> anyhow::Result<SoakResult> {
     allow_many_files()?;
     let programs = Programs::find_or_build().await?;
-    let (_upstream, at) = start_upstream(&programs).await?;
+    let (_upstream, at) = start_upstream(&programs, Turn::Like).await?;
     let further = format!(
         "max_wait = \"1m\"\nlease = \"1m\"\nlease_max = \"5m\"\n\n\
          [[app]]\nname = \"blog\"\nhosts = [\"blog\"]\nupstreams = [\"{at}\"]"

@@ -27,6 +27,11 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const ASKED_EVERY: Duration = Duration::from_millis(1);
 const QUIET: Duration = Duration::from_secs(2);
 const POLL_EVERY: Duration = Duration::from_millis(20);
+/// When everybody has gone, memory is looked at for so long.
+const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(60);
+const GIVEN_BACK_POLL: Duration = Duration::from_millis(500);
+/// It is given back when only so much of it is left, percent: what serves requests keeps some.
+const LEFT_PCT_MAX: f64 = 20.0;
 
 /// Its field names are a stable interface; new ones may be added.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -46,6 +51,10 @@ pub struct HeldFigures {
     pub release_k1_s: f64,
     /// What the hold, the release and all the answers add to the 99th percentile of another app of the same gate.
     pub isolation_p99_ms: f64,
+    /// How long after the last answer four fifths of what they took were given back; none: not within a minute.
+    pub given_back_s: Option<f64>,
+    /// How much of it was left then, percent.
+    pub left_pct: f64,
 }
 
 struct Held {
@@ -55,6 +64,14 @@ struct Held {
     errors: u32,
     inversions: usize,
     isolation_p99_ms: f64,
+    left: Left,
+}
+
+/// What a gate has kept of the memory of who was held.
+#[derive(Debug, Clone, Copy)]
+struct Left {
+    after_s: Option<f64>,
+    pct: f64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,15 +82,24 @@ pub(super) enum Protocol {
     Http2,
 }
 
+/// What there is besides the gate itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ground<'a> {
+    /// The product's program.
+    pub(super) gate: &'a Path,
+    pub(super) upstream: SocketAddr,
+    /// Of the other app.
+    pub(super) other: SocketAddr,
+}
+
 /// Two runs, each with a gate of its own.
 pub(super) async fn measure(
-    gate: &Path,
-    upstream: SocketAddr,
+    ground: Ground<'_>,
     protocol: Protocol,
     count: u32,
 ) -> anyhow::Result<HeldFigures> {
-    let wide = run(gate, upstream, protocol, count, WIDE).await?;
-    let one = run(gate, upstream, protocol, count, ONE_BY_ONE).await?;
+    let wide = run(ground, protocol, count, WIDE).await?;
+    let one = run(ground, protocol, count, ONE_BY_ONE).await?;
     Ok(HeldFigures {
         count,
         kib_per_held: wide.kib / f64::from(count),
@@ -83,19 +109,21 @@ pub(super) async fn measure(
         inversions_k1: one.inversions,
         release_k1_s: one.release_s,
         isolation_p99_ms: wide.isolation_p99_ms,
+        given_back_s: wide.left.after_s,
+        left_pct: wide.left.pct,
     })
 }
 
 async fn run(
-    gate: &Path,
-    upstream: SocketAddr,
+    ground: Ground<'_>,
     protocol: Protocol,
     count: u32,
     pace: &str,
 ) -> anyhow::Result<Held> {
+    let Ground { gate, upstream, other } = ground;
     let further = format!(
         "max_wait = \"5m\"\nheld_max = {count}\nlease = \"1m\"\nlease_max = \"5m\"\nrelease = {pace}\n\n\
-         [[app]]\nname = \"blog\"\nhosts = [\"blog\"]\nupstreams = [\"{upstream}\"]"
+         [[app]]\nname = \"blog\"\nhosts = [\"blog\"]\nupstreams = [\"{other}\"]"
     );
     let proxy = start_gate(gate, upstream, &further).await?;
     let told = |words: &[&str]| {
@@ -151,7 +179,24 @@ async fn run(
     let inversions =
         order.iter().zip(order.iter().skip(1)).filter(|(before, after)| before > after);
     let isolation_p99_ms = hold.p99_ms.max(release.p99_ms) - quiet.p99_ms;
-    Ok(Held { kib, cpu_pct, release_s, errors, inversions: inversions.count(), isolation_p99_ms })
+    let inversions = inversions.count();
+    let left = watch_memory(pid, at_start, kib).await?;
+    Ok(Held { kib, cpu_pct, release_s, errors, inversions, isolation_p99_ms, left })
+}
+
+async fn watch_memory(pid: u32, at_start: u64, taken_kib: f64) -> anyhow::Result<Left> {
+    let began = Instant::now();
+    loop {
+        let pct = difference(at_start, resident_kib(pid)?) / taken_kib * 100.0;
+        let elapsed = began.elapsed();
+        if pct <= LEFT_PCT_MAX {
+            return Ok(Left { after_s: Some(elapsed.as_secs_f64()), pct });
+        }
+        if elapsed >= GIVEN_BACK_WITHIN {
+            return Ok(Left { after_s: None, pct });
+        }
+        sleep(GIVEN_BACK_POLL).await;
+    }
 }
 
 async fn watch(proxy: &Proxy) -> anyhow::Result<f64> {
