@@ -253,6 +253,9 @@ impl Watch {
                 let cause = cause.unwrap_or_default();
                 self.report.tell(&self.said_of_operator(&why, &cause));
                 self.outlive_urgently(call, heard).await;
+                if call == Call::Silent {
+                    run::heal(&self.parties, self.plan.clone()).await;
+                }
             }
             Err(error) => {
                 let error = format!("{:#}", anyhow::Error::from(error));

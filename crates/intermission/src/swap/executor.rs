@@ -322,6 +322,10 @@ impl<L: Log> Executor<L> {
         {
             self.lose_journal(&error);
         }
+        // A disk may take its time, and a process stand still there: what nobody has read is not acted on.
+        if !self.claim.stands() {
+            return false;
+        }
         if !self.has_journal
             && let Record::Intent { action, step, .. } = record
             && !self.is_allowed_without_journal(action, step)

@@ -17,9 +17,12 @@ pub(crate) enum Moment {
     Late,
     /// The session that holds the lock dies; nothing happened.
     Dies,
+    /// It takes as long as many a bound, and is done.
+    Slow,
 }
 
 impl Moment {
+    /// With those a call is not what was wanted of it.
     pub(crate) const ALL: [Self; 6] = [
         Self::BeforeEffect,
         Self::AfterEffect,

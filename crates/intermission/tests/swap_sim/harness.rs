@@ -289,7 +289,11 @@ pub(crate) async fn take_back(stage: &Arc<Stage>) -> Option<End> {
     let (token, listener, reason) = (CancellationToken::new(), listener(stage), "guardian");
     let resumed =
         Executor::resume(steps, log, (state, next), reason.to_owned(), token, listener).await;
-    Some(closed(resumed.unwrap().only_back().run().await))
+    Some(match resumed {
+        Ok(executor) => closed(executor.only_back().run().await),
+        Err(ResumeError::Machine(_)) => End::Refused,
+        Err(ResumeError::Journal(_)) => End::NotBegun,
+    })
 }
 
 pub(crate) fn closed((finish, state): (Finish, State)) -> End {

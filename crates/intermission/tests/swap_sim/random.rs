@@ -1,10 +1,21 @@
-//! Random faults, traffic, kills and signals. A failing seed is printed; `SEED=… cargo test` plays it again.
+//! Random faults, traffic, kills, standstills and signals, with a guardian and without. A failing seed is printed; `SEED=… cargo test`
+//! plays it again.
 
-use std::time::{Duration, Instant};
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
 
 use intermission::swap::{
     position::Tracking,
     record::{Action, Ending},
+    run::heal,
     step::Step,
 };
 use tokio::time::sleep;
@@ -12,15 +23,19 @@ use tokio::time::sleep;
 use crate::{
     fault::{Blow, Fault, Moment, Point, Reached, Strike},
     harness::{
-        End, FLAVORS, Kind, lose_what_is_not_durable, on_paused_clock, recover, stage_with, swap,
+        End, FLAVORS, Kind, lose_what_is_not_durable, on_paused_clock, parties, plan_with, recover,
+        stage_with, swap, take_back,
     },
     oracle::{aftermath, assert_safe, check_end},
+    stage::Stage,
     world::{Traffic, World},
 };
 
 /// Seeds of one run, unless the time ends first. `SEEDS=… cargo test` takes another number and all the time it needs.
 const SEEDS: u64 = 3000;
 const TIME_MAX: Duration = Duration::from_secs(10);
+/// How long a process may say nothing before its guardian takes over.
+const GUARDIAN_AFTER: Duration = Duration::from_secs(1);
 /// After so many processes that went wrong everything goes right.
 const PROCESSES_MAX: u32 = 4;
 
@@ -35,7 +50,7 @@ fn random_fault(random: &mut fastrand::Rng) -> Fault {
         action,
         step,
         nth: random.bool().then(|| random.usize(..4)),
-        moment: pick(random, &Moment::ALL),
+        moment: if random.u8(..7) == 0 { Moment::Slow } else { pick(random, &Moment::ALL) },
         always: random.bool(),
         hits: 0,
     }
@@ -47,7 +62,7 @@ fn random_strike(random: &mut fastrand::Rng, world: &World) -> Strike {
     } else {
         Point::Append(world.appends + random.usize(..35))
     };
-    let blow = pick(random, &[Blow::Kill, Blow::Kill, Blow::Cancel]);
+    let blow = pick(random, &[Blow::Kill, Blow::Kill, Blow::Cancel, Blow::StandStill]);
     let reached = pick(random, &[Reached::NotLanded, Reached::Landed, Reached::Late]);
     Strike::new(blow, point, reached)
 }
@@ -60,6 +75,55 @@ fn prepare(random: &mut fastrand::Rng, world: &mut World) {
     world.traffic = Traffic { gated: random.usize(..4), direct: random.usize(..5) };
 }
 
+/// A process that may be made to stand still, and goes on later. Its guardian, where it has one, takes the swap over meanwhile.
+async fn until_it_ends(
+    stage: &Arc<Stage>,
+    random: &mut fastrand::Rng,
+    has_guardian: bool,
+    process: impl Future<Output = End>,
+) -> End {
+    let later = Duration::from_secs(random.u64(..100));
+    let guardian = async {
+        stage.stood_still.notified().await;
+        sleep(GUARDIAN_AFTER).await;
+        let taken = if has_guardian { take_back(stage).await } else { None };
+        sleep(later).await;
+        stage.go_on();
+        taken
+    };
+    let mut process = pin!(process);
+    let taken = tokio::select! {
+        biased;
+        end = &mut process => return end,
+        taken = guardian => taken,
+    };
+    match (process.await, taken) {
+        (End::Superseded, Some(taken)) => {
+            let (kind, servers) = stage.with(|world| (world.kind, world.servers.len()));
+            let siblings = u32::try_from(servers - 2).unwrap();
+            if taken.ending().is_some() {
+                // Somebody else's faults are over.
+                stage.with(|world| world.faults.clear());
+                heal(&parties(stage), plan_with(kind, siblings)).await;
+            }
+            taken
+        }
+        (end, _) => end,
+    }
+}
+
+/// A swap and, where it dies, what its guardian makes of it.
+async fn swap_guarded(stage: &Arc<Stage>, random: &mut fastrand::Rng) -> End {
+    let has_guardian = random.bool();
+    let end = until_it_ends(stage, random, has_guardian, swap(stage)).await;
+    if !has_guardian || !matches!(end, End::Killed) {
+        return end;
+    }
+    let half_open = random.bool();
+    stage.with(|world| world.process_ends(half_open));
+    take_back(stage).await.unwrap_or(end)
+}
+
 async fn play(seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
     let case = format!("SEED={seed}");
@@ -67,7 +131,7 @@ async fn play(seed: u64) {
     let kind = Kind { flavor: pick(&mut random, &FLAVORS), tracking };
     let stage = stage_with(kind, random.u32(..3), []);
     stage.with(|world| prepare(&mut random, world));
-    let mut end = swap(&stage).await;
+    let mut end = swap_guarded(&stage, &mut random).await;
     for process in 0.. {
         stage.with(|world| assert_safe(world, &case));
         if let Some(ending @ (Ending::Swapped | Ending::RolledBack)) = end.ending() {
@@ -97,7 +161,7 @@ async fn play(seed: u64) {
             stage.with(|world| world.process_ends(false));
             return check_end(&stage, Ending::RolledBack, &case).await;
         }
-        end = recover(&stage).await;
+        end = until_it_ends(&stage, &mut random, false, recover(&stage)).await;
         if matches!(end, End::Refused) {
             // It was closed by a process that was killed right after.
             stage.with(|world| world.process_ends(false));
@@ -114,17 +178,32 @@ fn whatever_happens_nothing_is_lost_and_in_the_end_a_recovery_succeeds() {
         return on_paused_clock(play(seed));
     }
     let (began, wanted) = (Instant::now(), number("SEEDS"));
-    let mut played = 0_u64;
-    for seed in 0..wanted.unwrap_or(SEEDS) {
-        if wanted.is_none() && began.elapsed() > TIME_MAX {
-            break;
+    let (next, seeds) = (AtomicU64::new(0), wanted.unwrap_or(SEEDS));
+    let play_on = || {
+        while wanted.is_some() || began.elapsed() < TIME_MAX {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds {
+                break;
+            }
+            let case = std::panic::AssertUnwindSafe(|| on_paused_clock(play(seed)));
+            if let Err(panic) = std::panic::catch_unwind(case) {
+                // Nobody begins another one.
+                next.store(seeds, Ordering::Relaxed);
+                eprintln!("play it again with SEED={seed}");
+                std::panic::resume_unwind(panic);
+            }
         }
-        let case = std::panic::AssertUnwindSafe(|| on_paused_clock(play(seed)));
-        if let Err(panic) = std::panic::catch_unwind(case) {
-            eprintln!("play it again with SEED={seed}");
-            std::panic::resume_unwind(panic);
+    };
+    thread::scope(|scope| {
+        let threads = thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+        let playing: Vec<_> = (0..threads).map(|_| scope.spawn(play_on)).collect();
+        for thread in playing {
+            if let Err(panic) = thread.join() {
+                std::panic::resume_unwind(panic);
+            }
         }
-        played += 1;
-    }
+    });
+    let (played, took) = (next.into_inner().min(seeds), began.elapsed());
+    println!("{played} runs in {took:.1?}");
     assert!(played >= 100, "only {played} seeds in {TIME_MAX:?}");
 }

@@ -64,7 +64,8 @@ impl Server for SimServer {
                 .await?;
                 self.stage.with(|world| world.hang_up(index, session));
             }
-            Acting::Lost(session) => self.stage.with(|world| world.hang_up(index, session)),
+            // Ended by the other session, as where the lock is taken again.
+            Acting::Lost(session) => self.stage.with(|world| world.kill(index, session)),
             Acting::Closed => {}
         }
         self.set(Acting::Closed);

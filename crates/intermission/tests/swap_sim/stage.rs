@@ -29,6 +29,8 @@ use crate::{
 
 /// How long a call takes.
 pub(crate) const LATENCY: Duration = Duration::from_millis(1);
+/// How much longer a slow one takes.
+const SLOW: Duration = Duration::from_millis(400);
 
 /// A call that did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -178,6 +180,10 @@ impl Stage {
         let lost = || Failure::unknown("the answer got lost");
         let answer = match moment {
             None => self.with(landing),
+            Some(Moment::Slow) => {
+                sleep(SLOW).await;
+                self.with(landing)
+            }
             Some(Moment::BeforeEffect) => Err(Failure::refused("planned refusal")),
             Some(Moment::AfterEffect) => self.with(landing).and_then(|_| Err(lost())),
             Some(Moment::HangBefore) => std::future::pending().await,
