@@ -83,16 +83,30 @@ impl Steps {
     /// Done right before the hold, so that events rest for a moment only.
     pub(super) async fn ready(&self) -> Result<Facts, StepError> {
         let handover = &self.plan.handover;
+        if let Some(recorded) = handover.checkpoint_ms {
+            self.shorten_checkpoints(recorded).await?;
+        }
         if handover.stops_scheduler {
             self.old.set_scheduler(false).await?;
         }
         if handover.stops_semi_sync() {
             self.new.set_semi_sync(SemiSync { source: Some(false), ..SemiSync::default() }).await?;
         }
-        if handover.checkpoint_ms.is_some() {
-            self.new.set_checkpoint_period(CHECKPOINT_MS).await?;
-        }
         Ok(Facts::default())
+    }
+
+    /// The applier looks at the new period when the old one is over: until then what is waited for comes that much later.
+    async fn shorten_checkpoints(&self, recorded: u32) -> Result<(), StepError> {
+        self.new.set_checkpoint_period(CHECKPOINT_MS).await?;
+        let bound = self.plan.bounds.catch_up_sample + Duration::from_millis(recorded.into());
+        let barrier = self.old.look(self.plan.barrier).await?.barrier;
+        if self.new.wait_applied(&barrier, &self.plan.channel.name, bound).await? {
+            return Ok(());
+        }
+        Err(StepError::refused(format!(
+            "{} takes longer than {bound:?} to catch up",
+            self.new.name()
+        )))
     }
 
     /// Events that run behind a fence that stands would write through it.
