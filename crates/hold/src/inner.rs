@@ -113,7 +113,7 @@ impl Inner {
         }
         self.lease = None;
         self.state = State::Releasing;
-        self.ramp.begin(named);
+        self.ramp.begin(named, now);
         self.watchers.wake(outbox);
         self.advance(now, outbox);
         Ok(self.summary(now))
@@ -287,7 +287,7 @@ impl Inner {
                 self.summary.released -= 1;
                 self.summary.client_gone += 1;
             }
-            self.ramp.give_back(grant.place);
+            self.ramp.give_back(grant.place, now);
         }
         self.advance(now, outbox);
     }
@@ -303,7 +303,7 @@ impl Inner {
     pub(crate) fn completed(&mut self, place: Option<Place>, now: Instant, outbox: &mut Outbox) {
         self.change_ramp(now, outbox, |ramp| {
             if let Some(place) = place {
-                ramp.give_back(place);
+                ramp.give_back(place, now);
             }
         });
     }
@@ -359,7 +359,7 @@ impl Inner {
     /// Grants from the head of the line, as far as the ramp allows.
     fn dispatch(&mut self, now: Instant, outbox: &mut Outbox) {
         while !self.line.is_empty() {
-            let Some(place) = self.ramp.try_take() else { return };
+            let Some(place) = self.ramp.try_take(now) else { return };
             let (number, waiting) = self.line.pop().expect("the line is not empty");
             let waited = now.saturating_duration_since(waiting.since);
             waiting.word.admit();

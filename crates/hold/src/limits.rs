@@ -19,7 +19,8 @@ pub struct Pace {
     /// Released requests that may run at the start, and those not yet written upstream at any
     /// time. At 1 they reach the upstream exactly in the order they came.
     pub concurrency: NonZeroU32,
-    /// Where the window of running released requests stops growing; never below `concurrency`.
+    /// Where the window of running released requests stops growing; never below `concurrency`. Each answer widens it by one,
+    /// but none that came within 10 ms in the first second of the release.
     pub concurrency_max: NonZeroU32,
 }
 

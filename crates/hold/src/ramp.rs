@@ -1,8 +1,15 @@
 //! The pace of a release: how many of the line may be on their way.
 
 use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
 
 use crate::{Generation, Limits, Pace};
+
+/// A request answered within this of its turn does not widen the window: more at once would only wait for each other, and other
+/// apps of the same threads with them. A small window still lets thousands go on in a second.
+const PROMPT: Duration = Duration::from_millis(10);
+/// So long after the release began each one widens it, however prompt: requests may come faster than so few go on.
+const PATIENT_FOR: Duration = Duration::from_secs(1);
 
 /// Two limits. `unwritten` keeps the order: over all releases, never more than `concurrency`
 /// requests are granted and not yet written upstream. `running` against `window` spares the
@@ -13,6 +20,8 @@ pub(crate) struct Ramp {
     pace: Pace,
     failures_max: Option<NonZeroU32>,
     generation: Generation,
+    /// When its release did; none: there was none.
+    began: Option<Instant>,
     unwritten: u32,
     running: u32,
     window: u32,
@@ -37,6 +46,7 @@ enum Stop {
 #[derive(Debug)]
 pub(crate) struct Place {
     generation: Generation,
+    taken: Instant,
     written: bool,
     failed: bool,
 }
@@ -47,6 +57,7 @@ impl Ramp {
             pace: limits.pace,
             failures_max: limits.failures_max,
             generation: Generation::NONE,
+            began: None,
             unwritten: 0,
             running: 0,
             window: limits.pace.concurrency.get(),
@@ -69,15 +80,16 @@ impl Ramp {
     }
 
     /// The release of `generation` begins: the window starts small again.
-    pub(crate) fn begin(&mut self, generation: Generation) {
+    pub(crate) fn begin(&mut self, generation: Generation, now: Instant) {
         self.generation = generation;
+        self.began = Some(now);
         self.running = 0;
         self.window = self.pace.concurrency.get();
         self.failures = 0;
         self.stop = Stop::Not;
     }
 
-    pub(crate) fn try_take(&mut self) -> Option<Place> {
+    pub(crate) fn try_take(&mut self, now: Instant) -> Option<Place> {
         if self.unwritten >= self.pace.concurrency.get() || self.running >= self.window {
             return None;
         }
@@ -88,7 +100,7 @@ impl Ramp {
         }
         self.unwritten += 1;
         self.running += 1;
-        Some(Place { generation: self.generation, written: false, failed: false })
+        Some(Place { generation: self.generation, taken: now, written: false, failed: false })
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
@@ -117,11 +129,10 @@ impl Ramp {
         true
     }
 
-    /// Only a request that was written and did not fail widens the window: one given back proves
-    /// nothing.
+    /// Only a request that was written, did not fail and took its time widens the window: one given back proves nothing.
     #[expect(clippy::needless_pass_by_value, reason = "a place is given back once")]
-    pub(crate) fn give_back(&mut self, place: Place) {
-        let Place { generation, written, failed } = place;
+    pub(crate) fn give_back(&mut self, place: Place, now: Instant) {
+        let Place { generation, taken, written, failed } = place;
         if !written {
             self.unwritten -= 1;
         }
@@ -138,9 +149,15 @@ impl Ramp {
                 self.window = self.pace.concurrency.get();
                 return;
             }
-            let widest = self.pace.concurrency_max.max(self.pace.concurrency).get();
-            self.window = self.window.saturating_add(1).min(widest);
+            if now.saturating_duration_since(taken) >= PROMPT || !self.is_patient(now) {
+                let widest = self.pace.concurrency_max.max(self.pace.concurrency).get();
+                self.window = self.window.saturating_add(1).min(widest);
+            }
         }
+    }
+
+    fn is_patient(&self, now: Instant) -> bool {
+        self.began.is_some_and(|began| now.saturating_duration_since(began) < PATIENT_FOR)
     }
 
     fn count_failure(&mut self) {

@@ -20,8 +20,8 @@ impl Ticket {
         Self { lane, grant }
     }
 
-    /// The request is written upstream. In a release this lets the next one go, and only a
-    /// request that was written widens the window when it completes. No effect otherwise.
+    /// The request is written upstream. In a release this lets the next one go, and only a request that was written, and took
+    /// its time, widens the window when it completes. No effect otherwise.
     pub fn written(&mut self) {
         let Some(grant) = &mut self.grant else { return };
         if grant.place.is_written() {

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use hold::{Entry, Limits, State, Ticket, Wait};
 
@@ -46,15 +47,34 @@ fn at_one_by_one_the_next_goes_only_after_the_one_before() {
     assert_eq!(app.hold.status().state, State::Open);
 }
 
-#[test]
-fn h19_h20_the_release_starts_small_and_grows_with_each_response() {
-    let app = app_with(1, 100, pace(2, 5));
+#[tokio::test(start_paused = true)]
+async fn h19_h20_the_release_starts_small_and_grows_with_each_response() {
+    let widths = widths(SLOW, 6).await;
+    assert_eq!(widths, [2, 3, 4, 5, 5, 5], "one wider per response, up to the maximum");
+}
+
+/// More at once would only wait for each other; but when that has not emptied the line in a second, it is tried all the same.
+#[tokio::test(start_paused = true)]
+async fn prompt_responses_widen_the_window_only_after_a_second() {
+    let widths = widths(PROMPT, 260).await;
+    let wider = widths.iter().position(|width| *width > 2);
+    assert_eq!(wider, Some(250), "1000 ms: {widths:?}");
+    assert_eq!(widths.last(), Some(&5));
+}
+
+/// How long a response takes.
+const SLOW: Duration = Duration::from_millis(10);
+const PROMPT: Duration = Duration::from_millis(4);
+
+/// How many run at once before each of some responses, of 2 at first and 5 at most.
+async fn widths(each: Duration, responses: usize) -> Vec<usize> {
+    let app = app_with(1, 1000, pace(2, 5));
     let generation = app.close();
-    let mut waits = queue(&app, 40);
+    let mut waits = queue(&app, 1000);
     app.hold.release(generation).unwrap();
     let mut running: Vec<(usize, Ticket)> = Vec::new();
     let mut widths = Vec::new();
-    for _ in 0..6 {
+    for _ in 0..responses {
         // Written ones let the next go, until the window is full.
         loop {
             let next = granted(&mut waits);
@@ -67,9 +87,10 @@ fn h19_h20_the_release_starts_small_and_grows_with_each_response() {
         }
         widths.push(running.len());
         assert_eq!(app.hold.status().in_flight, u64::try_from(running.len()).unwrap());
+        tokio::time::advance(each).await;
         drop(running.remove(0));
     }
-    assert_eq!(widths, [2, 3, 4, 5, 5, 5], "one wider per response, up to the maximum");
+    widths
 }
 
 #[test]

@@ -268,7 +268,7 @@ impl<'a> Run<'a> {
             Step::Written(index) => running(index).into_iter().for_each(|id| self.written(id)),
             Step::Complete(index) => running(index).into_iter().for_each(|id| {
                 drop(self.clients.remove(&id));
-                self.rules.complete(id);
+                self.rules.complete(id, self.now());
             }),
         }
         self.rules.settle(self.now());

@@ -18,7 +18,7 @@ impl Run<'_> {
                 let current = self.rules.is_held(number);
                 assert_eq!(self.app.hold.release(generation).is_ok(), current);
                 if current {
-                    self.rules.release();
+                    self.rules.release(now);
                 }
             }
             Command::AbortDrain(behind) => {
@@ -30,7 +30,7 @@ impl Run<'_> {
                 };
                 assert_eq!(self.app.hold.abort_drain(generation), expected);
                 if matches!(expected, Drain::TimedOut { .. }) {
-                    self.rules.release();
+                    self.rules.release(now);
                 }
             }
             Command::GoOn(behind, all) => {

@@ -26,6 +26,10 @@ pub(super) enum Stop {
     Overruled,
 }
 
+/// Answered within so many ms of its turn, in the first second of a release, none widens the window.
+const PROMPT: u64 = 10;
+const PATIENT_FOR: u64 = 1000;
+
 /// Times are milliseconds since the beginning.
 pub(super) struct Rules {
     pub(super) held_max: usize,
@@ -43,7 +47,10 @@ pub(super) struct Rules {
     pub(super) waited: BTreeMap<usize, u64>,
     /// Of the release that runs or ran last.
     pub(super) releasing: u64,
+    pub(super) began: u64,
     pub(super) window: usize,
+    /// When the turn of each came.
+    pub(super) taken: BTreeMap<usize, u64>,
     pub(super) rejects: bool,
     pub(super) failures_max: u32,
     pub(super) failures: u32,
@@ -74,7 +81,9 @@ impl Rules {
             came: BTreeMap::new(),
             waited: BTreeMap::new(),
             releasing: 0,
+            began: 0,
             window: 0,
+            taken: BTreeMap::new(),
             rejects: false,
             failures_max: 0,
             failures: 0,
@@ -144,8 +153,9 @@ impl Rules {
         (self.longest_wait, self.rejected) = (0, 0);
     }
 
-    pub(super) fn release(&mut self) {
+    pub(super) fn release(&mut self, now: u64) {
         self.state = State::Releasing;
+        self.began = now;
         self.releasing = self.generation;
         self.window = self.concurrency;
         (self.failures, self.stop) = (0, Stop::Not);
@@ -160,7 +170,7 @@ impl Rules {
                 self.rejected += 1;
             }
         }
-        self.release();
+        self.release(now);
     }
 
     pub(super) fn set_limits(&mut self, bounds: Bounds) {
@@ -180,7 +190,7 @@ impl Rules {
         matches!(self.stop, Stop::Stopped { .. })
     }
 
-    pub(super) fn complete(&mut self, client: usize) {
+    pub(super) fn complete(&mut self, client: usize, now: u64) {
         let known = self.known.remove(&client);
         let failed = self.failed.remove(&client);
         let Some(Known::Running(Some((release, written)))) = known else { return };
@@ -197,7 +207,9 @@ impl Rules {
             self.failures = 0;
             if self.is_stopped() {
                 (self.stop, self.window) = (Stop::Not, self.concurrency);
-            } else {
+            } else if now.saturating_sub(self.taken[&client]) >= PROMPT
+                || now.saturating_sub(self.began) >= PATIENT_FOR
+            {
                 let most = self.concurrency_max.max(self.concurrency);
                 self.window = (self.window + 1).min(most);
             }
@@ -242,6 +254,7 @@ impl Rules {
             && let Some(head) = self.line.pop_front()
         {
             self.known.insert(head, Known::Granted(self.releasing));
+            self.taken.insert(head, now);
             self.has_waited(head, now);
             self.released += 1;
         }

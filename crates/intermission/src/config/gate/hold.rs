@@ -40,7 +40,7 @@ pub enum OnExpiry {
 }
 
 /// How many held requests run at once when a hold ends: from `concurrency`, growing as responses
-/// complete, up to `concurrency_max`. After `failures_max` that fail in a row it stops, for
+/// complete, up to `concurrency_max`; in the first second only as those complete that took 10 ms. After `failures_max` that fail in a row it stops, for
 /// `stopped_max` at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
