@@ -251,7 +251,7 @@ impl Step {
         match self {
             Self::Lock => "both servers gave the lock to our session",
             Self::Quiet => {
-                "no blocker is older than `quiet_age`; every gate answers; three catch-ups within `catch_up_sample`"
+                "no blocker is older than `quiet_age` or has changed 10 000 rows; every gate answers; three catch-ups within `catch_up_sample`"
             }
             Self::Ready => "the servers answered the statements",
             Self::Hold => "every gate acknowledged with nothing in flight",

@@ -27,6 +27,7 @@ use crate::{
 lab::on_both!(
     f15_f30_there_and_back_and_nothing_to_do,
     f1_f5_f43_what_is_unwound_leaves_a_healthy_pair,
+    f5_a_large_transaction_is_not_quiet_however_young,
     f11_what_is_still_in_the_relay_log,
     f10_f12_never_two_writers,
     f38_somebody_else_lifts_the_fence,
@@ -316,6 +317,29 @@ async fn f5_a_lock_taken_after_the_quiet_moment(bench: &Bench) {
     });
     assert!(undone, "a failed fence is undone too");
     bench.expect_codes(&[]).await;
+    bench.assert_same_rows().await;
+}
+
+async fn f5_a_large_transaction_is_not_quiet_however_young(flavor: Flavor) {
+    let bench = Bench::new(flavor).await;
+    bench.sql(0, ["CREATE TABLE ledger.large (n INT)"]).await;
+    let mut app = bench.app(0).await;
+    for sql in ["BEGIN", "INSERT INTO ledger.large VALUES (1)"] {
+        app.query_drop(sql).await.unwrap();
+    }
+    for _ in 0..14 {
+        app.query_drop("INSERT INTO ledger.large SELECT n FROM ledger.large").await.unwrap();
+    }
+    let mut request = Bench::request();
+    request.bounds.quiet_age = Duration::from_secs(3600);
+    request.bounds.quiet = Duration::from_millis(300);
+    let report = bench.swap_with(&request, Arc::new(|_: &_| {})).await;
+    let cause = bench.assert_rolled_back(&report).await;
+    assert!(cause.starts_with("quiet: no quiet moment on db1"), "{cause}");
+    assert!(cause.contains("16384 rows"), "{cause}");
+    app.query_drop("ROLLBACK").await.unwrap();
+    let report = bench.swap_with(&Bench::request(), Arc::new(|_: &_| {})).await;
+    bench.assert_swapped(&report).await;
     bench.assert_same_rows().await;
 }
 

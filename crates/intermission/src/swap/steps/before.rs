@@ -19,6 +19,9 @@ use crate::swap::{
 
 /// How many times the catch-up is timed before the hold.
 const CATCH_UP_SAMPLES: u32 = 3;
+/// A transaction that has changed so many rows is not quiet, however young: users would wait until it is committed or undone, and
+/// applied by the new primary (200 000 rows: 0.3 s each, docs/PERFORMANCE.md).
+const LARGE_ROWS: u64 = 10_000;
 /// How many blocking sessions an error names.
 const BLOCKERS_SHOWN: usize = 5;
 
@@ -76,7 +79,8 @@ impl Steps {
 
     pub(super) async fn old_blockers(&self, age: Duration) -> Result<Vec<Blocker>, StepError> {
         let mut blockers = self.old.blockers().await?;
-        blockers.retain(|blocker| Duration::from_secs(blocker.age_s) >= age);
+        let is_large = |blocker: &Blocker| blocker.rows.is_some_and(|rows| rows >= LARGE_ROWS);
+        blockers.retain(|blocker| Duration::from_secs(blocker.age_s) >= age || is_large(blocker));
         Ok(blockers)
     }
 
