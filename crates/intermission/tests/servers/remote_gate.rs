@@ -159,7 +159,7 @@ async fn f16_h42_remote_gates_open_by_their_leases_when_the_swap_is_killed() {
     let bounds = "[swap.bounds]\nlease = \"6s\"\ndrain = \"1s\"\nstatement = \"400ms\"\n";
     write(stage.configuration(), &format!("{text}{bounds}"));
     let mut swap = stage.intermission();
-    swap.env("INTERMISSION_FAULT", "kill:after:perform:hold").args(["swap", "--yes"]);
+    swap.env("INTERMISSION_FAULT", "lose:after:perform:hold").args(["swap", "--yes"]);
     let killed = swap.output().await.unwrap();
     assert_eq!(killed.status.code(), None, "it lives: {}", String::from_utf8_lossy(&killed.stdout));
     let held = Instant::now();
