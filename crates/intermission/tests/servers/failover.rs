@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use intermission::swap::{
-    hook::{CommandHooks, Hook},
+    hook::{CommandHooks, Hook, Hooks},
     plan::{Plan, Request},
     position::Barrier,
     record::{Ending, Outcome, Record},
@@ -41,8 +41,8 @@ pub(crate) fn fenced_by(bench: &Bench, script: &str) -> Parties {
         args: vec!["-c".to_owned(), script.to_owned()],
         timeout: Duration::from_secs(5),
     };
-    let fencing = Some(Arc::new(CommandHooks::new(vec![hook], Vec::new())) as _);
-    Parties { fencing, ..bench.parties() }
+    let fencing: Arc<dyn Hooks> = Arc::new(CommandHooks::new(vec![hook], Vec::new()));
+    Parties { fencing: Some(fencing), ..bench.parties() }
 }
 
 pub(crate) async fn failover(bench: &Bench, parties: &Parties, request: &Request) -> Report {
@@ -88,24 +88,21 @@ async fn tokens(bench: &Bench, index: usize) -> Vec<String> {
 
 async fn a_killed_primary_under_load_loses_nothing_that_was_replicated(flavor: Flavor) {
     let mut bench = Bench::new(flavor).await;
-    let writers = (0..WRITERS).map(|writer| {
-        let app = bench.app(0);
-        async move {
-            let mut app = app.await;
-            tokio::spawn(async move {
-                let mut acknowledged = Vec::new();
-                for number in 0.. {
-                    let token = format!("{writer}-{number}");
-                    if app.query_drop(insert(&token)).await.is_err() {
-                        break;
-                    }
-                    acknowledged.push(token);
+    let mut writers = Vec::new();
+    for writer in 0..WRITERS {
+        let mut app = bench.app(0).await;
+        writers.push(tokio::spawn(async move {
+            let mut acknowledged = Vec::new();
+            for number in 0.. {
+                let token = format!("{writer}-{number}");
+                if app.query_drop(insert(&token)).await.is_err() {
+                    break;
                 }
-                acknowledged
-            })
-        }
-    });
-    let writers = futures_util::future::join_all(writers).await;
+                acknowledged.push(token);
+            }
+            acknowledged
+        }));
+    }
     let count = "SELECT COUNT(*) > 100 FROM ledger.entries";
     bench.wait_for(1, count, "1").await;
     let replicated = tokens(&bench, 1).await;

@@ -253,7 +253,8 @@ fn without_a_guardian_nothing_is_begun() {
         let (dir, stage) = (folder(), stage(Flavor::MySql, []));
         let (parties, request) = (parties(&stage), crate::whole::request(ID, Some("db2")));
         let (token, listener) = (fresh_token(&stage), listener(&stage));
-        let (path, guardians) = (dir.path(), Some(&NoGuardians as &dyn Guardians));
+        let path = dir.path();
+        let guardians: Option<&dyn Guardians> = Some(&NoGuardians);
         let swapped =
             run::swap(&parties, path, &request, |_| true, guardians, token, listener).await;
         let Report::Refused(refusals) = swapped.unwrap() else { panic!("not refused") };

@@ -238,14 +238,14 @@ pub(crate) async fn swap(stage: &Arc<Stage>) -> End {
 }
 
 pub(crate) async fn begin<L: Log>(stage: &Arc<Stage>, plan: Plan, log: L) -> End {
-    let process = async {
+    let process = Box::pin(async {
         let begun =
             Executor::begin(steps(stage, plan), log, fresh_token(stage), listener(stage)).await;
         match begun {
             Ok(executor) => closed(executor.run().await),
             Err(_) => End::NotBegun,
         }
-    };
+    });
     until_killed(stage, process).await
 }
 
@@ -258,7 +258,7 @@ pub(crate) async fn recover(stage: &Arc<Stage>) -> End {
         Err(error) => panic!("the journal cannot be read: {error}"),
     };
     let next = u64::try_from(records.len()).unwrap();
-    let process = async {
+    let process = Box::pin(async {
         let (steps, log) = (steps(stage, state.plan().clone()), SimLog::new(stage));
         let (token, listener) = (fresh_token(stage), listener(stage));
         let reason = "recover".to_owned();
@@ -267,7 +267,7 @@ pub(crate) async fn recover(stage: &Arc<Stage>) -> End {
             Err(ResumeError::Machine(_)) => End::Refused,
             Err(ResumeError::Journal(_)) => End::NotBegun,
         }
-    };
+    });
     until_killed(stage, process).await
 }
 

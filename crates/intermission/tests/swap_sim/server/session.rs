@@ -138,9 +138,8 @@ impl SimServer {
                 self.set(Acting::Open(session));
                 return Ok(());
             }
-            Ok(true) => {}
             Ok(false) => sleep(LOCK_WAIT).await,
-            Err(Failure { effect: Effect::Refused, .. }) => {}
+            Ok(true) | Err(Failure { effect: Effect::Refused, .. }) => {}
             Err(failure) => return Err(self.error("take the advisory lock")(failure)),
         }
         self.stage.with(|world| world.kill(index, session));
