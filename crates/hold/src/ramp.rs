@@ -1,15 +1,15 @@
 //! The pace of a release: how many of the line may be on their way.
 
 use std::num::NonZeroU32;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::{Generation, Limits, Pace};
 
 /// A request answered within this of its turn does not widen the window: more at once would only wait for each other, and other
 /// apps of the same threads with them. A small window still lets thousands go on in a second.
-const PROMPT: Duration = Duration::from_millis(10);
+const PROMPT_MS: u32 = 10;
 /// So long after the release began each one widens it, however prompt: requests may come faster than so few go on.
-const PATIENT_FOR: Duration = Duration::from_secs(1);
+const PATIENT_FOR_MS: u32 = 1000;
 
 /// Two limits. `unwritten` keeps the order: over all releases, never more than `concurrency`
 /// requests are granted and not yet written upstream. `running` against `window` spares the
@@ -46,7 +46,8 @@ enum Stop {
 #[derive(Debug)]
 pub(crate) struct Place {
     generation: Generation,
-    taken: Instant,
+    /// Since its release began; a request in line has room for no more.
+    taken_ms: u32,
     written: bool,
     failed: bool,
 }
@@ -100,7 +101,12 @@ impl Ramp {
         }
         self.unwritten += 1;
         self.running += 1;
-        Some(Place { generation: self.generation, taken: now, written: false, failed: false })
+        Some(Place {
+            generation: self.generation,
+            taken_ms: self.age_ms(now),
+            written: false,
+            failed: false,
+        })
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
@@ -132,7 +138,7 @@ impl Ramp {
     /// Only a request that was written, did not fail and took its time widens the window: one given back proves nothing.
     #[expect(clippy::needless_pass_by_value, reason = "a place is given back once")]
     pub(crate) fn give_back(&mut self, place: Place, now: Instant) {
-        let Place { generation, taken, written, failed } = place;
+        let Place { generation, taken_ms, written, failed } = place;
         if !written {
             self.unwritten -= 1;
         }
@@ -149,15 +155,18 @@ impl Ramp {
                 self.window = self.pace.concurrency.get();
                 return;
             }
-            if now.saturating_duration_since(taken) >= PROMPT || !self.is_patient(now) {
+            let age_ms = self.age_ms(now);
+            if age_ms.saturating_sub(taken_ms) >= PROMPT_MS || age_ms >= PATIENT_FOR_MS {
                 let widest = self.pace.concurrency_max.max(self.pace.concurrency).get();
                 self.window = self.window.saturating_add(1).min(widest);
             }
         }
     }
 
-    fn is_patient(&self, now: Instant) -> bool {
-        self.began.is_some_and(|began| now.saturating_duration_since(began) < PATIENT_FOR)
+    /// How long ago the release began.
+    fn age_ms(&self, now: Instant) -> u32 {
+        let age = self.began.map(|began| now.saturating_duration_since(began).as_millis());
+        age.map_or(0, |age| u32::try_from(age).unwrap_or(u32::MAX))
     }
 
     fn count_failure(&mut self) {
