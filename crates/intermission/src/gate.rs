@@ -45,6 +45,7 @@ mod reload;
 mod route;
 mod share;
 mod state;
+mod straggler;
 mod stream;
 mod succession;
 mod switch;

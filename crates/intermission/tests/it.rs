@@ -51,6 +51,7 @@ mod it {
     mod several;
     mod share;
     mod stop;
+    mod straggler;
     mod switch;
     mod systemd;
     mod take_over;

@@ -187,6 +187,9 @@ pub struct HoldReply {
     pub generation: u64,
     pub lease_ms: u64,
     pub drained_ms: u64,
+    /// Requests that were cut off, because the app says so (`app.stragglers`); some, where there were many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub killed: Vec<Straggler>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -149,6 +149,6 @@ pub(super) const fn status_of(code: ErrorCode) -> StatusCode {
     }
 }
 
-fn straggler(seen: Seen) -> Straggler {
+pub(super) fn straggler(seen: Seen) -> Straggler {
     Straggler { method: seen.method.to_string(), path: seen.path, age_ms: millis(seen.age) }
 }

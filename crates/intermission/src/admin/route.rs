@@ -25,7 +25,7 @@ use super::api::{
     Status, Summary, UpstreamHealth, UpstreamStatus, WarmUpReply, WarmUpRequest, WarmUpSettings,
     WarmUpstream,
 };
-use super::error::ApiError;
+use super::error::{ApiError, straggler};
 use super::identified::Identified;
 use crate::gate::{AppControl, Done, Gate, Health, Standing, StateError, millis};
 
@@ -151,7 +151,9 @@ async fn hold(Call { app, actor, asked }: Call<HoldRequest>) -> Result<Json<Hold
     }
     let held = app.hold(actor, holder, lease, drain).await?;
     let generation = held.generation.get();
-    Ok(Json(HoldReply { generation, lease_ms: millis(lease), drained_ms: millis(held.drained) }))
+    let killed = held.killed.into_iter().map(straggler).collect();
+    let (lease_ms, drained_ms) = (millis(lease), millis(held.drained));
+    Ok(Json(HoldReply { generation, lease_ms, drained_ms, killed }))
 }
 
 async fn renew(

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use self::keeper::Keeper;
-use crate::admin::api::{HoldReply, HoldRequest};
+use crate::admin::api::{HoldReply, HoldRequest, Straggler};
 use crate::admin::client::{Client, ClientError};
 use crate::cli::{Exit, Printer, parse_duration};
 use crate::gate::millis;
@@ -70,7 +70,10 @@ pub(crate) async fn run(args: &Args, client: &Client, printer: &Printer) -> anyh
 }
 
 fn tell_held(app: &str, held: &HoldReply, printer: &Printer) {
-    let HoldReply { generation, lease_ms, drained_ms } = held;
+    let HoldReply { generation, lease_ms, drained_ms, killed } = held;
+    for Straggler { method, path, age_ms } in killed {
+        printer.talk(format_args!("cut off after {age_ms} ms: {method} {path}"));
+    }
     printer.talk(format_args!(
         "`{app}` is held (generation {generation}, drained in {drained_ms} ms, lease {lease_ms} ms, renewed)"
     ));

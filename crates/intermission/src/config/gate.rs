@@ -32,7 +32,7 @@ pub use self::bypass::{Bypass, BypassHeader};
 use self::hold::HELD_MAX_MAX;
 pub use self::hold::{
     DEFAULT_RELEASE_CONCURRENCY, DEFAULT_RELEASE_CONCURRENCY_MAX, DEFAULT_RELEASE_FAILURES_MAX,
-    DEFAULT_RELEASE_STOPPED_MAX, OnExpiry, Release, Upgrades,
+    DEFAULT_RELEASE_STOPPED_MAX, OnExpiry, Release, Stragglers, Upgrades,
 };
 pub use self::tls::Certificate;
 pub use self::upstream::{Upstream, UpstreamError};

@@ -45,6 +45,8 @@ pub(crate) enum Outcome {
     Held,
     /// Released again: requests in flight took too long.
     DrainTimedOut,
+    /// Requests in flight were cut off shortly before the end of the drain.
+    StragglersKilled,
     /// Released again: whoever asked left before the acknowledgement.
     CallerLeft,
     /// Released by somebody, or at the end of the lease, before the acknowledgement.

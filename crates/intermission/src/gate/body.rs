@@ -29,6 +29,8 @@ pub(crate) enum BodyError {
     Upstream(#[from] ReceiveError),
     #[error("no part of the body came for {0:?}")]
     Stalled(Duration),
+    #[error("a hold has cut its request off")]
+    CutOff,
 }
 
 impl BodyError {
@@ -40,6 +42,7 @@ impl BodyError {
             | Self::Broke(_)
             | Self::Stalled(_)
             | Self::Length
+            | Self::CutOff
             | Self::Upstream(_) => Page::BodyBrokeOff,
         }
     }
@@ -221,7 +224,11 @@ impl Body for ResponseBody {
             // Its head goes out with its first part.
             this.passage = None;
         }
-        let frame = ready!(this.patience.poll_frame(Pin::new(&mut this.inner), cx));
+        let mut frame = ready!(this.patience.poll_frame(Pin::new(&mut this.inner), cx));
+        if this.passage.as_ref().is_some_and(|passage| passage.is_killed()) {
+            // Or the end of the connection would be taken for that of a body without a length.
+            frame = Some(Err(BodyError::CutOff));
+        }
         match &frame {
             // Nobody asks for more once there are trailers.
             Some(Ok(frame)) if frame.is_trailers() => this.complete(),

@@ -10,6 +10,7 @@ mod lease;
 mod ramp;
 mod succession;
 
+use std::future::pending;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 use hold::{Drain, Generation, Hold, Holder, Summary};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, RwLock, broadcast, mpsc, oneshot, watch};
+use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use self::change::{Asked, Change, Release};
@@ -31,13 +33,16 @@ use super::state::{HoldRecord, StateError, StateFile};
 use super::upstream::Standing;
 use super::warm_up::Asked as WarmUpAsked;
 use crate::admin::api::{Event, EventKind};
-use crate::config::gate::App as Settings;
+use crate::config::gate::{App as Settings, Stragglers};
 use crate::shutdown::Shutdown;
 
 /// Events a slow subscriber may be behind before it loses some.
 pub(crate) const EVENTS_MAX: usize = 256;
 /// A drain names no more stragglers than a person reads.
 const STRAGGLERS_MAX: usize = 100;
+
+/// Requests are cut off so long before the end of the drain, or a quarter of it: who is counted out of it has to be seen.
+const KILLED_BEFORE: Duration = Duration::from_millis(500);
 
 /// One app from the side of whoever holds it.
 #[derive(Debug)]
@@ -64,6 +69,8 @@ pub struct AppControl {
     pub(super) audit: Audit,
     /// Changes when a hold begins; upgraded connections listen.
     pub(super) holds: watch::Sender<()>,
+    /// Changes when requests in flight are to be cut off; workers listen.
+    pub(super) kills: watch::Sender<()>,
     pub(super) shutdown: Shutdown,
     pub(super) warm_ups: mpsc::Sender<WarmUpAsked>,
     /// Held while the app is warmed up: one caller at a time.
@@ -73,10 +80,12 @@ pub struct AppControl {
 }
 
 /// A hold that is in force: nothing is in flight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
     pub generation: Generation,
     pub drained: Duration,
+    /// Requests that were cut off for it (`app.stragglers`).
+    pub killed: Vec<Seen>,
 }
 
 /// A release or a renewal that is in effect, and may not have been written down.
@@ -175,14 +184,16 @@ impl AppControl {
         };
         let change = asked.change(generation);
         let closed = Instant::now();
+        let mut killed = Vec::new();
         let drained = tokio::select! {
             drained = self.drained(generation, &asked, closed + drain) => drained,
+            () = self.cut_off(&change, (closed, drain), &mut killed) => return,
             () = reply.closed() => return self.give_up(&asked.actor, generation).await,
         };
         let result = match drained {
             Ok(Drain::Drained) => {
                 self.tell(&change, EventKind::Held, Outcome::Held);
-                Ok(Held { generation, drained: closed.elapsed() })
+                Ok(Held { generation, drained: closed.elapsed(), killed })
             }
             Ok(Drain::TimedOut { in_flight }) => {
                 let stragglers = self.stragglers(closed);
@@ -271,6 +282,31 @@ impl AppControl {
         self.tell(&asked.change(closed), EventKind::Draining, Outcome::Draining);
         self.keep_lease(closed, holder.clone());
         Ok(closed)
+    }
+
+    /// Shortly before the end of the drain, where the app says so. Pending: the drain has an end of its own.
+    async fn cut_off(
+        &self,
+        change: &Change<'_>,
+        (closed, drain): (Instant, Duration),
+        killed: &mut Vec<Seen>,
+    ) {
+        if self.settings().stragglers == Stragglers::Kill {
+            let before = KILLED_BEFORE.min(drain / 4);
+            sleep_until((closed + drain.saturating_sub(before)).into()).await;
+            *killed = self.stragglers(closed);
+            for Seen { method, path, age } in &*killed {
+                tracing::warn!(app = self.name, %method, path, ?age, "cut off: the hold waits no longer");
+            }
+            self.note(change, Outcome::StragglersKilled, None);
+            self.kills.send_replace(());
+        }
+        pending::<()>().await;
+    }
+
+    /// Changes when requests in flight are to be cut off.
+    pub(super) fn kills(&self) -> watch::Receiver<()> {
+        self.kills.subscribe()
     }
 
     fn stragglers(&self, at: Instant) -> Vec<Seen> {

@@ -19,6 +19,8 @@ struct Flight {
     /// The whole URI shares the request's memory; only its path is ever shown.
     uri: Uri,
     since: Instant,
+    /// A hold waits for it.
+    is_counted: bool,
 }
 
 /// A request in flight as it is shown: without its query, which may hold what nobody should read.
@@ -43,18 +45,19 @@ impl Flights {
         app: AppId,
         (method, uri): (Method, Uri),
         since: Instant,
+        is_counted: bool,
     ) -> FlightGuard {
-        let flight = Flight { app, method, uri, since };
+        let flight = Flight { app, method, uri, since, is_counted };
         let key = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(flight);
         FlightGuard { flights: Arc::clone(self), key }
     }
 
-    /// Those of `app` that were in flight at `at` already.
+    /// Those of `app` that were in flight at `at` already, and that a hold waits for.
     pub(crate) fn list(&self, app: AppId, at: Instant) -> Vec<Seen> {
         let now = Instant::now();
         let flights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let ours = flights.iter().map(|(_, flight)| flight);
-        ours.filter(|flight| flight.app == app && flight.since <= at)
+        ours.filter(|flight| flight.app == app && flight.is_counted && flight.since <= at)
             .map(|flight| Seen {
                 method: flight.method.clone(),
                 path: flight.uri.path().to_owned(),

@@ -119,6 +119,9 @@ impl Sending<'_> {
     ) -> Result<Answer, Unanswered> {
         let asks_to_upgrade = request.headers().contains_key(UPGRADE);
         let limit = self.settings.upstream_head_timeout;
+        if !self.passage.goes_to(&connection.socket) {
+            return Err(Unanswered::Page(Page::CutOff));
+        }
         match connection.exchange(request, limit, &self.worker.shutdown).await {
             Ok(response) => {
                 upstream.standing.answered();
@@ -127,6 +130,7 @@ impl Sending<'_> {
                 }
                 Ok(Answer::Response(self.answered(response, upstream)))
             }
+            Err(_) if self.passage.is_killed() => Err(Unanswered::Page(Page::CutOff)),
             Err(Failure::Unsent(request)) => Err(Unanswered::Unsent(request)),
             Err(Failure::Slow(_)) => {
                 let (request_id, limit_ms) = (self.passage.id(), limit.as_millis());

@@ -37,6 +37,8 @@ pub(crate) enum Page {
     /// Nobody renewed the hold, and the app rejects whoever is in line then.
     HoldExpired,
     Stopping,
+    /// A hold has ended it.
+    CutOff,
     UpstreamUnreachable,
     UpstreamBroke,
     UpstreamSlow,
@@ -63,6 +65,7 @@ impl Page {
             | Self::FilesFull
             | Self::HeldTooLong
             | Self::HoldExpired
+            | Self::CutOff
             | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamUnreachable | Self::UpstreamBroke => StatusCode::BAD_GATEWAY,
             Self::UpstreamSlow => StatusCode::GATEWAY_TIMEOUT,
@@ -85,6 +88,7 @@ impl Page {
             | Self::FilesFull
             | Self::HeldTooLong
             | Self::HoldExpired
+            | Self::CutOff
             | Self::Stopping => false,
         }
     }
@@ -106,6 +110,9 @@ impl Page {
             }
             Self::HeldTooLong | Self::HoldExpired | Self::Stopping => {
                 "This takes longer than it should. Please try again in a moment."
+            }
+            Self::CutOff => {
+                "This took too long and was broken off. Please check before you repeat."
             }
             Self::UpstreamUnreachable => "The site cannot be reached at the moment.",
             Self::UpstreamBroke => "The site broke off its answer. Please check before you repeat.",

@@ -25,6 +25,7 @@ use super::passage::Passage;
 use super::switch::{may_switch, switch};
 use super::upgrade::Tunnel;
 use super::worker::Worker;
+use crate::config::gate::Stragglers;
 
 /// The pause between two rounds of all upstreams while none can be connected to.
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -139,7 +140,7 @@ impl Passing<'_> {
         // By what there is now: it may have been held while the configuration was read again.
         let mut live = self.worker.live();
         let waits_in_line = ticket.is_some();
-        let mut passage = self.passage(ticket, &request, arrival);
+        let mut passage = self.passage(&live, ticket, &request, arrival);
         let body = request.body();
         let chunked = !body.is_end_stream() && body.size_hint().exact().is_none();
         header::prepare_request(&mut request, About::new(self.client, arrival), chunked);
@@ -181,20 +182,27 @@ impl Passing<'_> {
                 Err(Turned::Left) => return Err(ClientLeft),
             };
             live = self.worker.live();
-            passage = self.passage(Some(ticket), &request, arrival);
+            passage = self.passage(&live, Some(ticket), &request, arrival);
             request.body_mut().passes_by(&passage, live.settings.client_body_timeout);
         }
     }
 
     fn passage(
         &self,
+        live: &Live,
         ticket: Option<Ticket>,
         request: &Request<RequestBody>,
         arrival: &Arrival,
     ) -> Rc<Passage> {
         let asked = (request.method().clone(), request.uri().clone());
         let since = arrival.held.map_or(arrival.at, |_| Instant::now());
-        let flight = self.worker.flights.enter(self.app, asked, since);
+        let flight = self.worker.flights.enter(self.app, asked, since, ticket.is_some());
+        let kills = |app: &Rc<App>| app.settings.stragglers == Stragglers::Kill;
+        // No hold waits for who has no ticket.
+        if ticket.is_some() && live.app(self.app).is_some_and(kills) {
+            let (id, list) = (arrival.id.clone(), &self.worker.stragglers);
+            return Passage::new_killable(ticket, id, flight, self.app, list);
+        }
         Passage::new(ticket, arrival.id.clone(), flight)
     }
 }

@@ -119,6 +119,7 @@ impl Registry {
             calls: Arc::clone(&self.calls),
             runtime: self.runtime.clone(),
             holds: watch::Sender::new(()),
+            kills: watch::Sender::new(()),
             shutdown: self.shutdown.clone(),
             warm_ups: self.warm_ups.clone(),
             warming: Mutex::default(),

@@ -43,6 +43,14 @@ impl<S: AsFd> Shared<S> {
         is_gone(&*self.0.borrow())
     }
 
+    /// Ends the connection in both directions; whoever reads it is woken.
+    pub(crate) fn cut(&self) {
+        let socket = &*self.0.borrow();
+        if let Err(error) = rustix::net::shutdown(socket, rustix::net::Shutdown::Both) {
+            tracing::debug!(%error, "the connection had ended");
+        }
+    }
+
     /// Whether an idle connection is no longer idle: closed, or talking out of turn.
     pub(crate) fn has_news(&self) -> bool {
         has_any(&*self.0.borrow(), NEWS)

@@ -18,12 +18,14 @@ use super::beat::Beat;
 use super::converse::converse;
 use super::flight::Flights;
 use super::listener::Listener;
-use super::live::{App, Current, Given, Lanes, Live};
+use super::live::{App, AppId, Current, Given, Lanes, Live};
 use super::pool::Pool;
 use super::receive::Date;
 use super::share::Shares;
+use super::straggler::Stragglers;
 use super::upstream::watch_health;
 use super::warm_up::{self, Asked};
+use crate::config::gate::Stragglers as OfAHold;
 use crate::shutdown::Shutdown;
 
 /// After an accept failed for want of file descriptors or memory: others must end first.
@@ -82,6 +84,7 @@ pub(crate) struct Change {
 pub(crate) struct Worker {
     current: Current,
     pub(crate) flights: Arc<Flights>,
+    pub(crate) stragglers: Rc<Stragglers>,
     pub(crate) date: Date,
     pub(crate) shutdown: Shutdown,
     pub(crate) shares: Option<Arc<Shares>>,
@@ -121,6 +124,7 @@ impl Plan {
         let worker = Rc::new(Worker {
             current: Current::new(live),
             flights: self.flights,
+            stragglers: Rc::default(),
             date: Date::now(),
             shutdown: self.shutdown,
             connections: self.connections,
@@ -203,6 +207,12 @@ impl Worker {
 
     /// What goes on beside the requests as long as it serves by `live`.
     fn begin(self: &Rc<Self>, live: &Rc<Live>) {
+        let killing = |app: &&Rc<App>| app.settings.stragglers == OfAHold::Kill;
+        for app in live.apps.iter().filter(killing) {
+            let kills = app.control.kills();
+            let (worker, live) = (Rc::clone(self), Rc::clone(live));
+            self.shutdown.spawn_local(cut_off_stragglers(worker, live, app.id, kills));
+        }
         for app in &live.apps {
             self.shutdown.spawn_local(forget_at_holds(
                 Rc::clone(self),
@@ -320,6 +330,21 @@ async fn forget_at_holds(worker: Rc<Worker>, live: Rc<Live>, app: Rc<App>) {
             () = live.over(&worker.shutdown) => return,
         }
         app.upstreams.iter().for_each(|upstream| upstream.pool.forget());
+    }
+}
+
+async fn cut_off_stragglers(
+    worker: Rc<Worker>,
+    live: Rc<Live>,
+    app: AppId,
+    mut kills: watch::Receiver<()>,
+) {
+    loop {
+        tokio::select! {
+            changed = kills.changed() => if changed.is_err() { return },
+            () = live.over(&worker.shutdown) => return,
+        }
+        worker.stragglers.kill(app);
     }
 }
 

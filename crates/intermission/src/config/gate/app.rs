@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::balance::check_try_duration;
 use super::{
     Balance, Bypass, DEFAULT_TRY_DURATION, Eject, HELD_MAX_MAX, Health, OnExpiry, Release,
-    Upgrades, Upstream, WarmUp, check_absolute, check_range, check_timeout,
+    Stragglers, Upgrades, Upstream, WarmUp, check_absolute, check_range, check_timeout,
 };
 use crate::config::Fault;
 use crate::config::cidr::Cidr;
@@ -114,6 +114,9 @@ pub struct App {
         with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required"
     )]
     pub drain: Duration,
+    /// What becomes of those that are still in flight shortly before its end.
+    #[serde(default)]
+    pub stragglers: Stragglers,
     /// What becomes of held requests when nobody renews the lease.
     #[serde(default)]
     pub on_expiry: OnExpiry,

@@ -28,6 +28,17 @@ pub enum Upgrades {
     Close,
 }
 
+/// What becomes of requests that are still in flight when the drain is almost over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stragglers {
+    /// They go on, and the hold is off.
+    #[default]
+    Keep,
+    /// They are cut off from their upstream, which may go on with what it was sent.
+    Kill,
+}
+
 /// What becomes of held requests when nobody renews the lease.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
