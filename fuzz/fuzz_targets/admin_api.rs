@@ -6,7 +6,7 @@
 use std::os::unix::net::UnixStream;
 use std::sync::LazyLock;
 
-use intermission_fuzz::{Gate, converse};
+use intermission_fuzz::{Gate, ask, converse};
 use libfuzzer_sys::fuzz_target;
 
 static GATE: LazyLock<Gate> = LazyLock::new(Gate::start);
@@ -15,7 +15,7 @@ const STATUS: &[u8] = b"GET /v1/status HTTP/1.1\r\nhost: a\r\nconnection: close\
 fuzz_target!(|input: &[u8]| {
     let connect = || UnixStream::connect(&GATE.admin_socket).expect("the gate listens");
     converse(connect(), input);
-    let status = converse(connect(), STATUS);
+    let status = ask(connect(), STATUS);
     assert!(status.starts_with(b"HTTP/1.1 200 OK\r\n"), "{}", status.escape_ascii());
     GATE.check();
 });

@@ -170,6 +170,15 @@ pub fn converse(mut stream: impl Stream, input: &[u8]) -> Vec<u8> {
     }
 }
 
+/// The answer to a request that asks for the end of its connection; waited for, whoever else is at work.
+pub fn ask(mut stream: impl Stream, request: &[u8]) -> Vec<u8> {
+    let mut answer = Vec::new();
+    stream.wait_for(PATIENCE);
+    // Half an answer fails where it is looked at.
+    drop(stream.write_all(request).and_then(|()| stream.read_to_end(&mut answer)));
+    answer
+}
+
 fn serve_upstream(listener: UnixListener) {
     thread::spawn(move || {
         for stream in listener.incoming() {
