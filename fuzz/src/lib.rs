@@ -29,6 +29,8 @@ use self::seen::{Seen, request_bytes};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A client that waits for answers first waits as long as they come within this of each other.
 const IDLE: Duration = Duration::from_millis(2);
+/// Who subscribes to events and says that nothing more comes may listen on.
+const EVENTS: &[u8] = b"content-type: text/event-stream";
 /// Bytes of a request that the upstream keeps; the fuzzer's inputs are shorter.
 const REQUEST_BYTES_MAX: usize = 1024 * 1024;
 
@@ -133,7 +135,7 @@ impl Stream for UnixStream {
     }
 }
 
-/// Sends `input` and gives everything that came until the other side closed. The sum of its bytes decides where it is
+/// Sends `input` and gives everything that came until the other side closed, or events begin. The sum of its bytes decides where it is
 /// cut in two, and whether answers are waited for before the client says that nothing more comes.
 ///
 /// # Panics
@@ -154,7 +156,12 @@ pub fn converse(mut stream: impl Stream, input: &[u8]) -> Vec<u8> {
         let mut buffer = [0; 4096];
         match stream.read(&mut buffer) {
             Ok(0) => return answer,
-            Ok(length) => answer.extend_from_slice(&buffer[..length]),
+            Ok(length) => {
+                answer.extend_from_slice(&buffer[..length]);
+                if answer.windows(EVENTS.len()).any(|bytes| bytes == EVENTS) {
+                    return answer;
+                }
+            }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 assert!(!finished, "not closed: {}", answer.escape_ascii());
                 finished = true;

@@ -324,6 +324,8 @@ impl<'a> Run<'a> {
     /// Nobody is forgotten: once released, everyone goes on, and the app is open and idle.
     fn wind_up(&mut self) {
         self.perform(Step::Command(Command::Release(0)));
+        // It may have been stopped by what failed before.
+        self.perform(Step::Command(Command::GoOn(0, true)));
         while let Some(id) = self.clients.keys().next().copied() {
             let ready: Vec<usize> = self.clients.keys().copied().collect();
             for id in ready {

@@ -49,7 +49,7 @@ pub(super) struct Rules {
     pub(super) releasing: u64,
     pub(super) began: u64,
     pub(super) window: usize,
-    /// When the turn of each came.
+    /// When the turn of each came, since its release began.
     pub(super) taken: BTreeMap<usize, u64>,
     pub(super) rejects: bool,
     pub(super) failures_max: u32,
@@ -207,13 +207,18 @@ impl Rules {
             self.failures = 0;
             if self.is_stopped() {
                 (self.stop, self.window) = (Stop::Not, self.concurrency);
-            } else if now.saturating_sub(self.taken[&client]) >= PROMPT
-                || now.saturating_sub(self.began) >= PATIENT_FOR
+            } else if self.age(now).saturating_sub(self.taken[&client]) >= PROMPT
+                || self.age(now) >= PATIENT_FOR
             {
                 let most = self.concurrency_max.max(self.concurrency);
                 self.window = (self.window + 1).min(most);
             }
         }
+    }
+
+    /// Of the release; a clock may have been ahead when it began.
+    const fn age(&self, now: u64) -> u64 {
+        now.saturating_sub(self.began)
     }
 
     /// Whether one more may go on, by what has failed.
@@ -254,7 +259,7 @@ impl Rules {
             && let Some(head) = self.line.pop_front()
         {
             self.known.insert(head, Known::Granted(self.releasing));
-            self.taken.insert(head, now);
+            self.taken.insert(head, self.age(now));
             self.has_waited(head, now);
             self.released += 1;
         }
