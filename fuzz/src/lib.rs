@@ -22,6 +22,7 @@ use intermission::admin;
 use intermission::config::Config;
 use intermission::gate::{Gate as Serving, Inherited};
 use intermission::shutdown::Shutdown;
+use nix::sys::signal::{SigSet, Signal};
 
 use self::seen::{Seen, request_bytes};
 
@@ -70,6 +71,9 @@ impl Gate {
     /// It cannot be started.
     #[must_use]
     pub fn start() -> Self {
+        // As in every program whose main is Rust's: a write to who has left is an error. Threads to come have it, too.
+        let pipe: SigSet = [Signal::SIGPIPE].into_iter().collect();
+        pipe.thread_block().expect("a signal that can be blocked");
         let directory = std::env::temp_dir().join(format!("gate-{}", std::process::id()));
         std::fs::create_dir_all(&directory).expect("a directory of its own");
         let text = CONFIG.replace("DIRECTORY", &directory.display().to_string());
