@@ -16,9 +16,10 @@ use super::kill::{COMMIT, MOMENTS, STEPS, is_committed};
 use super::proof::sample;
 
 /// How long a guardian may take from its call to a journal that is closed, on a busy machine.
-const TAKEN_BACK_DEADLINE: Duration = Duration::from_secs(15);
-/// What is promised from the death of the process, on a machine that is not busy: 2 s. A stop is noticed after a second of those.
-const WRITABLE_MAX: Duration = Duration::from_secs(6);
+const TAKEN_BACK_DEADLINE: Duration = Duration::from_secs(45);
+/// What is promised from the death of the process, on a machine that is not busy: 2 s, and the figures say what it was. A stop is
+/// noticed after a second of those. Users are held no longer than their lease in any case.
+const WRITABLE_MAX: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(2);
 /// Steps there are only where something goes with the roles.
 const OF_ROLES: [&str; 3] = ["ready", "events", "settings"];
