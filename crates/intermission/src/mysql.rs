@@ -22,6 +22,7 @@ mod server;
 mod session;
 mod shut;
 mod tls;
+mod transactions;
 
 pub use client_address::MySqlClientAddress;
 pub use server::{Access, MySqlServer};

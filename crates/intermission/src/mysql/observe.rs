@@ -9,6 +9,7 @@ use super::{
     privilege::DENIALS,
     row::StatusRow,
     server::MySqlServer,
+    transactions::Transaction,
 };
 use crate::swap::{
     condition::Condition,
@@ -20,8 +21,6 @@ use crate::swap::{
 
 /// How much of a statement an error shows, in characters.
 const STATEMENT_SHOWN: usize = 120;
-/// How many sessions are looked at.
-const SESSIONS_MAX: usize = 100;
 
 /// How both servers' manuals and measurement name the state of a commit that waits for a replica.
 const SEMI_SYNC_WAIT: &str = "Waiting for semi-sync ACK";
@@ -167,34 +166,21 @@ impl MySqlServer {
 
     /// Application sessions with an open transaction, ours and replication's left out.
     pub(super) async fn read_transactions(&self) -> Result<Vec<Blocker>, ServerError> {
-        let sql = format!(
-            "SELECT trx_mysql_thread_id, TIMESTAMPDIFF(SECOND, trx_started, NOW()), trx_rows_modified, \
-             COALESCE(trx_query, '') FROM information_schema.innodb_trx WHERE trx_mysql_thread_id <> 0 \
-             LIMIT {SESSIONS_MAX}"
-        );
-        let rows = self.control.rows("list open transactions", &sql).await?;
+        let open = self.list_transactions().await?;
         let prepared = self.prepared_blockers().await?;
-        if rows.is_empty() {
+        if open.is_empty() {
             return Ok(prepared);
         }
         let sessions = self.application_sessions().await?;
-        Ok(rows
-            .iter()
-            .filter_map(|row| {
-                let session = row.at(0)?.parse().ok()?;
+        Ok(open
+            .into_iter()
+            .filter_map(|Transaction { session, age_s, rows, statement }| {
                 let (user, host) = sessions.get(&session).map(Session::who)?;
-                let statement = row.at(3).filter(|text| !text.is_empty());
-                Some(Blocker {
-                    session,
-                    user,
-                    host,
-                    age_s: row.at(1).and_then(|age| age.parse().ok()).unwrap_or(0),
-                    rows: row.at(2).and_then(|rows| rows.parse().ok()),
-                    what: statement.map_or_else(
-                        || "an open transaction, idle".to_owned(),
-                        |text| format!("a transaction in: {}", shorten(text)),
-                    ),
-                })
+                let what = statement.map_or_else(
+                    || "an open transaction, idle".to_owned(),
+                    |text| format!("a transaction in: {}", shorten(&text)),
+                );
+                Some(Blocker { session, user, host, age_s, rows, what })
             })
             .chain(prepared)
             .collect())

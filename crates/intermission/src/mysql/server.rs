@@ -89,6 +89,8 @@ pub struct MySqlServer {
     claim: StdMutex<Claim>,
     /// The session of ours that keeps everybody from committing; none is 0.
     pub(super) shut_by: AtomicU32,
+    /// How many times open transactions were listed.
+    pub(super) looks: AtomicU32,
     /// A second session, kept open: for reading, and for killing what the first waits for.
     pub(super) control: Session,
 }
@@ -118,6 +120,7 @@ impl MySqlServer {
             acting: Mutex::new(Acting::Closed),
             claim: StdMutex::default(),
             shut_by: AtomicU32::new(0),
+            looks: AtomicU32::new(0),
         }
     }
 

@@ -110,8 +110,8 @@ pub trait Server: Send + Sync + fmt::Debug {
     async fn channels(&self) -> Result<Vec<ReplicaView>, ServerError>;
     /// Sessions that would block the fence, whatever their age.
     async fn blockers(&self) -> Result<Vec<Blocker>, ServerError>;
-    /// Application sessions with an open transaction. The servers cache what this reads for 100 ms: asking again
-    /// sooner than after [`TRANSACTIONS_FRESH_AFTER`] answers the past.
+    /// Application sessions with an open transaction. Whoever asks again sooner than after [`TRANSACTIONS_FRESH_AFTER`]
+    /// waits that long.
     async fn open_transactions(&self) -> Result<Vec<Blocker>, ServerError>;
 
     /// Makes it read-only for everybody, administrators included, for as long as the lock's session lives. On overrun of

@@ -256,7 +256,7 @@ impl Step {
             Self::Ready => "the servers answered the statements",
             Self::Hold => "every gate acknowledged with nothing in flight",
             Self::Settle => {
-                "the list of open transactions, read after the servers' own cache has aged, is empty"
+                "the list of open transactions, which the server made for this look, is empty"
             }
             Self::Withdraw => "the host lists its addresses, and this one is not among them",
             Self::Fence => {

@@ -26,6 +26,7 @@ async fn f45_f46_what_is_read_is_what_is(flavor: Flavor) {
     let bench = Bench::new(flavor).await;
     f45_a_late_answer_is_never_taken_for_another(&bench).await;
     f46_open_transactions_come_and_go(&bench).await;
+    f46_a_list_that_is_kept_old_is_not_believed(&bench).await;
     the_age_of_a_transaction_knows_no_time_zone(&bench).await;
 }
 
@@ -75,7 +76,6 @@ async fn f46_open_transactions_come_and_go(bench: &Bench) {
         begins.query_drop("BEGIN").await.unwrap();
         begins.query_drop(insert(&format!("round {round}"))).await.unwrap();
         let id = u64::from(begins.id());
-        sleep(TRANSACTIONS_FRESH_AFTER).await;
         let open = server.open_transactions().await.unwrap();
         let sessions: Vec<u64> = open.iter().map(|blocker| blocker.session).collect();
         assert_eq!(sessions, [id], "round {round}: {open:?}");
@@ -83,8 +83,32 @@ async fn f46_open_transactions_come_and_go(bench: &Bench) {
     }
     first.query_drop("COMMIT").await.unwrap();
     second.query_drop("COMMIT").await.unwrap();
-    sleep(TRANSACTIONS_FRESH_AFTER).await;
     assert_eq!(server.open_transactions().await.unwrap(), []);
+}
+
+/// A monitoring agent that asks all the time leaves everybody with its first answer.
+async fn f46_a_list_that_is_kept_old_is_not_believed(bench: &Bench) {
+    const LIST: &str = "SELECT trx_mysql_thread_id FROM information_schema.innodb_trx";
+    let (server, mut agent) = (bench.server(0), bench.root(0).await);
+    let mut app = bench.app(0).await;
+    agent.query_drop(LIST).await.unwrap();
+    let agent = tokio::spawn(async move {
+        loop {
+            agent.query_drop(LIST).await.unwrap();
+            sleep(Duration::from_millis(5)).await;
+        }
+    });
+    app.query_drop("BEGIN").await.unwrap();
+    app.query_drop(insert("kept old")).await.unwrap();
+    for error in [server.open_transactions().await, server.blockers().await] {
+        let error = error.expect_err("the list does not have the transaction");
+        assert_eq!(error.effect, Effect::Refused);
+        assert!(error.to_string().contains("more often than every 100 ms"), "{error}");
+    }
+    agent.abort();
+    let open = server.open_transactions().await.unwrap();
+    assert_eq!(open.iter().map(|one| one.session).collect::<Vec<_>>(), [u64::from(app.id())]);
+    app.query_drop("ROLLBACK").await.unwrap();
 }
 
 async fn the_age_of_a_transaction_knows_no_time_zone(bench: &Bench) {

@@ -33,7 +33,7 @@ impl Steps {
         self.endpoint.prepare(self.old.address(), self.new.address()).await?;
         loop {
             let blockers = self.old_blockers(bounds.quiet_age).await?;
-            // Also so that the first look of the settle step is not answered from the server's cache.
+            // Also so that the first look of the settle step, for which users wait, need not wait for a new list.
             sleep(TRANSACTIONS_FRESH_AFTER).await;
             let noise = if blockers.is_empty() {
                 self.gates.prepare().await?;

@@ -1,0 +1,78 @@
+//! The list of open transactions, and whether the server made it for us or some time ago for somebody else.
+
+use std::sync::atomic::Ordering;
+
+use tokio::time::sleep;
+
+use super::{row::StatusRow, server::MySqlServer};
+use crate::swap::server::{Effect, ServerError, TRANSACTIONS_FRESH_AFTER};
+
+/// How many sessions are looked at.
+const SESSIONS_MAX: usize = 100;
+/// How often a list that is old is asked for again, each time after [`TRANSACTIONS_FRESH_AFTER`].
+const LOOKS_MAX: u32 = 3;
+
+const DOING: &str = "list open transactions";
+/// Opens one of our own, which a list that was made before does not have. Where the isolation level has no snapshots
+/// the transaction is begun all the same.
+const OPEN: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
+/// The client library tells only of rows that there are any behind the last statement that has none.
+const CLOSE: [&str; 2] = ["COMMIT", "SELECT 1"];
+
+/// One of `information_schema.innodb_trx`.
+#[derive(Debug)]
+pub(super) struct Transaction {
+    pub(super) session: u64,
+    pub(super) age_s: u64,
+    /// How many it has changed.
+    pub(super) rows: Option<u64>,
+    pub(super) statement: Option<String>,
+}
+
+impl MySqlServer {
+    /// Those of sessions, ours left out; [`SESSIONS_MAX`] at most.
+    ///
+    /// The servers keep the list until nobody has read it for 100 ms. Whoever reads it more often, a monitoring agent
+    /// say, leaves everybody with the list of his first look, however long ago that was.
+    ///
+    /// # Errors
+    /// [`ServerError`] also where the list stays old.
+    pub(super) async fn list_transactions(&self) -> Result<Vec<Transaction>, ServerError> {
+        for look in 1..=LOOKS_MAX {
+            if let Some(listed) = self.list_transactions_now().await? {
+                return Ok(listed);
+            }
+            if look < LOOKS_MAX {
+                sleep(TRANSACTIONS_FRESH_AFTER).await;
+            }
+        }
+        let reason = "the list is an old one: something reads information_schema.innodb_trx more often than every 100 ms, so \
+                      that the server never makes a new one. Let that (a monitoring agent?) ask less often";
+        Err(self.login.error(DOING, reason, Effect::Refused))
+    }
+
+    /// Nothing where the list was made for a look before.
+    async fn list_transactions_now(&self) -> Result<Option<Vec<Transaction>>, ServerError> {
+        let look = format!("look {}", self.looks.fetch_add(1, Ordering::Relaxed));
+        let list = format!(
+            "SELECT /* {look} */ trx_mysql_thread_id, TIMESTAMPDIFF(SECOND, trx_started, NOW()), trx_rows_modified, \
+             COALESCE(trx_query, ''), trx_mysql_thread_id = CONNECTION_ID() FROM information_schema.innodb_trx \
+             WHERE trx_mysql_thread_id <> 0 ORDER BY 5 DESC LIMIT {SESSIONS_MAX}"
+        );
+        let [close, end] = CLOSE;
+        let sets = self.control.sets(DOING, &[OPEN, &list, close, end]).await?;
+        let rows = sets.get(1).map(Vec::as_slice).unwrap_or_default();
+        let (own, others): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.at(4) == Some("1"));
+        let is_fresh = own.iter().any(|row| row.at(3).is_some_and(|text| text.contains(&look)));
+        Ok(is_fresh.then(|| others.into_iter().filter_map(transaction_of).collect()))
+    }
+}
+
+fn transaction_of(row: &StatusRow) -> Option<Transaction> {
+    Some(Transaction {
+        session: row.at(0)?.parse().ok()?,
+        age_s: row.at(1).and_then(|age| age.parse().ok()).unwrap_or(0),
+        rows: row.at(2).and_then(|rows| rows.parse().ok()),
+        statement: row.at(3).filter(|text| !text.is_empty()).map(str::to_owned),
+    })
+}
