@@ -61,7 +61,14 @@ fn random_id() -> HeaderValue {
 fn start(now: SystemTime) -> HeaderValue {
     let micros = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
     let micros = u64::try_from(micros).unwrap_or(u64::MAX);
-    header(&[b"t=", itoa::Buffer::new().format(micros).as_bytes()].concat())
+    let mut text = *b"t=01234567890123456789";
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(micros).as_bytes();
+    let length = 2 + digits.len();
+    if let Some(room) = text.get_mut(2..length) {
+        room.copy_from_slice(digits);
+    }
+    header(text.get(..length).unwrap_or_default())
 }
 
 /// Digits always are one.

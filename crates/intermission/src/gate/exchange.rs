@@ -69,7 +69,7 @@ impl Connection {
         let is_head = request.method() == Method::HEAD;
         let mut outgoing = Some(Outgoing::new(request));
         let mut incoming = Incoming::default();
-        self.alarm.set(limit);
+        self.alarm.set_to((self.since + limit).into());
         let head = poll_fn(|cx| match self.poll(&mut outgoing, &mut incoming, is_head, cx) {
             Poll::Pending => self.alarm.poll(cx).map(|()| Err(Failure::Slow(limit))),
             head @ Poll::Ready(_) => head,

@@ -13,8 +13,9 @@ use super::stream::Shared;
 use super::upstream::{Standing, Use};
 use crate::shutdown::Shutdown;
 
-/// An idle connection younger than this is used without asking the kernel whether it still lives.
-const FRESH: Duration = Duration::from_millis(1);
+/// An idle connection younger than this is used without asking the kernel whether it still lives: a turn of a busy worker,
+/// behind which the runtime has noticed if it does not, takes no longer.
+const FRESH: Duration = Duration::from_millis(5);
 /// For the rest of a request that was answered before it was sent whole.
 const REST_MAX: Duration = Duration::from_secs(1);
 
@@ -32,7 +33,8 @@ pub(crate) struct Connection {
     era: u64,
     /// While a request has it.
     in_use: Option<Use>,
-    idle_since: Instant,
+    /// When it was dialed, checked out or given back.
+    pub(crate) since: Instant,
 }
 
 #[derive(Debug)]
@@ -53,9 +55,9 @@ pub(crate) struct Pool {
 
 impl Connection {
     pub(crate) fn new(socket: Socket, peer: Option<SocketAddr>, edition: u64) -> Box<Self> {
-        let (era, in_use, idle_since) = (0, None, Instant::now());
+        let (era, in_use, since) = (0, None, Instant::now());
         let (socket, alarm) = (Shared::new(socket), Alarm::default());
-        Box::new(Self { socket, alarm, peer, edition, era, in_use, idle_since })
+        Box::new(Self { socket, alarm, peer, edition, era, in_use, since })
     }
 
     /// Whether it is no longer idle though nobody uses it: closed by the upstream, or talking out of turn. The kernel is asked
@@ -96,15 +98,17 @@ impl Pool {
     /// one while a request is written to it loses that request: it may have run, so it is not
     /// sent again. Hence the look at the socket.
     pub(crate) fn check_out(&self) -> Option<Box<Connection>> {
+        let now = Instant::now();
         loop {
             let mut connection = self.idle.borrow_mut().pop()?;
-            let idle_for = connection.idle_since.elapsed();
+            let idle_for = now.saturating_duration_since(connection.since);
             if idle_for > self.idle_timeout {
                 // The ones below are idle for longer.
                 self.idle.borrow_mut().clear();
                 return None;
             }
             if !connection.has_stirred(idle_for >= FRESH) && self.leads_to(&mut connection) {
+                connection.since = now;
                 return Some(connection);
             }
         }
@@ -134,7 +138,7 @@ impl Pool {
     /// Closes what is idle for too long, and what the upstream has closed.
     pub(crate) fn trim(&self) {
         self.idle.borrow_mut().retain(|connection| {
-            connection.idle_since.elapsed() <= self.idle_timeout && !connection.has_stirred(false)
+            connection.since.elapsed() <= self.idle_timeout && !connection.has_stirred(false)
         });
     }
 
@@ -162,7 +166,7 @@ impl Pool {
         connection.in_use = None;
         let mut idle = self.idle.borrow_mut();
         if idle.len() < self.idle_max.get() {
-            connection.idle_since = Instant::now();
+            connection.since = Instant::now();
             idle.push(connection);
         }
     }

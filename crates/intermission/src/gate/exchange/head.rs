@@ -1,9 +1,11 @@
 //! The head of a response: what is passed on of it, and what follows it.
 
+use std::mem::MaybeUninit;
+
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use http::{HeaderMap, Response, StatusCode, Version};
-use httparse::{EMPTY_HEADER, ParserConfig, Status};
+use httparse::{ParserConfig, Status};
 use hyper::ext::ReasonPhrase;
 
 use crate::gate::framing::{self, FIELDS_MAX, Framing, digits};
@@ -31,9 +33,10 @@ impl Head {
 /// # Errors
 /// What is wrong with it.
 pub(super) fn parse(bytes: &Bytes, is_head: bool) -> Result<Option<Head>, &'static str> {
-    let mut fields = [EMPTY_HEADER; FIELDS_MAX];
-    let mut parsed = httparse::Response::new(&mut fields);
-    let length = match ParserConfig::default().parse_response(&mut parsed, bytes) {
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let mut parsed = httparse::Response::new(&mut []);
+    let parser = ParserConfig::default();
+    let length = match parser.parse_response_with_uninit_headers(&mut parsed, bytes, &mut fields) {
         Ok(Status::Complete(length)) => length,
         Ok(Status::Partial) => return Ok(None),
         Err(httparse::Error::TooManyHeaders) => return Err("it has more than 100 fields"),
