@@ -3,9 +3,10 @@
 use async_trait::async_trait;
 
 use super::{
+    access::Access,
     marker::{Marker, is_missing},
     row::StatusRow,
-    server::{Access, MySqlServer},
+    server::MySqlServer,
     session::{Failure, Login, request},
     tls::Encryption,
 };
@@ -82,7 +83,7 @@ impl ClientAddress for MySqlClientAddress {
     async fn write_marker(&self, id: &str, behind: &Address) -> Result<(), ServerError> {
         let doing = "write the canary";
         let put = self.marker.put(id);
-        let conn = self.login_to(behind).connect().await?;
+        let conn = self.login_to(behind).connect_for_one().await?;
         let (mut conn, mut answer) = self.run(conn, doing, &put).await;
         if answer.as_ref().is_err_and(is_missing) {
             for sql in self.marker.make().iter().chain([&put]) {

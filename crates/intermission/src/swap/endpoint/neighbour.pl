@@ -59,10 +59,16 @@ sub announcer {
     return sub { send($link, $advertisement, 0, $to) or die "send: $!\n" };
 }
 
+# Announces once, and gives what to call to do so some more times, when it is answered: users wait for that, and a fork takes long.
 sub announce {
     my ($index, $hw, $ip) = @_;
     my $once = announcer($index, $hw, $ip);
     $once->();
+    return sub { repeat($once, $ip) };
+}
+
+sub repeat {
+    my ($once, $ip) = @_;
     my $child = fork;
     return if !defined $child || $child;
     # The repeats outlive their session, and nobody waits for them.
@@ -115,6 +121,7 @@ sub ask {
         }
     }
     print "$_\n" for sort keys %heard;
+    return;
 }
 
 $| = 1;
@@ -125,7 +132,9 @@ while (my $line = <STDIN>) {
     my ($what, $index, $mac, $ip) = split " ", $line;
     (my $hw = $mac) =~ tr/://d;
     $hw = pack("H12", $hw);
-    if (eval { $what eq "ask" ? ask($index, $hw, $ip) : announce($index, $hw, $ip); 1 }) { }
+    my $later;
+    if (eval { $later = $what eq "ask" ? ask($index, $hw, $ip) : announce($index, $hw, $ip); 1 }) { }
     else { chomp(my $why = $@); $why =~ tr/\n/ /; print "failed: $why\n" }
     print "done\n";
+    $later->() if $later;
 }
