@@ -3,10 +3,10 @@
 mod bound;
 mod fault;
 mod log;
+mod recording;
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -224,13 +224,13 @@ impl<L: Log> Executor<L> {
         if !self.record(Record::Intent { action, step, emergency, announces }, durable).await {
             return;
         }
-        fault::point("before", action, step, &self.guard);
+        fault::point("before", action, step, &self.guard).await;
         let began = Instant::now();
         let outcome = self.outcome(action, step).await;
-        fault::point("after", action, step, &self.guard);
+        fault::point("after", action, step, &self.guard).await;
         let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.record(Record::Outcome { action, step, outcome, took_us }, false).await;
-        fault::point("recorded", action, step, &self.guard);
+        fault::point("recorded", action, step, &self.guard).await;
     }
 
     /// The emergency card, where the step changes something and the one journaled last is not right any more.
@@ -241,14 +241,6 @@ impl<L: Log> Executor<L> {
         }
         self.card.clone_from(&card);
         card
-    }
-
-    /// Without a journal only what makes the site writable again is done.
-    fn is_allowed_without_journal(&self, action: Action, step: Step) -> bool {
-        match action {
-            Action::Undo | Action::Verify => true,
-            Action::Perform => self.state.is_committed() && step <= Step::Release,
-        }
     }
 
     async fn outcome(&self, action: Action, step: Step) -> Outcome {
@@ -310,60 +302,6 @@ impl<L: Log> Executor<L> {
         let users = users.ok().and_then(Result::ok);
         let reason = self.state.cause().map(str::to_owned);
         self.record(Record::Closed { ending, reason, users }, true).await;
-    }
-
-    /// Journals and folds a record. False when it is an intent that must not be acted on.
-    async fn record(&mut self, record: Record, durable: bool) -> bool {
-        if !self.claim.stands() {
-            return false;
-        }
-        if self.has_journal
-            && let Err(error) = self.write(record.clone(), durable).await
-        {
-            self.lose_journal(&error);
-        }
-        // A disk may take its time, and a process stand still there: what nobody has read is not acted on.
-        if !self.claim.stands() {
-            return false;
-        }
-        if !self.has_journal
-            && let Record::Intent { action, step, .. } = record
-            && !self.is_allowed_without_journal(action, step)
-        {
-            if self.state.is_committed() {
-                // What is left is tidying up; the operator does that with a journal that works.
-                let ending = Ending::NeedsOperator;
-                self.fold(&Record::Closed { ending, reason: None, users: None });
-            }
-            return false;
-        }
-        self.fold(&record);
-        true
-    }
-
-    fn lose_journal(&mut self, error: &JournalError) {
-        self.has_journal = false;
-        let reason = match std::error::Error::source(error) {
-            Some(source) => format!("the journal is lost: {error}: {source}"),
-            None => format!("the journal is lost: {error}"),
-        };
-        tracing::error!("{reason}");
-        self.fold(&Record::Interrupted { reason });
-    }
-
-    fn fold(&mut self, record: &Record) {
-        if let Err(error) = self.state.apply(self.next_seq, record) {
-            // The executor makes only records that the machine asked for.
-            tracing::error!(error = %error, "a record was not understood");
-        }
-    }
-
-    async fn write(&mut self, record: Record, durable: bool) -> Result<(), JournalError> {
-        let entry = Entry { seq: self.next_seq, at: Timestamp::now(), record };
-        self.log.append(&entry, durable).await?;
-        self.next_seq += 1;
-        (self.listener)(&entry);
-        Ok(())
     }
 }
 

@@ -16,7 +16,9 @@ pub(super) fn of(step: Step, plan: &Plan) -> Duration {
         Step::Withdraw => plan.withdrawal.unwrap_or_default(),
         Step::Endpoint => plan.endpoint,
         Step::Ready if plan.failover().is_some() => bounds.quiet,
-        Step::Ready | Step::Canary => (bounds.statement + bounds.connect) * 2,
+        Step::Ready => (bounds.statement + bounds.connect) * 2,
+        // A further try leads clients there once more.
+        Step::Canary => (bounds.statement + bounds.connect) * 2 + plan.endpoint,
         Step::BeforeRelease => plan.before_release.unwrap_or_default(),
         Step::WarmUp => plan.warm_up.as_ref().map(|w| w.bound).unwrap_or_default(),
         Step::Events => {

@@ -26,7 +26,7 @@ fn panic() {
 }
 
 #[cfg(feature = "fault-injection")]
-pub(super) fn point(moment: &str, action: Action, step: Step, guard: &Guard) {
+pub(super) async fn point(moment: &str, action: Action, step: Step, guard: &Guard) {
     let action = match action {
         Action::Perform => "perform",
         Action::Verify => "verify",
@@ -37,6 +37,24 @@ pub(super) fn point(moment: &str, action: Action, step: Step, guard: &Guard) {
         if wanted == format!("{fault}:{moment}:{action}:{step}") {
             happens(guard);
         }
+    }
+    if wanted == format!("wait:{moment}:{action}:{step}") {
+        wait().await;
+    }
+}
+
+/// Until the test has done something to somebody else: the file that it names gets another name, and is to go away. Once, as there is
+/// no such file afterwards.
+#[cfg(feature = "fault-injection")]
+async fn wait() {
+    use std::{fs, path::PathBuf, time::Duration};
+    let Some(file) = std::env::var_os("INTERMISSION_FAULT_FILE").map(PathBuf::from) else { return };
+    let reached = file.with_extension("reached");
+    if fs::rename(&file, &reached).is_err() {
+        return;
+    }
+    while reached.exists() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
@@ -51,4 +69,4 @@ fn strike(pid: Option<u32>, signal: rustix::process::Signal) {
 }
 
 #[cfg(not(feature = "fault-injection"))]
-pub(super) const fn point(_: &str, _: Action, _: Step, _: &Guard) {}
+pub(super) async fn point(_: &str, _: Action, _: Step, _: &Guard) {}
