@@ -1,5 +1,6 @@
 //! The database servers: the only place with SQL.
 
+mod access;
 mod acting;
 mod by_hand;
 mod channel;
@@ -24,6 +25,7 @@ mod shut;
 mod tls;
 mod transactions;
 
+pub use access::Access;
 pub use client_address::MySqlClientAddress;
-pub use server::{Access, MySqlServer};
+pub use server::MySqlServer;
 pub use tls::Tls;

@@ -27,7 +27,7 @@ use tokio::{
 pub(crate) use self::start::{Processes, SUBCOMMAND};
 use self::{
     report::Report,
-    talk::{BEAT_EVERY, HELLO_BOUND, Hello, Reader, Ready, Word, write},
+    talk::{BEAT_EVERY, HELLO_BOUND, Hello, Reader, Ready, Sessions, Word, write},
 };
 use super::parties::Assembly;
 use crate::{
@@ -86,7 +86,7 @@ pub(crate) fn run() -> anyhow::Result<Exit> {
                 return Ok(Exit::Usage);
             }
         };
-        say(&stream, &Ready::Yes)?;
+        say(&stream, &Ready::Yes(watch.sessions().await))?;
         stream.set_nonblocking(true)?;
         let stream = tokio::net::UnixStream::from_std(stream)?;
         watch.keep(stream).await;
@@ -125,7 +125,7 @@ impl Watch {
         new?;
         steps.gates.prepare().await?;
         steps.endpoint.stand_by(steps.old.address(), steps.new.address()).await?;
-        Ok(Self {
+        let watch = Self {
             report: Report::new(&journals, &plan.id),
             parties,
             eyes,
@@ -135,7 +135,22 @@ impl Watch {
             after: swap.guardian_after,
             sentinel_for: swap.sentinel_for,
             swap: swap_process,
-        })
+        };
+        if let Some(sentinel) = watch.sentinel() {
+            // Its logins too are over before the swap begins.
+            sentinel.open().await;
+        }
+        Ok(watch)
+    }
+
+    /// The swap that ends the application's sessions is to leave these alone.
+    async fn sessions(&self) -> Sessions {
+        let mut sessions = Sessions::new();
+        for server in self.parties.servers.iter().chain(&self.eyes.servers) {
+            let ids = server.sessions().await;
+            sessions.entry(server.name().to_owned()).or_default().extend(ids);
+        }
+        sessions
     }
 
     /// Until the swap is over, in one way or another.

@@ -1,7 +1,10 @@
 //! The session that changes things, and the advisory lock it holds: whoever has the lock knows that nothing an earlier
 //! holder asked for can still happen.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{PoisonError, atomic::Ordering},
+    time::Duration,
+};
 
 use super::{
     row::StatusRow,
@@ -184,7 +187,7 @@ impl MySqlServer {
         }
     }
 
-    /// The ids of our own two sessions.
+    /// The ids of our own two sessions, and of those that are to be spared like them.
     pub(super) async fn own_ids(&self) -> Vec<u64> {
         let control = self.control.open_id().await;
         let acting = match &*self.acting.lock().await {
@@ -192,7 +195,8 @@ impl MySqlServer {
             Acting::Lost(id) => Some(*id),
             Acting::Closed => None,
         };
-        control.into_iter().chain(acting).map(u64::from).collect()
+        let spared = self.spared.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        control.into_iter().chain(acting).map(u64::from).chain(spared).collect()
     }
 
     pub(super) async fn give_lock_back(&self) -> Result<(), ServerError> {

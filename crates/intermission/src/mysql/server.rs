@@ -9,12 +9,12 @@ use async_trait::async_trait;
 use tokio::sync::Mutex;
 
 use super::{
+    access::Access,
     acting::Acting,
     by_hand::WAITED_BY_HAND_S,
     dialect::Dialect,
     marker::Marker,
     session::{Login, Session},
-    tls::{Encryption, Tls},
 };
 use crate::{
     config::secret::Account,
@@ -32,43 +32,6 @@ use crate::{
 
 /// How long STOP, RESET and CHANGE of replication may take: on MySQL up to 212 ms were measured idle (MYSQL.md §5).
 pub(super) const REPLICATION_BOUND: Duration = Duration::from_secs(20);
-
-/// How a server is reached.
-#[derive(Debug, Clone)]
-pub struct Access {
-    pub name: String,
-    pub address: Address,
-    pub account: Account,
-    /// How our sessions are encrypted.
-    pub tls: Tls,
-    /// What its certificate has to be made out to besides, where that is looked into: clients reach the primary by it.
-    pub clients_host: Option<String>,
-    /// What a replica logs in here with.
-    pub replication: Account,
-    /// What this server logs in to its source with.
-    pub source_replication: Account,
-    /// A schema that has to be here.
-    pub database: Option<String>,
-    /// What is put before a command to run it on the server's host; none where the host may not be asked anything.
-    pub exec: Option<Vec<String>>,
-    /// The schema of the marker table: letters, digits and underscores.
-    pub marker_schema: String,
-    pub connect: Duration,
-    pub statement: Duration,
-}
-
-impl Access {
-    pub(super) fn into_login(self) -> Login {
-        Login {
-            name: self.name,
-            address: self.address,
-            account: self.account,
-            encryption: Encryption::new(self.tls),
-            connect: self.connect,
-            statement: self.statement,
-        }
-    }
-}
 
 /// A MySQL or MariaDB server.
 #[derive(Debug)]
@@ -89,6 +52,8 @@ pub struct MySqlServer {
     claim: StdMutex<Claim>,
     /// The session of ours that keeps everybody from committing; none is 0.
     pub(super) shut_by: AtomicU32,
+    /// Of another process of ours, which are not ended with the application's.
+    pub(super) spared: StdMutex<Vec<u64>>,
     /// How many times open transactions were listed.
     pub(super) looks: AtomicU32,
     /// A second session, kept open: for reading, and for killing what the first waits for.
@@ -120,6 +85,7 @@ impl MySqlServer {
             acting: Mutex::new(Acting::Closed),
             claim: StdMutex::default(),
             shut_by: AtomicU32::new(0),
+            spared: StdMutex::default(),
             looks: AtomicU32::new(0),
         }
     }
@@ -174,6 +140,14 @@ impl Server for MySqlServer {
 
     fn bind(&self, claim: &Claim) {
         *self.claim.lock().unwrap_or_else(PoisonError::into_inner) = claim.clone();
+    }
+
+    async fn sessions(&self) -> Vec<u64> {
+        self.own_ids().await
+    }
+
+    fn spare(&self, sessions: Vec<u64>) {
+        *self.spared.lock().unwrap_or_else(PoisonError::into_inner) = sessions;
     }
 
     async fn stand_by(&self) -> Result<(), ServerError> {

@@ -2,6 +2,7 @@
 //! the commit point.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -67,6 +68,8 @@ pub struct Guard(Arc<Mutex<Known>>);
 #[derive(Debug, Default)]
 struct Known {
     pid: Option<u32>,
+    /// Its sessions, by server.
+    sessions: BTreeMap<String, Vec<u64>>,
     gone: Option<String>,
     told_of_gone: bool,
     alarms: Vec<String>,
@@ -76,8 +79,8 @@ struct Known {
 
 impl Guard {
     #[must_use]
-    pub fn of_process(pid: u32) -> Self {
-        Self(Arc::new(Mutex::new(Known { pid: Some(pid), ..Known::default() })))
+    pub fn of_process(pid: u32, sessions: BTreeMap<String, Vec<u64>>) -> Self {
+        Self(Arc::new(Mutex::new(Known { pid: Some(pid), sessions, ..Known::default() })))
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -87,6 +90,12 @@ impl Guard {
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.known().pid
+    }
+
+    /// The sessions that it had on a server when it was ready.
+    #[must_use]
+    pub fn sessions_on(&self, server: &str) -> Vec<u64> {
+        self.known().sessions.get(server).cloned().unwrap_or_default()
     }
 
     /// The guardian is there no more, or not to be heard.

@@ -272,6 +272,10 @@ async fn carry_out(
         },
     };
     let watched = Watched { guardian: guardian.map(Arc::from), listener };
+    let guard = watched.guard();
+    for server in [&steps.old, &steps.new] {
+        server.spare(guard.sessions_on(server.name()));
+    }
     let done = carry_out_watched(parties, lock, steps, cancel, &watched).await;
     let is_to_be_tried_again = done.as_ref().is_ok_and(Report::may_be_tried_again);
     let ended = if is_to_be_tried_again { Ended::Nothing } else { Ended::Watch };

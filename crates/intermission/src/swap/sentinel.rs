@@ -31,6 +31,11 @@ impl Sentinel {
         Self { old, new, judge: Judge::new(names, budget) }
     }
 
+    /// Logs in where it can.
+    pub async fn open(&self) {
+        tokio::join!(see(self.old.as_ref()), see(self.new.as_ref()));
+    }
+
     /// Looks until it is dropped.
     pub async fn watch(mut self, shout: impl Fn(String)) {
         loop {

@@ -94,6 +94,10 @@ pub trait Server: Send + Sync + fmt::Debug {
     /// From now on the lock is only kept if the claim stands when it was taken: a process that stood still is told so late
     /// that its journal is somebody else's.
     fn bind(&self, claim: &Claim);
+    /// The ids of our own sessions there, now.
+    async fn sessions(&self) -> Vec<u64>;
+    /// Those of another process of ours: they are not ended with the application's.
+    fn spare(&self, sessions: Vec<u64>);
     /// Opens every connection that taking the lock and what follows it needs. Changes nothing.
     async fn stand_by(&self) -> Result<(), ServerError>;
     /// Takes the advisory lock; first makes an end of a session of ours that was given up. With `take_over` it ends

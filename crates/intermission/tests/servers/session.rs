@@ -187,6 +187,16 @@ async fn the_end_of_sessions_spares_our_own(bench: &Bench) {
     // MySQL protects an administrator's session from our account, and that must not keep us from the others.
     assert_eq!(root.query_drop("SELECT 1").await.is_err(), bench.flavor() == Flavor::MariaDb);
     assert_eq!(server.end_sessions().await.unwrap(), 0);
+    // A guardian's are ours too.
+    let guardian = bench.server(0);
+    guardian.stand_by().await.unwrap();
+    let sessions = guardian.sessions().await;
+    server.spare(sessions.clone());
+    assert_eq!(server.end_sessions().await.unwrap(), 0);
+    guardian.access().await.expect("it was left alone");
+    assert_eq!((sessions.len(), guardian.sessions().await), (2, sessions));
+    server.spare(Vec::new());
+    assert_eq!(server.end_sessions().await.unwrap(), 2);
     // Replication goes on.
     bench.write(0, "after").await.unwrap();
     bench.pair.wait_replicated().await.unwrap();

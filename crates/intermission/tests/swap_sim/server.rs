@@ -45,6 +45,12 @@ impl Server for SimServer {
         *self.claim.lock().unwrap() = claim.clone();
     }
 
+    async fn sessions(&self) -> Vec<u64> {
+        Vec::new()
+    }
+
+    fn spare(&self, _: Vec<u64>) {}
+
     async fn stand_by(&self) -> Result<(), ServerError> {
         self.read("stand_by", |_| ()).await
     }

@@ -15,7 +15,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::talk::{BEAT_EVERY, Hello, Reader, Ready, Word, write};
+use super::talk::{BEAT_EVERY, Hello, Reader, Ready, Sessions, Word, write};
 use crate::{
     config::Config,
     swap::{
@@ -54,7 +54,7 @@ impl Guardians for Processes {
         let (ours, theirs) = UnixStream::pair().map_err(|error| error.to_string())?;
         let mut child = spawn(theirs).map_err(|error| format!("cannot start it: {error}"))?;
         match self.greet(ours, lock, plan).await {
-            Ok(stream) => match Process::new(child, stream, self.sentinel_for) {
+            Ok(greeted) => match Process::new(child, greeted, self.sentinel_for) {
                 Ok(process) => Ok(Box::new(process)),
                 Err(error) => Err(error.to_string()),
             },
@@ -88,7 +88,7 @@ impl Processes {
         stream: UnixStream,
         lock: &JournalLock,
         plan: &Plan,
-    ) -> Result<UnixStream, String> {
+    ) -> Result<(UnixStream, Sessions), String> {
         let source = self.config.source.clone().ok_or("the configuration has no file")?;
         let hello = Hello {
             pid: std::process::id(),
@@ -103,7 +103,7 @@ impl Processes {
             say(&stream, &hello).map_err(|error| error.to_string())?;
             give_files(&stream, &[lock.as_fd()]).map_err(|error| error.to_string())?;
             match hear(&stream, READY_BOUND).map_err(|error| error.to_string())? {
-                Ready::Yes => Ok(stream),
+                Ready::Yes(sessions) => Ok((stream, sessions)),
                 Ready::No(why) => Err(why),
             }
         });
@@ -122,10 +122,14 @@ struct Process {
 }
 
 impl Process {
-    fn new(child: Child, stream: UnixStream, sentinel_for: Duration) -> std::io::Result<Self> {
+    fn new(
+        child: Child,
+        (stream, sessions): (UnixStream, Sessions),
+        sentinel_for: Duration,
+    ) -> std::io::Result<Self> {
         stream.set_nonblocking(true)?;
         let (reads, mut writes) = tokio::net::UnixStream::from_std(stream)?.into_split();
-        let guard = child.id().map(Guard::of_process).unwrap_or_default();
+        let guard = child.id().map(|pid| Guard::of_process(pid, sessions)).unwrap_or_default();
         let (told, mut changes) = watch::channel(Told::default());
         // Ends with this process' part of the channel, or with the guardian.
         tokio::spawn(async move {

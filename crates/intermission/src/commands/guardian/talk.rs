@@ -1,6 +1,6 @@
 //! What a swap and its guardian say to each other, by a socket pair: first one message each and the journal's lock, then lines.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{
@@ -30,10 +30,13 @@ pub(super) struct Hello {
     pub(super) plan: Plan,
 }
 
+/// A guardian's own sessions, by server.
+pub(super) type Sessions = BTreeMap<String, Vec<u64>>;
+
 /// Whether it has all that it would need.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Ready {
-    Yes,
+    Yes(Sessions),
     No(String),
 }
 
