@@ -125,7 +125,7 @@ impl Steps {
             Step::Promote => self.promote(self.barrier_of(state)?, state.resume_at()).await,
             Step::Endpoint => self.lead_clients().await,
             Step::EndSessions => self.end_sessions().await,
-            Step::Canary => self.canary().await,
+            Step::Canary => self.canary_again(state).await,
             Step::BeforeRelease => self.run_hooks().await,
             Step::WarmUp => self.warm_up().await,
             Step::Release => self.release().await,
@@ -144,6 +144,7 @@ impl Steps {
         if !is_for_the_promoted(step)
             || !state.is_interrupted()
             || self.new.access().await?.is_writable()
+            || self.promoted_again().await?
         {
             return Ok(());
         }
@@ -152,6 +153,20 @@ impl Steps {
              away when they are right",
             self.new.name()
         )))
+    }
+
+    /// A new primary that has started again since may have done so as the replica it was. Where the old one answers and is read-only,
+    /// too, nobody has given the roles back.
+    async fn promoted_again(&self) -> Result<bool, StepError> {
+        if self.old.access().await.is_ok_and(|access| !access.is_writable()) {
+            let name = self.new.name();
+            tracing::warn!(
+                "{name} was read-only again, as after a restart, and so is the old primary: {name} is made writable"
+            );
+            self.new.promote().await?;
+            return Ok(true);
+        }
+        Ok(false)
     }
 
     /// Whether the commit point was passed. It takes the lock first, so that no earlier promote can still come.
@@ -255,6 +270,7 @@ const fn is_for_the_promoted(step: Step) -> bool {
     matches!(
         step,
         Step::Endpoint
+            | Step::Canary
             | Step::EndSessions
             | Step::BeforeRelease
             | Step::Events

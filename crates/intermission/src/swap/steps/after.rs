@@ -8,7 +8,7 @@ use super::{StepError, Steps};
 use crate::swap::{
     machine::State,
     position::{Position, Tracking},
-    record::Facts,
+    record::{Action, Facts},
     role::Scheduler,
     step::Step,
 };
@@ -28,6 +28,15 @@ impl Steps {
             self.farewell.begin(&self.old);
         }
         Ok(Facts::said(said))
+    }
+
+    /// Where it did not come there at first, or when the swap is finished later, clients are led there once more: whoever was cut off has
+    /// not heard that the address has moved.
+    pub(super) async fn canary_again(&self, state: &State) -> Result<Facts, StepError> {
+        if state.is_interrupted() || state.tries(Action::Perform, Step::Canary) > 1 {
+            self.lead_clients().await?;
+        }
+        self.canary().await
     }
 
     /// What a user would do next: the address may lead elsewhere still, whatever was done to it.
@@ -94,11 +103,12 @@ impl Steps {
 
     pub(super) async fn rejoin(&self, state: &State) -> Result<Facts, StepError> {
         if self.old.access().await?.is_writable() {
-            return Err(StepError::refused(format!(
-                "{} is writable: it would diverge; {}",
-                self.old.name(),
-                self.old.command_to_fence()
-            )));
+            // It has started since, and not as a replica.
+            tracing::warn!(
+                "{} was writable again, as after a restart: it is made read-only",
+                self.old.name()
+            );
+            self.old.fence(self.plan.bounds.fence).await?;
         }
         self.old.let_replication_in().await?;
         let (old, new) = (self.old.executed().await?, self.new.executed().await?);
