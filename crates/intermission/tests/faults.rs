@@ -2,7 +2,7 @@
 //! some where replication goes by file and position.
 //!
 //! Needs the feature `fault-injection` and the lab's program: `make test` builds both. All cases of a server share one
-//! stage and take turns on it, so that at most five stages run, however many threads the tests have.
+//! stage and take turns on it, so that at most seven stages run, however many threads the tests have.
 
 #![allow(
     clippy::expect_used,
@@ -14,18 +14,20 @@
 use std::path::{Path, PathBuf};
 
 use intermission::swap::step::Step;
-use lab::faults::{Bench, Case, Kind, STEPS, cases, play};
+use lab::faults::{Bench, Case, Ground, Kind, STEPS, cases, play};
 use lab::server::Series;
 use lab::stage::Programs;
 use tokio::sync::Mutex;
 
-/// One for each kind.
-static STAGES: [(Kind, Mutex<Option<Bench>>); 5] = [
-    (by_gtid(Series::MariaDb), Mutex::const_new(None)),
-    (by_gtid(Series::MySql), Mutex::const_new(None)),
-    (by_gtid(Series::MariaDb118), Mutex::const_new(None)),
-    (by_coordinates(Series::MariaDb), Mutex::const_new(None)),
-    (by_coordinates(Series::MySql), Mutex::const_new(None)),
+/// One for each kind, and one more where there are hosts.
+static STAGES: [(Kind, Ground, Mutex<Option<Bench>>); 7] = [
+    (by_gtid(Series::MariaDb), Ground::Loopback, Mutex::const_new(None)),
+    (by_gtid(Series::MySql), Ground::Loopback, Mutex::const_new(None)),
+    (by_gtid(Series::MariaDb118), Ground::Loopback, Mutex::const_new(None)),
+    (by_coordinates(Series::MariaDb), Ground::Loopback, Mutex::const_new(None)),
+    (by_coordinates(Series::MySql), Ground::Loopback, Mutex::const_new(None)),
+    (by_gtid(Series::MariaDb), Ground::Network, Mutex::const_new(None)),
+    (by_gtid(Series::MySql), Ground::Network, Mutex::const_new(None)),
 ];
 
 const fn by_gtid(series: Series) -> Kind {
@@ -57,7 +59,8 @@ fn play_case(kind: Kind, id: &str) {
         .build()
         .expect("a runtime");
     let result = runtime.block_on(async {
-        let (_, stage) = STAGES.iter().find(|(known, _)| *known == kind).expect("a stage");
+        let is_it = |(known, ground, _): &&_| *known == kind && *ground == case.ground;
+        let (_, _, stage) = STAGES.iter().find(is_it).expect("a stage");
         play(&mut *stage.lock().await, &case, kind, &programs()).await
     });
     for figure in &result.figures {
@@ -118,6 +121,9 @@ faults! {
         f46_a_transaction_that_ends_in_the_settle_step: "F46",
         the_replica_dies: "crash:replica",
         the_primary_dies: "crash:primary",
+        the_old_primary_dies_at_the_fence: "old-dies:fence",
+        the_old_primary_dies_at_the_release: "old-dies:release",
+        the_new_primary_dies_at_the_canary: "new-dies:canary",
         f16_killed_at_hold: "kill:hold",
         f16_killed_at_fence: "kill:fence",
         f16_killed_at_catch_up: "kill:catch_up",
@@ -155,6 +161,13 @@ faults! {
         the_gate_dies_behind_the_commit_point: "gate:committed",
         the_gate_dies_and_stays_away: "gate:away",
         the_gate_is_down: "gate:down",
+        h1_the_gate_dies_right_before_the_hold: "gate-dies:hold",
+        h1_the_gate_dies_right_before_the_release: "gate-dies:release",
+        the_swap_is_cut_off_from_the_old_primary: "cut-swap-old:catch_up",
+        the_swap_is_cut_off_from_the_new_primary: "cut-swap-new:endpoint",
+        the_servers_are_cut_off_from_each_other: "cut-old-new:catch_up",
+        the_application_is_cut_off_from_the_old_primary: "cut-app-old:fence",
+        the_application_is_cut_off_from_the_new_primary: "cut-app-new:release",
         h1_the_gate_dies_held: "H1",
         h4_the_gate_dies_draining: "H4",
         h42_the_holder_dies: "H42",
@@ -175,46 +188,22 @@ faults! {
     }
 }
 
-/// Played by `lab faults` alone (docs/PROOF.md says why): at these steps a process that dies or stands still, or whose guardian dies,
-/// leaves the servers as it does at a neighbour that has a test.
-const CAMPAIGN_ONLY: [&str; 37] = [
-    "kill:lock",
-    "kill:quiet",
-    "kill:ready",
-    "kill:settle",
-    "kill:barrier",
-    "kill:canary",
-    "kill:before_release",
-    "kill:warm_up",
-    "kill:prove",
-    "kill:unlock",
-    "guarded:lock",
-    "guarded:quiet",
-    "guarded:settle",
-    "guarded:barrier",
-    "still:catch_up",
-    "still:lock",
-    "still:quiet",
-    "still:ready",
-    "still:settle",
-    "still:barrier",
-    "bereft:lock",
-    "bereft:ready",
-    "bereft:hold",
-    "bereft:settle",
-    "bereft:barrier",
-    "bereft:catch_up",
-    "bereft:endpoint",
-    "bereft:canary",
-    "bereft:end_sessions",
-    "bereft:before_release",
-    "bereft:warm_up",
-    "bereft:events",
-    "bereft:detach",
-    "bereft:rejoin",
-    "bereft:prove",
-    "bereft:settings",
-    "bereft:unlock",
+/// Cases that there are for each step. `lab faults` plays all of them (docs/PROOF.md says why): at most steps a process that dies or
+/// stands still, a party that dies or is cut off, leaves the servers as it does at a neighbour that has a test.
+const FAMILIES: [&str; 13] = [
+    "kill",
+    "guarded",
+    "still",
+    "bereft",
+    "panic",
+    "gate-dies",
+    "old-dies",
+    "new-dies",
+    "cut-swap-old",
+    "cut-swap-new",
+    "cut-old-new",
+    "cut-app-old",
+    "cut-app-new",
 ];
 
 /// A few of each kind: what differs by version is the servers' words, which every case uses.
@@ -265,11 +254,19 @@ by_coordinates! {
 
 #[test]
 fn every_case_has_a_test() {
-    let mut ids: Vec<&str> = cases().iter().map(|case| case.id).collect();
-    let mut tested = [TESTED, &CAMPAIGN_ONLY].concat();
-    ids.sort_unstable();
-    tested.sort_unstable();
-    assert_eq!(ids, tested);
+    let cases = cases();
+    let family =
+        |id: &str| FAMILIES.into_iter().find(|family| id.starts_with(&format!("{family}:")));
+    for case in &cases {
+        let is_tested = TESTED.contains(&case.id.as_str()) || family(&case.id).is_some();
+        assert!(is_tested, "{} has no test", case.id);
+    }
+    for id in TESTED {
+        assert!(cases.iter().any(|case| case.id == *id), "{id} is no case");
+    }
+    for wanted in FAMILIES {
+        assert!(TESTED.iter().any(|id| family(id) == Some(wanted)), "{wanted} has no test");
+    }
 }
 
 #[test]

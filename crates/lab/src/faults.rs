@@ -20,6 +20,7 @@ mod request;
 mod sentinel;
 mod sibling;
 mod signal;
+mod struck;
 mod unwind;
 
 use std::io::{self, Write};
@@ -30,7 +31,7 @@ use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
 pub use bench::Bench;
-pub use case::{Case, cases};
+pub use case::{Case, Ground, cases};
 pub use kill::STEPS;
 
 use crate::display::Display;
@@ -70,14 +71,16 @@ pub struct Kind {
 struct FaultsResult {
     server: String,
     failed: usize,
+    /// Of the whole campaign.
+    seconds: f64,
     cases: Vec<CaseResult>,
 }
 
 /// How a case ended.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CaseResult {
-    /// The fault's number in the list of faults, or `kill:STEP`.
-    pub id: &'static str,
+    /// The fault's number in the list of faults, or `FAMILY:STEP`.
+    pub id: String,
     /// What became of the swap; what is wrong when the case failed.
     pub outcome: String,
     /// Whether all is as it must be.
@@ -100,8 +103,9 @@ pub async fn run(args: &FaultsArgs) -> anyhow::Result<bool> {
     let kind = Kind { series: args.server, coordinates: args.coordinates };
     let mut bench = None;
     let mut results = Vec::new();
+    let began = Instant::now();
     for case in &cases {
-        display.now(case.id);
+        display.now(&case.id);
         let result = play(&mut bench, case, kind, &programs).await;
         display.line(&line(&result));
         display.advance();
@@ -109,7 +113,8 @@ pub async fn run(args: &FaultsArgs) -> anyhow::Result<bool> {
     }
     drop(display);
     let failed = results.iter().filter(|result| !result.ok).count();
-    let result = FaultsResult { server: args.server.to_string(), failed, cases: results };
+    let seconds = rounded(began.elapsed());
+    let result = FaultsResult { server: args.server.to_string(), failed, seconds, cases: results };
     print(&mut io::stdout().lock(), &result, args.json).context("cannot print the result")?;
     Ok(failed == 0)
 }
@@ -124,7 +129,7 @@ pub async fn play(
     let began = Instant::now();
     let played = timeout(CASE_DEADLINE, play_on(bench, case, kind, programs)).await;
     let played = played.unwrap_or_else(|_| Err(anyhow::anyhow!("stuck for {CASE_DEADLINE:?}")));
-    let seconds = (began.elapsed().as_secs_f64() * 100.0).round() / 100.0;
+    let seconds = rounded(began.elapsed());
     let figures = bench.as_ref().map(Bench::take_figures).unwrap_or_default();
     let (outcome, ok) = match played {
         Ok(outcome) => (outcome.to_owned(), true),
@@ -133,7 +138,7 @@ pub async fn play(
             (format!("{error:#}"), false)
         }
     };
-    CaseResult { id: case.id, outcome, ok, seconds, figures }
+    CaseResult { id: case.id.clone(), outcome, ok, seconds, figures }
 }
 
 async fn play_on(
@@ -142,15 +147,23 @@ async fn play_on(
     kind: Kind,
     programs: &Programs,
 ) -> anyhow::Result<&'static str> {
+    if bench.as_ref().is_some_and(|bench| bench.ground != case.ground) {
+        *bench = None;
+    }
     let bench = match bench {
         Some(bench) => bench,
-        None => bench.insert(Bench::new(kind, programs.clone()).await?),
+        None => bench.insert(Bench::new(kind, case.ground, programs.clone()).await?),
     };
     let before = bench.begin().await?;
     let end = case.play(bench).await?;
     let flaws = bench.judge(before, &end).await;
     ensure!(flaws.is_empty(), "after {}: {}", end.outcome, flaws.join("; "));
     Ok(end.outcome)
+}
+
+/// Seconds, to the hundredth.
+fn rounded(time: Duration) -> f64 {
+    (time.as_secs_f64() * 100.0).round() / 100.0
 }
 
 fn line(result: &CaseResult) -> String {
@@ -168,5 +181,6 @@ fn print(out: &mut impl Write, result: &FaultsResult, json: bool) -> io::Result<
     for case in &result.cases {
         writeln!(out, "{}", line(case))?;
     }
-    writeln!(out, "{}: {} cases, {} failed", result.server, result.cases.len(), result.failed)
+    let FaultsResult { server, failed, seconds, cases } = result;
+    writeln!(out, "{server}: {} cases, {failed} failed, {seconds} s", cases.len())
 }

@@ -162,6 +162,26 @@ impl Network {
         Ok(())
     }
 
+    /// From now on nothing goes from the one host to the other, or back; nobody is told. All else goes as before.
+    pub async fn cut(&self, one: usize, other: usize) -> Result<(), StageError> {
+        self.isolate([one, other], "on").await
+    }
+
+    /// Ends a [`Network::cut`].
+    pub async fn mend(&self, one: usize, other: usize) -> Result<(), StageError> {
+        self.isolate([one, other], "off").await
+    }
+
+    /// Isolated ports of a bridge reach all others, and not each other.
+    async fn isolate(&self, hosts: [usize; 2], state: &str) -> Result<(), StageError> {
+        for host in hosts.map(|index| self.hosts.get(index)).into_iter().flatten() {
+            let port = format!("port{}", host.number);
+            let set = ["link", "set", &port, "type", "bridge_slave", "isolated", state];
+            self.switch.ip(&set).await?;
+        }
+        Ok(())
+    }
+
     /// The address clients use.
     #[must_use]
     pub fn floating() -> Ipv4Addr {

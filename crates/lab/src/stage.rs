@@ -164,20 +164,22 @@ pub struct Stage {
 pub enum Endpoint {
     /// A forwarder on this machine, re-pointed by a hook.
     Forwarder(Part),
-    /// An address that moves between two hosts; the app and the swap are on the third.
+    /// An address that moves between two hosts; the app is on the third, the swap on the fourth.
     FloatingIp(Network),
 }
 
-/// The host of the app and of the swap, where there are hosts.
-const CLIENT: usize = 2;
+/// Where there are hosts, those of the servers come first.
+pub(crate) const HOST_OF_APP: usize = 2;
+pub(crate) const HOST_OF_SWAP: usize = 3;
+const HOSTS: u8 = 4;
 
 impl Endpoint {
-    /// What is put before a command to run it where the app is.
-    fn exec(&self) -> Vec<String> {
+    /// What is put before a command to run it on a host, where there are hosts.
+    fn exec(&self, host: usize) -> Vec<String> {
         match self {
             Self::Forwarder(_) => Vec::new(),
             Self::FloatingIp(network) => {
-                network.hosts.get(CLIENT).map(Host::exec).unwrap_or_default()
+                network.hosts.get(host).map(Host::exec).unwrap_or_default()
             }
         }
     }
@@ -198,7 +200,7 @@ impl Stage {
         programs: Programs,
     ) -> Result<Self, StageError> {
         let mut pair = options.pair.clone();
-        let network = if options.floating_ip { Some(Network::start(3).await?) } else { None };
+        let network = if options.floating_ip { Some(Network::start(HOSTS).await?) } else { None };
         if let Some(network) = &network {
             for (server, host) in pair.servers.iter_mut().zip(&network.hosts) {
                 server.place = Some(Place { exec: host.exec(), ip: host.address() });
@@ -251,7 +253,7 @@ impl Stage {
     /// As [`Stage::intermission`], with another configuration file than the gate runs on.
     #[must_use]
     pub fn intermission_with(&self, configuration: &Path) -> tokio::process::Command {
-        let mut words = self.endpoint.exec();
+        let mut words = self.endpoint.exec(HOST_OF_SWAP);
         words.push(self.programs.intermission.display().to_string());
         let mut words = words.iter();
         let mut command = tokio::process::Command::new(words.next().expect("the program"));
@@ -299,7 +301,7 @@ async fn start_app(
     let folder = Part::folder_for("app")?;
     let socket = folder.path().join("app.sock").display().to_string();
     let url = format!("mysql://{}@{database}/ledger", APP.user);
-    let mut command = endpoint.exec();
+    let mut command = endpoint.exec(HOST_OF_APP);
     command.extend([programs.lab.display().to_string(), "app".to_owned()]);
     command.extend(["--database".to_owned(), url, "--pool".to_owned(), options.pool.to_string()]);
     if options.checks == Checks::Never {

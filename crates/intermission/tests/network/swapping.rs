@@ -65,7 +65,7 @@ async fn f27_an_address_in_the_wrong_place_is_refused(flavor: Flavor) {
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("floating-ip-twice"), "{said}");
     hosts[0].ip(&["addr", "del", &prefix, "dev", DEVICE]).await.unwrap();
-    hosts[2].ip(&["neigh", "flush", "dev", DEVICE]).await.unwrap();
+    hosts[3].ip(&["neigh", "flush", "dev", DEVICE]).await.unwrap();
     let (code, said) = check(&stage).await;
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("floating-ip-not-on-primary"), "{said}");

@@ -9,6 +9,7 @@ use anyhow::{Context, ensure};
 use tokio::time::Instant;
 
 use super::Kind;
+use super::case::Ground;
 use super::command::Words;
 use crate::cluster::PairOptions;
 use crate::load::Load;
@@ -16,7 +17,8 @@ use crate::oracle::Write;
 use crate::server::Flavor;
 use crate::stage::{Programs, Stage, StageOptions};
 
-/// How long a hold outlives the process that holds: at least what [`BOUNDS`] may make users wait.
+/// How long a hold outlives the process that holds: at least what [`BOUNDS`] may make users wait. Twice as long where an
+/// address is moved between hosts, which may take time.
 pub(super) const LEASE: Duration = Duration::from_secs(8);
 /// Short, so that a case is short; long enough for a machine that is busy with two servers.
 const BOUNDS: &str = r#"before_release = [{ command = ["true"], timeout = "1s" }]
@@ -50,6 +52,7 @@ const WARM_UP_POLL: Duration = Duration::from_millis(5);
 /// The stage, its load and everything that was said on it.
 #[derive(Debug)]
 pub struct Bench {
+    pub(super) ground: Ground,
     pub(super) stage: Stage,
     pub(super) configuration: PathBuf,
     /// Where other configurations are; gone with the stage.
@@ -75,22 +78,28 @@ pub(super) struct Before {
 
 impl Bench {
     /// A new stage, without load.
-    pub async fn new(kind: Kind, programs: Programs) -> anyhow::Result<Self> {
+    pub async fn new(kind: Kind, ground: Ground, programs: Programs) -> anyhow::Result<Self> {
         let Kind { series, coordinates } = kind;
         let mut pair = PairOptions::default();
         if coordinates {
             pair = pair.by_coordinates(series.flavor());
         }
         let warm_up = Some(WARM_UP.to_owned());
-        let options = StageOptions { pair, warm_up, ..StageOptions::new(series) };
+        let floating_ip = ground == Ground::Network;
+        let options = StageOptions { pair, warm_up, floating_ip, ..StageOptions::new(series) };
         let stage = Stage::start_with(&options, programs).await?;
         // Not the gate's: that is searched for passwords, and one configuration has one.
         let folder = stage.app.folder().join("cases");
         std::fs::create_dir(&folder).context("no folder for configurations")?;
         let configuration = folder.join("faults.toml");
         let usual = std::fs::read_to_string(stage.configuration())?;
-        write_file(&configuration, &format!("{usual}{BOUNDS}"))?;
+        let bounds = match ground {
+            Ground::Loopback => BOUNDS.to_owned(),
+            Ground::Network => BOUNDS.replace("8s", "16s"),
+        };
+        write_file(&configuration, &format!("{usual}{bounds}"))?;
         let bench = Self {
+            ground,
             stage,
             configuration,
             folder,

@@ -5,16 +5,29 @@ use futures_util::future::BoxFuture;
 use super::bench::Bench;
 use super::guardian::{self, Blow};
 use super::judge::End;
+use super::kill::{STEPS, is_committed};
+use super::struck::{self, Party, Struck};
 use super::{crash, endpoint, gate, hook, kill, proof, refusal, sentinel, sibling, signal, unwind};
 
 type Scenario = for<'b> fn(&'b mut Bench) -> BoxFuture<'b, anyhow::Result<End>>;
 
 /// One fault, or one with variants that are all right or all wrong together.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Case {
-    /// Stable: scripts name it.
-    pub id: &'static str,
+    /// Stable: scripts name it. `FAMILY:STEP` where there is one for each step.
+    pub id: String,
+    /// Where it is played.
+    pub ground: Ground,
     what: What,
+}
+
+/// What the stage stands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ground {
+    /// A pair behind a forwarder.
+    Loopback,
+    /// Hosts in namespaces, and a floating IP.
+    Network,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -25,85 +38,50 @@ enum What {
     Guarded(Blow, &'static str),
     /// The guardian, and not the process that swaps.
     Bereft(&'static str),
+    /// Somebody beside it, right before a step.
+    Struck(Struck, &'static str),
     Scenario(Scenario),
 }
 
 impl Case {
+    fn new(id: impl Into<String>, what: What) -> Self {
+        Self { id: id.into(), ground: Ground::Loopback, what }
+    }
+
+    fn at(family: &str, step: &str, what: What) -> Self {
+        Self::new(format!("{family}:{step}"), what)
+    }
+
     pub(super) async fn play(&self, bench: &mut Bench) -> anyhow::Result<End> {
         match self.what {
             What::Kill(step) => kill::at_step(bench, step).await,
             What::Panic(step) => kill::by_panic(bench, step).await,
             What::Guarded(blow, step) => guardian::at_step(bench, blow, step).await,
             What::Bereft(step) => guardian::bereft_at(bench, step).await,
+            What::Struck(struck, step) => struck::at_step(bench, struck, step).await,
             What::Scenario(scenario) => scenario(bench).await,
         }
     }
 }
 
-const KILLS: [&str; 21] = [
-    "kill:lock",
-    "kill:quiet",
-    "kill:ready",
-    "kill:hold",
-    "kill:settle",
-    "kill:fence",
-    "kill:barrier",
-    "kill:catch_up",
-    "kill:promote",
-    "kill:endpoint",
-    "kill:canary",
-    "kill:end_sessions",
-    "kill:before_release",
-    "kill:warm_up",
-    "kill:release",
-    "kill:events",
-    "kill:detach",
-    "kill:rejoin",
-    "kill:prove",
-    "kill:settings",
-    "kill:unlock",
+/// At which a panic is not just another death.
+const PANICS: [&str; 4] = ["hold", "fence", "promote", "rejoin"];
+/// Who dies beside the process that swaps, which goes on.
+const BESIDE: [(&str, Struck); 3] = [
+    ("gate-dies", Struck::Gate),
+    ("old-dies", Struck::OldPrimary),
+    ("new-dies", Struck::NewPrimary),
 ];
-/// `guarded:` and `still:` by step, and `bereft:` by step.
-const GUARDED: [(&str, &str); 9] = [
-    ("guarded:lock", "still:lock"),
-    ("guarded:quiet", "still:quiet"),
-    ("guarded:ready", "still:ready"),
-    ("guarded:hold", "still:hold"),
-    ("guarded:settle", "still:settle"),
-    ("guarded:fence", "still:fence"),
-    ("guarded:barrier", "still:barrier"),
-    ("guarded:catch_up", "still:catch_up"),
-    ("guarded:promote", "still:promote"),
+/// Who may be cut off from whom.
+const CUTS: [(&str, Struck); 5] = [
+    ("cut-swap-old", Struck::Cut(Party::Swap, Party::Old)),
+    ("cut-swap-new", Struck::Cut(Party::Swap, Party::New)),
+    ("cut-old-new", Struck::Cut(Party::Old, Party::New)),
+    ("cut-app-old", Struck::Cut(Party::App, Party::Old)),
+    ("cut-app-new", Struck::Cut(Party::App, Party::New)),
 ];
-const BEREFT: [&str; 21] = [
-    "bereft:lock",
-    "bereft:quiet",
-    "bereft:ready",
-    "bereft:hold",
-    "bereft:settle",
-    "bereft:fence",
-    "bereft:barrier",
-    "bereft:catch_up",
-    "bereft:promote",
-    "bereft:endpoint",
-    "bereft:canary",
-    "bereft:end_sessions",
-    "bereft:before_release",
-    "bereft:warm_up",
-    "bereft:release",
-    "bereft:events",
-    "bereft:detach",
-    "bereft:rejoin",
-    "bereft:prove",
-    "bereft:settings",
-    "bereft:unlock",
-];
-const PANICS: [(&str, &str); 4] = [
-    ("panic:hold", "hold"),
-    ("panic:fence", "fence"),
-    ("panic:promote", "promote"),
-    ("panic:rejoin", "rejoin"),
-];
+/// Of a swap with a floating IP only.
+const WITHDRAW: &str = "withdraw";
 const SCENARIOS: [(&str, Scenario); 37] = [
     ("F1", unwind::applier_stops),
     ("F2", refusal::sql_error),
@@ -159,28 +137,36 @@ const LAST: [(&str, Scenario); 13] = [
     ("passwords", proof::passwords),
 ];
 
-/// Every case, in the order that suits one stage: what reads a whole binary log comes while it is short.
+/// Every case, in the order that suits few stages: what reads a whole binary log comes while it is short, what needs a
+/// network comes last.
 #[must_use]
 pub fn cases() -> Vec<Case> {
-    let scenario =
-        |(id, scenario): &(&'static str, Scenario)| Case { id, what: What::Scenario(*scenario) };
+    let scenario = |(id, scenario): &(&str, Scenario)| Case::new(*id, What::Scenario(*scenario));
     let mut cases = vec![
-        Case { id: "F3", what: What::Scenario(refusal::wrong_source) },
-        Case { id: "kill:follow", what: What::Scenario(sibling::killed_while_it_is_led) },
+        Case::new("F3", What::Scenario(refusal::wrong_source)),
+        Case::new("kill:follow", What::Scenario(sibling::killed_while_it_is_led)),
     ];
     cases.extend(SCENARIOS.iter().map(scenario));
-    let kills = KILLS.iter().zip(kill::STEPS);
-    cases.extend(kills.map(|(id, step)| Case { id, what: What::Kill(step) }));
-    cases.push(Case { id: "kill:pending", what: What::Scenario(kill::with_pending_fence) });
-    cases.push(Case { id: "kill:recover", what: What::Scenario(kill::in_recovery) });
-    for ((killed, still), step) in GUARDED.iter().zip(kill::STEPS) {
-        cases.push(Case { id: killed, what: What::Guarded(Blow::Kill, step) });
-        cases.push(Case { id: still, what: What::Guarded(Blow::Stop, step) });
+    cases.extend(STEPS.map(|step| Case::at("kill", step, What::Kill(step))));
+    cases.push(Case::new("kill:pending", What::Scenario(kill::with_pending_fence)));
+    cases.push(Case::new("kill:recover", What::Scenario(kill::in_recovery)));
+    for step in STEPS.into_iter().take_while(|step| !is_committed("before", step)) {
+        cases.push(Case::at("guarded", step, What::Guarded(Blow::Kill, step)));
+        cases.push(Case::at("still", step, What::Guarded(Blow::Stop, step)));
     }
-    let bereft = BEREFT.iter().zip(kill::STEPS);
-    cases.extend(bereft.map(|(id, step)| Case { id, what: What::Bereft(step) }));
-    cases.extend(PANICS.map(|(id, step)| Case { id, what: What::Panic(step) }));
+    cases.extend(STEPS.map(|step| Case::at("bereft", step, What::Bereft(step))));
+    cases.extend(PANICS.map(|step| Case::at("panic", step, What::Panic(step))));
     cases.extend(LAST.iter().map(scenario));
+    for (family, struck) in BESIDE {
+        cases.extend(STEPS.map(|step| Case::at(family, step, What::Struck(struck, step))));
+    }
+    for (family, struck) in CUTS {
+        let steps = STEPS.into_iter().chain([WITHDRAW]);
+        cases.extend(steps.map(|step| {
+            let case = Case::at(family, step, What::Struck(struck, step));
+            Case { ground: Ground::Network, ..case }
+        }));
+    }
     cases
 }
 
@@ -188,22 +174,12 @@ pub fn cases() -> Vec<Case> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::{Blow, What, cases};
+    use super::cases;
 
     #[test]
-    fn ids_are_unique_and_say_their_step() {
+    fn ids_are_unique() {
         let cases = cases();
-        let ids: BTreeSet<&str> = cases.iter().map(|case| case.id).collect();
+        let ids: BTreeSet<&str> = cases.iter().map(|case| case.id.as_str()).collect();
         assert_eq!(ids.len(), cases.len());
-        for case in &cases {
-            match case.what {
-                What::Kill(step) => assert_eq!(case.id, format!("kill:{step}")),
-                What::Panic(step) => assert_eq!(case.id, format!("panic:{step}")),
-                What::Guarded(Blow::Kill, step) => assert_eq!(case.id, format!("guarded:{step}")),
-                What::Guarded(Blow::Stop, step) => assert_eq!(case.id, format!("still:{step}")),
-                What::Bereft(step) => assert_eq!(case.id, format!("bereft:{step}")),
-                What::Scenario(_) => {}
-            }
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! Runs the product's commands and keeps every word they print.
 
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,6 +22,8 @@ const STEP_DEADLINE: Duration = Duration::from_secs(20);
 const STEP_POLL: Duration = Duration::from_millis(1);
 /// The product's variable that names where it shall die.
 const FAULT_VARIABLE: &str = "INTERMISSION_FAULT";
+/// Where it waits for the test: [`Bench::fault_file`].
+const FAULT_FILE_VARIABLE: &str = "INTERMISSION_FAULT_FILE";
 /// How much of what a command said an error quotes, characters from the end.
 const QUOTE_MAX: usize = 1500;
 
@@ -177,6 +179,10 @@ impl Running {
         Ok(())
     }
 
+    pub(super) fn has_ended(&mut self) -> anyhow::Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
     /// Waits for its end, within a bound.
     pub(super) async fn end(mut self) -> anyhow::Result<Ran> {
         let Ok(status) = timeout(COMMAND_DEADLINE, self.child.wait()).await else {
@@ -209,6 +215,11 @@ async fn collect(pipe: Option<impl AsyncRead + Unpin>, own: Words, all: Words) {
 }
 
 impl Bench {
+    /// What a swap that is to wait gives another name, and waits for to be gone.
+    pub(super) fn fault_file(&self) -> PathBuf {
+        self.folder.join("fault.wait")
+    }
+
     /// Starts a subcommand with the configuration of the campaign.
     pub(super) fn start(&self, arguments: &[&str]) -> anyhow::Result<Running> {
         self.start_with(&self.configuration, arguments, None)
@@ -223,6 +234,7 @@ impl Bench {
     ) -> anyhow::Result<Running> {
         let mut command = self.stage.intermission_with(configuration);
         command.args(arguments).envs(fault.map(|fault| (FAULT_VARIABLE, fault)));
+        command.env(FAULT_FILE_VARIABLE, self.fault_file());
         Running::start(command, &self.said)
     }
 

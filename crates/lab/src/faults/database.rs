@@ -149,6 +149,12 @@ impl Bench {
         self.wait_healthy().await
     }
 
+    /// What a server that has started again would have in its option file.
+    pub(super) async fn give_back_roles_settings(&self, index: usize) -> anyhow::Result<()> {
+        self.say(index, semi_sync(self.flavor())).await?;
+        self.say(index, &["SET GLOBAL event_scheduler=ON"]).await
+    }
+
     /// Takes it all back: the next case has the same servers.
     pub(super) async fn take_roles_settings(&self) -> anyhow::Result<()> {
         let pair = &self.stage.pair;

@@ -1,0 +1,199 @@
+//! The gate or a server is killed, or two hosts are cut off from each other, while a swap stands right before a step; then
+//! it goes on. Whatever becomes of it, one recovery is enough when everybody is there again.
+
+use std::fs::File;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use tokio::time::{Instant, sleep};
+
+use super::bench::{Bench, LEASE};
+use super::command::Running;
+use super::judge::End;
+use super::kill::{COMMIT, STEPS};
+use crate::network::Network;
+use crate::stage::{Endpoint, HOST_OF_APP, HOST_OF_SWAP};
+
+/// How long a gate is away.
+const AWAY: Duration = Duration::from_millis(300);
+/// Until the swap stands where it is to be struck, and until users are served once everybody is there again.
+const DEADLINE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(5);
+/// What is cut off is noticed by timeouts, the application's too.
+const LONGEST: Duration = LEASE.saturating_mul(2).saturating_add(Duration::from_secs(12));
+/// Steps there are only where something goes with the roles.
+const OF_ROLES: [&str; 3] = ["ready", "events", "settings"];
+
+/// Who is struck.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Struck {
+    /// SIGKILL, and started again [`AWAY`] later.
+    Gate,
+    /// SIGKILL, and started again when the swap has ended.
+    OldPrimary,
+    NewPrimary,
+    /// Nothing goes from one to the other until the swap has ended; nobody is told.
+    Cut(Party, Party),
+}
+
+/// A host of the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Party {
+    Old,
+    New,
+    App,
+    Swap,
+}
+
+impl Party {
+    const fn host(self, primary: usize) -> usize {
+        match self {
+            Self::Old => primary,
+            Self::New => 1 - primary,
+            Self::App => HOST_OF_APP,
+            Self::Swap => HOST_OF_SWAP,
+        }
+    }
+}
+
+impl Bench {
+    fn network(&self) -> anyhow::Result<&Network> {
+        match &self.stage.endpoint {
+            Endpoint::FloatingIp(network) => Ok(network),
+            Endpoint::Forwarder(_) => bail!("this stage has no network of its own"),
+        }
+    }
+
+    /// A swap that stands right before a step, with its intent journaled; it goes on when it is told.
+    async fn start_and_stand(&self, step: &str) -> anyhow::Result<Standing> {
+        let file = self.fault_file();
+        File::create(&file).with_context(|| format!("cannot make {}", file.display()))?;
+        let fault = format!("wait:before:perform:{step}");
+        let mut swap = self.start_with(&self.configuration, &["swap", "--yes"], Some(&fault))?;
+        let reached = file.with_extension("reached");
+        let deadline = Instant::now() + DEADLINE;
+        while !reached.exists() {
+            if swap.has_ended()? || Instant::now() > deadline {
+                let ended = swap.end().await?;
+                bail!("it never came to {step}: {}{}", ended.talk, ended.out);
+            }
+            sleep(POLL).await;
+        }
+        Ok(Standing { swap, reached })
+    }
+
+    async fn strike(&self, struck: Struck, primary: usize) -> anyhow::Result<()> {
+        match struck {
+            Struck::Gate => self.kill_gate().await,
+            Struck::OldPrimary => Ok(self.stage.pair.server(primary).kill().await?),
+            Struck::NewPrimary => Ok(self.stage.pair.server(1 - primary).kill().await?),
+            Struck::Cut(one, other) => {
+                Ok(self.network()?.cut(one.host(primary), other.host(primary)).await?)
+            }
+        }
+    }
+
+    /// Everybody is there again, and what would try again by itself after up to a minute is told to at once.
+    async fn mend(
+        &mut self,
+        struck: Struck,
+        primary: usize,
+        has_roles: bool,
+    ) -> anyhow::Result<()> {
+        match struck {
+            Struck::Gate => return Ok(()),
+            Struck::OldPrimary => self.start_server(primary, has_roles).await?,
+            Struck::NewPrimary => self.start_server(1 - primary, has_roles).await?,
+            Struck::Cut(one, other) => {
+                self.network()?.mend(one.host(primary), other.host(primary)).await?;
+            }
+        }
+        let words = self.words();
+        for index in [0, 1] {
+            if !self.replication(index).await?.port.is_empty() {
+                self.say(index, &[&words.stop(), &words.start()]).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn start_server(&mut self, index: usize, has_roles: bool) -> anyhow::Result<()> {
+        let server = self.stage.pair.servers.get_mut(index).context("no such server")?;
+        server.restart().await?;
+        if has_roles {
+            self.give_back_roles_settings(index).await?;
+        }
+        Ok(())
+    }
+
+    /// Until requests are answered again: sessions that were cut off have to be given up first.
+    async fn wait_served(&mut self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            match self.write_and_read().await {
+                Ok(()) => return Ok(()),
+                Err(error) if Instant::now() > deadline => return Err(error),
+                Err(_) => sleep(POLL).await,
+            }
+        }
+    }
+}
+
+/// A swap that waits to be told.
+struct Standing {
+    swap: Running,
+    reached: std::path::PathBuf,
+}
+
+impl Standing {
+    fn go_on(self) -> anyhow::Result<Running> {
+        std::fs::remove_file(&self.reached).context("nobody waits")?;
+        Ok(self.swap)
+    }
+}
+
+/// Strikes at one step.
+pub(super) async fn at_step(bench: &mut Bench, struck: Struck, step: &str) -> anyhow::Result<End> {
+    let has_roles = OF_ROLES.contains(&step);
+    if has_roles {
+        bench.give_roles_settings().await?;
+    }
+    let primary = bench.stage.pair.primary_index().await?;
+    let standing = bench.start_and_stand(step).await?;
+    bench.strike(struck, primary).await?;
+    let began = Instant::now();
+    let swap = standing.go_on()?;
+    if struck == Struck::Gate {
+        sleep(AWAY).await;
+        bench.start_gate().await?;
+    }
+    let ended = swap.end().await?;
+    let took = began.elapsed();
+    let code = ended.expect_one_of(&[0, 1, 3])?.code().unwrap_or_default();
+    bench.mend(struck, primary, has_roles).await?;
+    let number = |name: &str| STEPS.iter().position(|step| *step == name);
+    let committed = number(step) > number(COMMIT);
+    if struck == Struck::NewPrimary && !committed {
+        // Whether a replica is read-only when it starts is up to its option file.
+        bench.fence(1 - primary).await?;
+    }
+    let code = if code == 3 {
+        let recovered = bench.recover().await?;
+        bench.figure(format!("{struck:?} {step}: exit 3 after {took:.2?}, then recovered"));
+        recovered.expect_one_of(&[0, 1])?.code().unwrap_or_default()
+    } else {
+        bench.figure(format!("{struck:?} {step}: exit {code} after {took:.2?}"));
+        code
+    };
+    bench.expect_nothing_to_recover().await?;
+    let moved = code == 0;
+    ensure!(moved || !committed, "taken back behind the commit point");
+    let is = bench.stage.pair.primary_index().await?;
+    ensure!((is != primary) == moved, "exit {code}, and server {is} is the primary");
+    bench.wait_served().await?;
+    if has_roles {
+        bench.take_roles_settings().await?;
+    }
+    let end = if moved { End::swapped() } else { End::rolled_back() };
+    Ok(end.may_fail().longest(LONGEST))
+}
