@@ -158,6 +158,10 @@ impl Steps {
     /// A new primary that has started again since may have done so as the replica it was. Where the old one answers and is read-only,
     /// too, nobody has given the roles back.
     async fn promoted_again(&self) -> Result<bool, StepError> {
+        // Who only brings a server back has promoted nobody.
+        if matches!(self.plan.kind, Kind::Rejoin) {
+            return Ok(false);
+        }
         if self.old.access().await.is_ok_and(|access| !access.is_writable()) {
             let name = self.new.name();
             tracing::warn!(
