@@ -116,6 +116,8 @@ impl MySqlServer {
         for kill in &kills {
             match self.control.rows(DOING, kill).await {
                 Ok(_) => {}
+                // Gone, mostly by the request before.
+                Err(failure) if failure.code == Some(UNKNOWN_THREAD) => {}
                 Err(failure) if is_about_one(failure.code) => {
                     left += 1;
                     tracing::info!(%kill, answer = %failure.error.reason, "a session was left alone");

@@ -196,7 +196,7 @@ async fn the_end_of_sessions_spares_our_own(bench: &Bench) {
     guardian.access().await.expect("it was left alone");
     assert_eq!((sessions.len(), guardian.sessions().await), (2, sessions));
     server.spare(Vec::new());
-    server.end_sessions().await.unwrap();
+    assert_eq!(server.end_sessions().await.unwrap(), 2);
     guardian.access().await.expect_err("nobody was to be spared");
     // Replication goes on.
     bench.write(0, "after").await.unwrap();

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::bench::Bench;
 use super::command::Running;
 use super::judge::End;
-use super::kill::{COMMIT, MOMENTS, STEPS, is_committed};
+use super::kill::{COMMIT, MOMENTS, OF_ROLES, STEPS, is_committed};
 use super::proof::sample;
 
 /// How long a guardian may take from its call to a journal that is closed, on a busy machine.
@@ -21,8 +21,6 @@ const TAKEN_BACK_DEADLINE: Duration = Duration::from_secs(45);
 /// noticed after a second of those. Users are held no longer than their lease in any case.
 const WRITABLE_MAX: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(2);
-/// Steps there are only where something goes with the roles.
-const OF_ROLES: [&str; 3] = ["ready", "events", "settings"];
 
 /// What becomes of the process that swaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -37,7 +37,7 @@ pub(super) const COMMIT: &str = "promote";
 /// Before the step's effect, after it, and after its outcome was journaled.
 pub(super) const MOMENTS: [&str; 3] = ["before", "after", "recorded"];
 /// Steps there are only where something goes with the roles.
-const OF_ROLES: [&str; 3] = ["ready", "events", "settings"];
+pub(super) const OF_ROLES: [&str; 3] = ["ready", "events", "settings"];
 /// Steps after which nobody recovers until the lease has let users through by itself.
 const LEFT_ALONE: [&str; 4] = ["hold", "fence", COMMIT, "endpoint"];
 /// What a release may take beyond the lease.

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use super::bench::{Bench, LEASE};
 use super::command::Running;
 use super::judge::End;
-use super::kill::{COMMIT, STEPS};
+use super::kill::{COMMIT, OF_ROLES, STEPS};
 use crate::network::Network;
 use crate::stage::{Endpoint, HOST_OF_APP, HOST_OF_SWAP};
 
@@ -21,8 +21,6 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(5);
 /// What is cut off is noticed by timeouts, the application's too.
 const LONGEST: Duration = LEASE.saturating_mul(2).saturating_add(Duration::from_secs(12));
-/// Steps there are only where something goes with the roles.
-const OF_ROLES: [&str; 3] = ["ready", "events", "settings"];
 
 /// Who is struck.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Where a test ends a process as abruptly as a power cut, or makes it stand still.
+//! Where a test ends a process as abruptly as a power cut, makes it stand still, or lets the swap wait for what the test does to others.
 
 use crate::swap::{guard::Guard, record::Action, step::Step};
 
@@ -47,13 +47,21 @@ pub(super) async fn point(moment: &str, action: Action, step: Step, guard: &Guar
 /// no such file afterwards.
 #[cfg(feature = "fault-injection")]
 async fn wait() {
-    use std::{fs, path::PathBuf, time::Duration};
+    use std::{
+        fs,
+        path::PathBuf,
+        time::{Duration, Instant},
+    };
+
+    /// For the test to do what it wants to.
+    const WAITS_MAX: Duration = Duration::from_secs(60);
     let Some(file) = std::env::var_os("INTERMISSION_FAULT_FILE").map(PathBuf::from) else { return };
     let reached = file.with_extension("reached");
     if fs::rename(&file, &reached).is_err() {
         return;
     }
-    while reached.exists() {
+    let began = Instant::now();
+    while reached.exists() && began.elapsed() < WAITS_MAX {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
