@@ -21,7 +21,9 @@ pub enum HoldError {
         "generation {generation} was released, or its lease ended, while it was still draining"
     )]
     ReleasedWhileDraining { generation: Generation },
-    #[error("not held: the hold could not be written down")]
+    #[error(
+        "not held, make room in gate.state_dir or mend it and hold again: the hold could not be written down"
+    )]
     Unwritten(#[from] StateError),
     #[error("this app is there no more: the configuration was read again without it")]
     Retired,
