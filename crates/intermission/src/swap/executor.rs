@@ -249,7 +249,7 @@ impl<L: Log> Executor<L> {
             || StepError { effect: Effect::Unknown, message: format!("no end within {bound:?}") };
         let done = match action {
             Action::Verify => {
-                let verdict = timeout(bound, self.steps.verify()).await;
+                let verdict = timeout(bound, self.steps.verify(&self.state)).await;
                 let (verdict, message) = verdict
                     .unwrap_or_else(|_| (super::record::Verdict::CannotTell, hung().to_string()));
                 return Outcome::Verified { verdict, message };

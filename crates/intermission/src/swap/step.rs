@@ -313,7 +313,8 @@ impl Step {
                 Some("put the address back and announce it, unless the new primary is writable")
             }
             Self::Fence => Some(
-                "set the switches to what the plan recorded and let commits go on, unless the new primary is writable",
+                "set the switches to what the plan recorded and let commits go on, unless the new primary is writable or was \
+                 written to; and look whether they are so",
             ),
             Self::Quiet
             | Self::Settle

@@ -7,6 +7,7 @@ mod before;
 mod card;
 mod failover;
 mod farewell;
+mod promoted;
 mod rejoin;
 mod sibling;
 
@@ -22,7 +23,7 @@ use super::{
     machine::State,
     plan::{Plan, kind::Kind},
     position::Barrier,
-    record::{Facts, Verdict},
+    record::Facts,
     server::{Effect, Server, ServerError},
     step::Step,
 };
@@ -139,54 +140,6 @@ impl Steps {
         }
     }
 
-    /// A journal may be old: going on with it after somebody has given the roles back would take the site down.
-    async fn check_promoted(&self, step: Step, state: &State) -> Result<(), StepError> {
-        if !is_for_the_promoted(step)
-            || !state.is_interrupted()
-            || self.new.access().await?.is_writable()
-            || self.promoted_again().await?
-        {
-            return Ok(());
-        }
-        Err(StepError::refused(format!(
-            "{} is not writable any more: somebody changed the roles since; look at both servers, and move the journal \
-             away when they are right",
-            self.new.name()
-        )))
-    }
-
-    /// A new primary that has started again since may have done so as the replica it was. Where the old one answers and is read-only,
-    /// too, nobody has given the roles back.
-    async fn promoted_again(&self) -> Result<bool, StepError> {
-        // Who only brings a server back has promoted nobody.
-        if matches!(self.plan.kind, Kind::Rejoin) {
-            return Ok(false);
-        }
-        if self.old.access().await.is_ok_and(|access| !access.is_writable()) {
-            let name = self.new.name();
-            tracing::warn!(
-                "{name} was read-only again, as after a restart, and so is the old primary: {name} is made writable"
-            );
-            self.new.promote().await?;
-            return Ok(true);
-        }
-        Ok(false)
-    }
-
-    /// Whether the commit point was passed. It takes the lock first, so that no earlier promote can still come.
-    pub async fn verify(&self) -> (Verdict, String) {
-        if let Err(error) = self.new.lock(false).await {
-            return (Verdict::CannotTell, error.to_string());
-        }
-        match self.new.access().await {
-            Ok(access) if access.is_writable() => {
-                (Verdict::TookEffect, format!("{} is writable", self.new.name()))
-            }
-            Ok(_) => (Verdict::DidNot, format!("{} is read-only", self.new.name())),
-            Err(error) => (Verdict::CannotTell, error.to_string()),
-        }
-    }
-
     /// Takes the step back. Steps without an undo have nothing to take back.
     ///
     /// # Errors
@@ -267,19 +220,4 @@ impl Steps {
         new?;
         Ok(Facts::default())
     }
-}
-
-/// Steps that take the site down when they are done for a new primary that is not one any more.
-const fn is_for_the_promoted(step: Step) -> bool {
-    matches!(
-        step,
-        Step::Endpoint
-            | Step::Canary
-            | Step::EndSessions
-            | Step::BeforeRelease
-            | Step::Events
-            | Step::Detach
-            | Step::Rejoin
-            | Step::Follow
-    )
 }

@@ -63,9 +63,7 @@ fn f20_a_recovery_renews_the_hold_before_it_repeats_a_hook() {
         on_paused_clock(async {
             let stage = killed_in(step).await;
             sleep(Bounds::LEASE - Duration::from_secs(1)).await;
-            // A recovery looks first whether the roles are what they were.
-            let nth = usize::from(step == Step::BeforeRelease);
-            let hang = Fault::once(Action::Perform, step, nth, Moment::HangBefore);
+            let hang = Fault::once(Action::Perform, step, 0, Moment::HangBefore);
             stage.with(|world| {
                 world.trace.clear();
                 world.faults.push(hang);

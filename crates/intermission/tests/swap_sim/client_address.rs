@@ -11,7 +11,7 @@ use intermission::swap::{
 
 use crate::{
     db::{What, uuid},
-    stage::{Failure, Stage},
+    stage::{By, Failure, Stage},
     world::World,
 };
 
@@ -52,7 +52,7 @@ impl ClientAddress for SimClientAddress {
                 server_id: db.id,
             })
         };
-        self.stage.pass("identify", None, identify).await.map_err(Self::failed)
+        self.stage.pass("identify", By::Others, identify).await.map_err(Self::failed)
     }
 
     async fn write_marker(&self, id: &str, _: &Address) -> Result<(), ServerError> {
@@ -67,6 +67,6 @@ impl ClientAddress for SimClientAddress {
             db.commit(flavor, What::Marker(id.clone()));
             Ok(())
         };
-        self.stage.pass("canary", None, write).await.map_err(Self::failed)
+        self.stage.pass("canary", By::Others, write).await.map_err(Self::failed)
     }
 }

@@ -8,6 +8,7 @@ use intermission::swap::{
     position::Coordinates,
     role::{Event, RoleSettings, Scheduler, SemiSync},
 };
+use tokio::time::Instant;
 
 /// What both servers have before a swap and after it.
 pub(crate) const ROLE: RoleSettings = RoleSettings {
@@ -57,6 +58,12 @@ pub(crate) struct Db {
     /// How many of the writers' writes are here.
     pub(crate) writes: usize,
     pub(crate) link: Option<Link>,
+    /// It was killed and is not back before then.
+    pub(crate) down_until: Option<Instant>,
+    /// It was killed once.
+    pub(crate) has_died: bool,
+    /// It has started again, with what its option file says, and nobody has set it since.
+    pub(crate) has_woken: bool,
     /// Its applier stands still although both its threads say Yes.
     pub(crate) is_stuck: bool,
     /// Somebody has stopped both its threads.
@@ -89,6 +96,9 @@ impl Db {
             last: BTreeMap::new(),
             writes: 0,
             link,
+            down_until: None,
+            has_died: false,
+            has_woken: false,
             is_stuck: false,
             is_stopped: false,
             is_blocked: false,
@@ -111,6 +121,34 @@ impl Db {
             self.events = if transaction.origin == self.id { vec![event()] } else { Vec::new() };
         }
         self.log.push(transaction);
+    }
+
+    pub(crate) const fn is_down(&self) -> bool {
+        self.down_until.is_some()
+    }
+
+    /// Everything that is not on disk is gone.
+    pub(crate) fn die(&mut self, flavor: Flavor, until: Instant) {
+        self.down_until = Some(until);
+        self.has_died = true;
+        self.access = fenced(flavor);
+        (self.open_transaction, self.has_xa, self.is_blocked) = (false, false, false);
+        self.role = ROLE;
+        self.checkpoint_ms = CHECKPOINT_MS;
+    }
+
+    pub(crate) fn wake(&mut self) {
+        self.down_until = None;
+        self.has_woken = true;
+        if !self.boots_read_only {
+            self.access = Access::WRITABLE;
+        }
+    }
+
+    /// Sets its switches by hand.
+    pub(crate) const fn set(&mut self, access: Access) {
+        self.access = access;
+        self.has_woken = false;
     }
 
     /// Nobody can commit, administrators included.

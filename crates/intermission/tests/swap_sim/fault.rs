@@ -1,5 +1,7 @@
 //! What goes wrong, and when.
 
+use std::time::Duration;
+
 use intermission::swap::{record::Action, step::Step};
 
 /// What becomes of one call.
@@ -19,6 +21,8 @@ pub(crate) enum Moment {
     Dies,
     /// It takes as long as many a bound, and is done.
     Slow,
+    /// It is answered, and the answer is wrong: a look tells the contrary, a change is said to be done and is not.
+    Wrong,
 }
 
 impl Moment {
@@ -108,6 +112,17 @@ impl Strike {
     pub(crate) const fn new(blow: Blow, point: Point, reached: Reached) -> Self {
         Self { blow, point, reached }
     }
+}
+
+/// A server is killed, as abruptly as by SIGKILL or a power cut, and started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Death {
+    pub(crate) server: usize,
+    /// At the call with this number, from 0, whoever makes it.
+    pub(crate) call: usize,
+    /// What that call is for is done before.
+    pub(crate) landed: bool,
+    pub(crate) down: Duration,
 }
 
 /// One call, for tests of order.

@@ -28,7 +28,8 @@ use crate::{
     hooks::SimHooks,
     log::SimLog,
     server::SimServer,
-    stage::{SimEndpoint, SimGates, Stage},
+    stage::Stage,
+    surroundings::{SimEndpoint, SimGates},
     world::World,
 };
 

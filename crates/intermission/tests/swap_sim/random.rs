@@ -1,4 +1,5 @@
-//! Random faults, traffic, kills, standstills and signals, with a guardian and without. A failing seed is printed; `SEED=… cargo test`
+//! Random faults, traffic, kills, standstills and signals, with a guardian and without; in one case at most one server is killed, and
+//! one call at most is answered wrongly. A failing seed is printed; `SEED=… cargo test`
 //! plays it again.
 
 use std::{
@@ -21,7 +22,7 @@ use intermission::swap::{
 use tokio::time::sleep;
 
 use crate::{
-    fault::{Blow, Fault, Moment, Point, Reached, Strike},
+    fault::{Blow, Death, Fault, Moment, Point, Reached, Strike},
     harness::{
         End, FLAVORS, Kind, lose_what_is_not_durable, on_paused_clock, parties, plan_with, recover,
         stage_with, swap, take_back,
@@ -67,9 +68,31 @@ fn random_strike(random: &mut fastrand::Rng, world: &World) -> Strike {
     Strike::new(blow, point, reached)
 }
 
+fn random_death(random: &mut fastrand::Rng, world: &World) -> Death {
+    let (call, millis) = (world.trace.len() + random.usize(..60), random.u64(..100_000));
+    Death {
+        server: random.usize(..world.servers.len()),
+        call,
+        landed: random.bool(),
+        down: Duration::from_millis(millis),
+    }
+}
+
+/// To a step that others look after: `wrong_answer.rs` names those that nobody does.
+fn wrong_answer(random: &mut fastrand::Rng) -> Fault {
+    let steps = [Step::Settle, Step::Fence, Step::Barrier, Step::CatchUp, Step::Promote];
+    let (step, nth) = (pick(random, &steps), random.usize(..4));
+    Fault::once(Action::Perform, step, nth, Moment::Wrong)
+}
+
 /// What the next process has to live with.
 fn prepare(random: &mut fastrand::Rng, world: &mut World) {
     world.faults = (0..random.usize(..4)).map(|_| random_fault(random)).collect();
+    if !world.was_answered_wrongly && random.u8(..4) == 0 {
+        world.faults.push(wrong_answer(random));
+    }
+    let has_died = world.servers.iter().any(|db| db.has_died);
+    world.death = (!has_died && random.u8(..3) == 0).then(|| random_death(random, world));
     world.strike = random.bool().then(|| random_strike(random, world));
     world.full_at = (random.u8(..6) == 0).then(|| world.appends + random.usize(1..35));
     world.traffic = Traffic { gated: random.usize(..4), direct: random.usize(..5) };
@@ -124,6 +147,13 @@ async fn swap_guarded(stage: &Arc<Stage>, random: &mut fastrand::Rng) -> End {
     take_back(stage).await.unwrap_or(end)
 }
 
+/// Nobody acts any more, and everybody is there.
+fn at_rest(world: &mut World) {
+    world.process_ends(false);
+    world.death = None;
+    world.wake_all();
+}
+
 async fn play(seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
     let case = format!("SEED={seed}");
@@ -135,7 +165,7 @@ async fn play(seed: u64) {
     for process in 0.. {
         stage.with(|world| assert_safe(world, &case));
         if let Some(ending @ (Ending::Swapped | Ending::RolledBack)) = end.ending() {
-            stage.with(|world| world.process_ends(false));
+            stage.with(at_rest);
             return check_end(&stage, ending, &case).await;
         }
         let calm = process >= PROCESSES_MAX;
@@ -151,6 +181,8 @@ async fn play(seed: u64) {
             prepare(&mut random, world);
             if calm {
                 (world.faults, world.strike, world.full_at) = (Vec::new(), None, None);
+                world.death = None;
+                world.wake_all();
             }
         });
         if random.bool() {
@@ -158,13 +190,13 @@ async fn play(seed: u64) {
         }
         if stage.with(|world| world.journal.is_empty()) {
             // Nothing was ever done.
-            stage.with(|world| world.process_ends(false));
+            stage.with(at_rest);
             return check_end(&stage, Ending::RolledBack, &case).await;
         }
         end = until_it_ends(&stage, &mut random, false, recover(&stage)).await;
         if matches!(end, End::Refused) {
             // It was closed by a process that was killed right after.
-            stage.with(|world| world.process_ends(false));
+            stage.with(at_rest);
             aftermath(&stage).await;
             return stage.with(|world| assert_safe(world, &case));
         }

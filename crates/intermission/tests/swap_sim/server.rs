@@ -19,11 +19,11 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     db::{Db, What, fenced},
-    stage::LATENCY,
+    stage::{Failure, LATENCY},
 };
 
-pub(crate) use self::session::SimServer;
-use self::session::{Acting, blocker};
+use self::session::Acting;
+pub(crate) use self::session::{SimServer, blocker};
 
 #[async_trait]
 impl Server for SimServer {
@@ -117,7 +117,7 @@ impl Server for SimServer {
                 if db.is_blocked {
                     return Err("something held it up; our statement was killed".to_owned());
                 }
-                db.access = access;
+                db.set(access);
                 if !access.super_read_only {
                     // What changes something runs on the session with the lock.
                     db.shut_by = db.lock;
@@ -134,7 +134,7 @@ impl Server for SimServer {
     async fn restore(&self, access: Access) -> Result<(), ServerError> {
         let index = self.index;
         self.act("restore", move |world| {
-            world.servers[index].access = access;
+            world.servers[index].set(access);
             world.servers[index].shut_by = None;
             Ok(())
         })
@@ -187,6 +187,9 @@ impl Server for SimServer {
             }
         };
         while !self.stage.with(|world| is_applied(&world.servers[index])) {
+            if self.stage.with(|world| world.servers[index].is_down()) {
+                return Err(self.error("wait_applied")(Failure::unknown("the session is gone")));
+            }
             if Instant::now() >= deadline {
                 return Ok(false);
             }
@@ -199,7 +202,7 @@ impl Server for SimServer {
     async fn promote(&self) -> Result<(), ServerError> {
         let index = self.index;
         self.act_on("promote", move |world| {
-            world.servers[index].access = Access::WRITABLE;
+            world.servers[index].set(Access::WRITABLE);
             Ok(())
         })
         .await

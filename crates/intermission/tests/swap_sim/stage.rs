@@ -1,4 +1,4 @@
-//! What every call passes on its way into the world, the gate, the endpoint and the log.
+//! What every call passes on its way into the world.
 
 use std::{
     fmt,
@@ -8,29 +8,53 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
-use intermission::swap::{
-    endpoint::{Endpoint, EndpointError},
-    gates::{GateBounds, GateError, Gates, Users},
-    observation::{Address, EndpointView},
-    refusal::Refusal,
-    server::Effect,
-};
-use tokio::{
-    sync::Notify,
-    time::{Instant, sleep},
-};
+use intermission::swap::server::Effect;
+use tokio::{sync::Notify, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     fault::{Blow, Moment, Reached},
-    world::{Held, World},
+    world::{Planned, World},
+    wrong::Answer,
 };
 
 /// How long a call takes.
 pub(crate) const LATENCY: Duration = Duration::from_millis(1);
 /// How much longer a slow one takes.
 const SLOW: Duration = Duration::from_millis(400);
+
+/// Who does what a call is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// A server, which looks at itself.
+    Reader(usize),
+    /// A server, on the session with the lock.
+    Session(usize, u64),
+    /// A gate or a hook.
+    Others,
+}
+
+impl By {
+    const fn server(self) -> Option<usize> {
+        match self {
+            Self::Reader(server) | Self::Session(server, _) => Some(server),
+            Self::Others => None,
+        }
+    }
+
+    /// Whether there is somebody to do it.
+    fn ensure_there(self, world: &World) -> Result<(), Failure> {
+        if self.server().is_some_and(|server| world.servers[server].is_down()) {
+            return Err(Failure { effect: Effect::NotSent, reason: "refused".to_owned() });
+        }
+        match self {
+            Self::Session(db, id) if !world.is_alive(db, id) => {
+                Err(Failure::unknown("the session is gone"))
+            }
+            Self::Session(..) | Self::Reader(_) | Self::Others => Ok(()),
+        }
+    }
+}
 
 /// A call that did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,15 +172,14 @@ impl Stage {
         }
     }
 
-    /// One call: the world goes on, then the effect happens or what was planned instead. `session` is the server and
-    /// the session that does it, for calls that change a server.
-    pub(crate) async fn pass<T: Send + 'static>(
+    /// One call: the world goes on, then the effect happens or what was planned instead.
+    pub(crate) async fn pass<T: Answer + Send + 'static>(
         &self,
         what: &'static str,
-        session: Option<(usize, u64)>,
+        by: By,
         effect: impl FnOnce(&mut World) -> Result<T, String> + Send + 'static,
     ) -> Result<T, Failure> {
-        let (moment, strike) = self.with(|world| world.enter(what));
+        let Planned { moment, strike, death } = self.with(|world| world.enter(what));
         let call = self.with(|world| world.trace.len());
         if self.still.lock().unwrap().until_call.take_if(|wanted| *wanted <= call).is_some() {
             self.go_on();
@@ -171,14 +194,30 @@ impl Stage {
             Some(strike) if strike.reached == Reached::Late => Some(Moment::Late),
             _ => moment,
         };
+        let answer = self.answer(moment, by, effect).await;
+        let died = death.is_some_and(|death| by.server() == Some(death.server));
+        if let Some(death) = death {
+            self.with(|world| world.die(death));
+        }
+        if let Some(strike) = strike
+            && strike.reached != Reached::NotLanded
+        {
+            self.struck(strike.blow).await;
+        }
+        if died { answer.and(Err(lost())) } else { answer }
+    }
+
+    async fn answer<T: Answer + Send + 'static>(
+        &self,
+        moment: Option<Moment>,
+        by: By,
+        effect: impl FnOnce(&mut World) -> Result<T, String> + Send + 'static,
+    ) -> Result<T, Failure> {
         let landing = move |world: &mut World| {
-            if session.is_some_and(|(db, id)| !world.is_alive(db, id)) {
-                return Err(Failure::unknown("the session is gone"));
-            }
+            by.ensure_there(world)?;
             effect(world).map_err(Failure::refused)
         };
-        let lost = || Failure::unknown("the answer got lost");
-        let answer = match moment {
+        match moment {
             None => self.with(landing),
             Some(Moment::Slow) => {
                 sleep(SLOW).await;
@@ -192,187 +231,26 @@ impl Stage {
                 std::future::pending().await
             }
             Some(Moment::Late) => {
-                if let Some(at) = session {
+                if let By::Session(db, id) = by {
                     let late = Box::new(|world: &mut World| drop(landing(world)));
-                    self.with(|world| world.later(at, late));
+                    self.with(|world| world.later((db, id), late));
                 }
                 Err(lost())
             }
             Some(Moment::Dies) => {
-                self.with(|world| {
-                    if let Some((db, id)) = session {
-                        world.kill(db, id);
-                    }
-                });
+                if let By::Session(db, id) = by {
+                    self.with(|world| world.kill(db, id));
+                }
                 Err(lost())
             }
-        };
-        if let Some(strike) = strike
-            && strike.reached != Reached::NotLanded
-        {
-            self.struck(strike.blow).await;
+            Some(Moment::Wrong) if matches!(by, By::Reader(_)) => {
+                self.with(landing).map(T::contrary)
+            }
+            Some(Moment::Wrong) => self.with(|world| by.ensure_there(world)).map(|()| T::done()),
         }
-        answer
     }
 }
 
-// === the gate ===
-
-/// The gate, under the name a client of it would use.
-#[derive(Debug)]
-pub(crate) struct SimGates(pub(crate) Arc<Stage>);
-
-fn gate_error(doing: &str) -> impl FnOnce(Failure) -> GateError {
-    let doing = doing.to_owned();
-    move |failure| GateError { gate: "gate".to_owned(), doing, reason: failure.reason }
-}
-
-#[async_trait]
-impl Gates for SimGates {
-    async fn preflight(&self) -> Vec<Refusal> {
-        Vec::new()
-    }
-
-    async fn hold(&self, holder: &str, lease: Duration, _: Duration) -> Result<(), GateError> {
-        let name = holder.to_owned();
-        let hold = move |world: &mut World| {
-            let now = Instant::now();
-            match &mut world.gate.held {
-                Some(held) if held.holder != name => {
-                    return Err(format!("{} holds it", held.holder));
-                }
-                Some(held) => held.until = now + lease,
-                None => {
-                    world.gate.held = Some(Held { holder: name, began: now, until: now + lease });
-                }
-            }
-            Ok(())
-        };
-        self.0.pass("hold", None, hold).await.map_err(gate_error("hold"))
-    }
-
-    async fn renew(&self, holder: &str, lease: Duration) -> Result<(), GateError> {
-        let name = holder.to_owned();
-        let renew = move |world: &mut World| match &mut world.gate.held {
-            Some(held) if held.holder == name => {
-                held.until = Instant::now() + lease;
-                Ok(())
-            }
-            _ => Err("not held".to_owned()),
-        };
-        self.0.pass("renew", None, renew).await.map_err(gate_error("renew"))
-    }
-
-    async fn release(&self, holder: &str) -> Result<(), GateError> {
-        let name = holder.to_owned();
-        let release = move |world: &mut World| {
-            if world.gate.held.as_ref().is_some_and(|held| held.holder == name) {
-                world.open_gate();
-            }
-            Ok(())
-        };
-        self.0.pass("release", None, release).await.map_err(gate_error("release"))
-    }
-
-    async fn answered(&self, _: &str) -> Result<bool, GateError> {
-        self.0
-            .pass("answered", None, |world| Ok(world.gate.held.is_none()))
-            .await
-            .map_err(gate_error("ask whether everyone is answered"))
-    }
-
-    async fn users(&self, _: &str) -> Result<Users, GateError> {
-        self.0
-            .pass("users", None, |_| Ok(Users::default()))
-            .await
-            .map_err(gate_error("read what users saw"))
-    }
-
-    async fn bounds(&self) -> Result<GateBounds, GateError> {
-        Ok(GateBounds { warm_up: Some(crate::harness::warm_up()), max_wait: None })
-    }
-
-    async fn warm_up(&self, _: Duration) -> Result<String, GateError> {
-        let asked = |world: &mut World| {
-            if world.clients_can_write() { Ok(String::new()) } else { Err("500".to_owned()) }
-        };
-        self.0.pass("warm_up", None, asked).await.map_err(gate_error("warm up"))
-    }
-
-    fn commands_to_release(&self) -> Vec<String> {
-        vec!["release shop".to_owned()]
-    }
-}
-
-// === the endpoint ===
-
-#[derive(Debug)]
-pub(crate) struct SimEndpoint(pub(crate) Arc<Stage>);
-
-fn hook_failed(failure: Failure) -> EndpointError {
-    EndpointError::Failed {
-        program: "hook".to_owned(),
-        status: "status 1".to_owned(),
-        output: failure.reason,
-    }
-}
-
-/// Which server of the world an address is.
-pub(crate) fn index_of(address: &Address) -> usize {
-    (1_u32..=9).position(|id| address.port == crate::harness::port(id)).expect("a server's address")
-}
-
-#[async_trait]
-impl Endpoint for SimEndpoint {
-    async fn observe(&self) -> EndpointView {
-        EndpointView::default()
-    }
-
-    fn bound(&self) -> Duration {
-        Duration::from_secs(1)
-    }
-
-    fn withdrawal(&self) -> Option<Duration> {
-        Some(Duration::from_secs(1))
-    }
-
-    async fn withdraw(&self, old: &Address) -> Result<String, EndpointError> {
-        let old = index_of(old);
-        let withdraw = move |world: &mut World| {
-            if world.endpoint == Some(old) {
-                world.endpoint = None;
-            }
-            Ok(String::new())
-        };
-        self.0.pass("withdraw", None, withdraw).await.map_err(hook_failed)
-    }
-
-    async fn give_back(&self, old: &Address, _: &Address) -> Result<String, EndpointError> {
-        let old = index_of(old);
-        let give_back = move |world: &mut World| {
-            world.endpoint = Some(old);
-            Ok(String::new())
-        };
-        self.0.pass("give_back", None, give_back).await.map_err(hook_failed)
-    }
-
-    async fn prepare(&self, _: &Address, _: &Address) -> Result<(), EndpointError> {
-        self.0.pass("prepare", None, |_| Ok(())).await.map_err(hook_failed)
-    }
-
-    async fn point(&self, new: &Address, _: &Address) -> Result<String, EndpointError> {
-        let target = index_of(new);
-        let point = move |world: &mut World| {
-            if !world.servers[target].access.is_writable() {
-                world.violations.push("F39: clients are led to a read-only server".to_owned());
-            }
-            world.endpoint = Some(target);
-            Ok(String::new())
-        };
-        self.0.pass("point", None, point).await.map_err(hook_failed)
-    }
-
-    fn command(&self, new: &Address, _: &Address) -> String {
-        format!("hook {new}")
-    }
+fn lost() -> Failure {
+    Failure::unknown("the answer got lost")
 }

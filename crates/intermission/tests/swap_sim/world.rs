@@ -1,5 +1,7 @@
 //! The world of one case: everything that outlives a process. Plain data; nothing here waits.
 
+mod session;
+
 use std::{collections::BTreeSet, fmt, time::Duration};
 
 use intermission::swap::{
@@ -15,7 +17,7 @@ use tokio::time::Instant;
 pub(crate) use crate::fault::Called;
 use crate::{
     db::{Db, Link, Transaction, What, fenced},
-    fault::{Fault, Moment, Point, Strike},
+    fault::{Death, Fault, Moment, Point, Strike},
     harness::Kind,
 };
 
@@ -60,6 +62,15 @@ impl fmt::Debug for Pending {
     }
 }
 
+/// What becomes of one call.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    pub(crate) moment: Option<Moment>,
+    pub(crate) strike: Option<Strike>,
+    /// A server dies when the call has landed.
+    pub(crate) death: Option<Death>,
+}
+
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) flavor: Flavor,
@@ -79,6 +90,9 @@ pub(crate) struct World {
     orphans: BTreeSet<u64>,
     pub(crate) faults: Vec<Fault>,
     pub(crate) strike: Option<Strike>,
+    pub(crate) death: Option<Death>,
+    /// One call was.
+    pub(crate) was_answered_wrongly: bool,
     /// Something writes through the fence whenever the barrier is read.
     pub(crate) is_leaky: bool,
     /// An administrator tries to write behind the fence all the time, as far as `detach`.
@@ -87,6 +101,8 @@ pub(crate) struct World {
     pub(crate) hangs: Option<&'static str>,
     current: Option<(Action, Step)>,
     nth: usize,
+    performed: BTreeSet<Step>,
+    looks_first: bool,
     pub(crate) trace: Vec<Called>,
     /// The journal: what was written and whether durably.
     pub(crate) journal: Vec<(Entry, bool)>,
@@ -128,11 +144,15 @@ impl World {
             orphans: BTreeSet::new(),
             faults: Vec::new(),
             strike: None,
+            death: None,
+            was_answered_wrongly: false,
             is_leaky: false,
             has_administrator: false,
             hangs: None,
             current: None,
             nth: 0,
+            performed: BTreeSet::new(),
+            looks_first: false,
             trace: Vec::new(),
             journal: Vec::new(),
             appends: 0,
@@ -147,7 +167,10 @@ impl World {
     pub(crate) fn hear(&mut self, entry: &Entry) {
         self.told.learn(entry);
         match &entry.record {
-            Record::Intent { action, step, .. } => self.current = Some((*action, *step)),
+            Record::Intent { action, step, .. } => {
+                self.current = Some((*action, *step));
+                self.looks_first = *action == Action::Perform && !self.performed.insert(*step);
+            }
             Record::Opened { .. }
             | Record::Outcome { .. }
             | Record::Interrupted { .. }
@@ -159,12 +182,17 @@ impl World {
     }
 
     /// A call begins: the world goes on a little, then the call learns what becomes of it.
-    pub(crate) fn enter(&mut self, what: &'static str) -> (Option<Moment>, Option<Strike>) {
+    pub(crate) fn enter(&mut self, what: &'static str) -> Planned {
         let call = self.trace.len();
-        // Sessions are ended beside other steps.
-        let is_beside = what == "end_sessions" && self.current.is_some();
-        let ending = (Action::Perform, Step::EndSessions);
-        let (current, nth) = if is_beside { (Some(ending), 0) } else { (self.current, self.nth) };
+        // Sessions are ended beside other steps; and what a step looks at before it is tried again is not its own.
+        let ends = what == "end_sessions" && self.current.is_some();
+        let looks = std::mem::take(&mut self.looks_first) && what == "access";
+        let is_beside = ends || looks;
+        let (current, nth) = match (ends, looks) {
+            (true, _) => (Some((Action::Perform, Step::EndSessions)), 0),
+            (false, true) => (None, 0),
+            (false, false) => (self.current, self.nth),
+        };
         self.trace.push(Called { current, what, nth });
         self.nth += usize::from(!is_beside);
         self.tick();
@@ -183,8 +211,15 @@ impl World {
             old.commit(self.flavor, What::Marker("by an administrator".to_owned()));
             self.violations.push(format!("F11: written behind the fence at {what}"));
         }
+        self.was_answered_wrongly |= moment == Some(Moment::Wrong);
         let hang = (self.hangs == Some(what)).then_some(Moment::HangBefore);
-        (hang.or(moment), strike)
+        let death = self.death.take_if(|death| death.call == call);
+        if let Some(death) = death
+            && !death.landed
+        {
+            self.die(death);
+        }
+        Planned { moment: hang.or(moment), strike, death: death.filter(|death| death.landed) }
     }
 
     /// What happens without us: late effects, the end of leases, replication, writers.
@@ -212,9 +247,12 @@ impl World {
         }
     }
 
-    /// Late effects and the end of leases, up to now.
+    /// Late effects, servers that come back and the end of leases, up to now.
     pub(crate) fn settle(&mut self) {
         let now = Instant::now();
+        for db in self.servers.iter_mut().filter(|db| db.down_until.is_some_and(|at| at <= now)) {
+            db.wake();
+        }
         while let Some(next) = self.pending.iter().position(|pending| pending.due <= now) {
             let Pending { at: (db, session), effect, .. } = self.pending.remove(next);
             effect(self);
@@ -229,13 +267,17 @@ impl World {
         }
     }
 
-    /// What must hold after every effect.
+    /// What must hold after every effect, of servers that have not just started as their option files say.
     pub(crate) fn check(&mut self) {
-        if self.servers.iter().filter(|db| db.access.is_writable()).count() > 1 {
+        let is_writer = |db: &&Db| db.access.is_writable() && !db.has_woken;
+        if self.servers.iter().filter(is_writer).count() > 1 {
             self.violations.push(format!("F12: two writers during {:?}", self.current));
         }
         for index in 0..self.servers.len() {
             let db = &self.servers[index];
+            if db.has_woken || db.is_down() {
+                continue;
+            }
             let waits = db.role.semi_sync.source == Some(true) && !self.has_replica(index);
             if db.access.is_writable() && waits {
                 let current = self.current;
@@ -312,8 +354,11 @@ impl World {
     /// False when there was nothing to apply.
     pub(crate) fn apply_one(&mut self, replica: usize) -> bool {
         let db = &self.servers[replica];
-        let stands = db.is_stuck || db.is_stopped || db.shut_by.is_some();
+        let stands = db.is_stuck || db.is_stopped || db.shut_by.is_some() || db.is_down();
         let (Some(link), false) = (db.link, stands) else { return false };
+        if self.servers[link.source].is_down() {
+            return false;
+        }
         let Some(next) = self.servers[link.source].log.get(link.read).cloned() else {
             return false;
         };
@@ -342,54 +387,6 @@ impl World {
         self.gate.longest = self.gate.longest.max(end.duration_since(held.began));
         for write in std::mem::take(&mut self.gate.queue) {
             self.user_writes(write);
-        }
-    }
-
-    // === sessions ===
-
-    pub(crate) fn open_session(&mut self, db: usize) -> u64 {
-        let session = self.next_session;
-        self.next_session += 1;
-        self.servers[db].sessions.insert(session);
-        session
-    }
-
-    pub(crate) fn is_alive(&self, db: usize, session: u64) -> bool {
-        self.servers[db].sessions.contains(&session)
-    }
-
-    /// Ends a session with all it was asked and has not done.
-    pub(crate) fn kill(&mut self, db: usize, session: u64) {
-        self.servers[db].sessions.remove(&session);
-        self.servers[db].lock.take_if(|owner| *owner == session);
-        self.servers[db].shut_by.take_if(|owner| *owner == session);
-        self.pending.retain(|pending| pending.at != (db, session));
-        self.orphans.remove(&session);
-    }
-
-    /// Our end of the connection is closed: the server notices as soon as it has nothing left to do for it.
-    pub(crate) fn hang_up(&mut self, db: usize, session: u64) {
-        if self.pending.iter().any(|pending| pending.at == (db, session)) {
-            self.orphans.insert(session);
-        } else {
-            self.kill(db, session);
-        }
-    }
-
-    pub(crate) fn later(&mut self, at: (usize, u64), effect: Effect) {
-        self.pending.push(Pending { due: Instant::now() + LATE_BY, at, effect });
-    }
-
-    /// The process is gone. With `half_open` the servers do not notice.
-    pub(crate) fn process_ends(&mut self, half_open: bool) {
-        self.current = None;
-        if half_open {
-            return;
-        }
-        for db in 0..self.servers.len() {
-            for session in self.servers[db].sessions.clone() {
-                self.hang_up(db, session);
-            }
         }
     }
 }

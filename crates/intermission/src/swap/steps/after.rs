@@ -44,7 +44,7 @@ impl Steps {
         let Some(client_address) = &self.client_address else {
             return Err(StepError::refused("the clients' address is not configured any more"));
         };
-        let canary = format!("canary {}", self.plan.id);
+        let canary = self.canary_id();
         client_address.write_marker(&canary, self.new.address()).await?;
         if self.new.has_marker(&canary).await? {
             return Ok(Facts::default());
@@ -54,6 +54,11 @@ impl Steps {
             client_address.address(),
             self.new.name()
         )))
+    }
+
+    /// What its row is known by.
+    pub(super) fn canary_id(&self) -> String {
+        format!("canary {}", self.plan.id)
     }
 
     pub(super) async fn end_sessions(&self) -> Result<Facts, StepError> {
@@ -108,6 +113,9 @@ impl Steps {
                 "{} was writable again, as after a restart: it is made read-only",
                 self.old.name()
             );
+            if self.plan.handover.stops_scheduler {
+                self.old.set_scheduler(false).await?;
+            }
             self.old.fence(self.plan.bounds.fence).await?;
         }
         self.old.let_replication_in().await?;

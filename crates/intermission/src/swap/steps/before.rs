@@ -286,8 +286,21 @@ impl Steps {
     /// Lifts the fence only where that cannot make two writers.
     pub(super) async fn lift_fence(&self, state: &State) -> Result<Facts, StepError> {
         self.check_not_promoted(state).await?;
-        self.old.restore(self.plan.old.recorded).await?;
-        Ok(Facts::default())
+        if state.promote_was_tried()
+            && let Some(why) = self.written_since(state).await?
+        {
+            return Err(StepError::refused(why));
+        }
+        let recorded = self.plan.old.recorded;
+        self.old.restore(recorded).await?;
+        // Whoever is told that the site is writable must find it so: other automation may fence the same server.
+        if self.old.access().await? == recorded {
+            return Ok(Facts::default());
+        }
+        Err(StepError::refused(format!(
+            "the fence of {} was lifted and stands again: somebody else has set it read-only",
+            self.old.name()
+        )))
     }
 
     /// Leads clients back only where they are not parted from a writer. Where that cannot be known the fence stands, and
@@ -299,23 +312,6 @@ impl Steps {
             return Err(self.promoted());
         }
         Ok(Facts::said(self.endpoint.give_back(self.old.address(), self.new.address()).await?))
-    }
-
-    /// The new primary was never about to be promoted, or is seen to be read-only.
-    pub(super) async fn check_not_promoted(&self, state: &State) -> Result<(), StepError> {
-        match self.new.access().await {
-            Ok(access) if access.is_writable() => Err(self.promoted()),
-            Err(error) if state.promote_was_tried() => Err(error.into()),
-            Ok(_) | Err(_) => Ok(()),
-        }
-    }
-
-    fn promoted(&self) -> StepError {
-        StepError::refused(format!(
-            "{} is writable: there is no way back to {}",
-            self.new.name(),
-            self.old.name()
-        ))
     }
 }
 

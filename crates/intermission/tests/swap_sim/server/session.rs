@@ -15,8 +15,9 @@ use tokio::time::sleep;
 
 use crate::{
     db::Db,
-    stage::{Failure, Stage},
+    stage::{By, Failure, Stage},
     world::World,
+    wrong::Answer,
 };
 
 /// As long as the real one waits for the advisory lock.
@@ -75,18 +76,18 @@ impl SimServer {
     }
 
     /// Reads on the second session.
-    pub(super) async fn read<T: Send + 'static>(
+    pub(super) async fn read<T: Answer + Send + 'static>(
         &self,
         what: &'static str,
         look: impl FnOnce(&mut Db) -> T + Send + 'static,
     ) -> Result<T, ServerError> {
         let index = self.index;
         let look = move |world: &mut World| Ok(look(&mut world.servers[index]));
-        self.stage.pass(what, None, look).await.map_err(self.error(what))
+        self.stage.pass(what, By::Reader(index), look).await.map_err(self.error(what))
     }
 
     /// Changes something on the session with the lock, which is opened where it is not.
-    pub(super) async fn act<T: Send + 'static>(
+    pub(super) async fn act<T: Answer + Send + 'static>(
         &self,
         what: &'static str,
         change: impl FnOnce(&mut World) -> Result<T, String> + Send + 'static,
@@ -95,7 +96,7 @@ impl SimServer {
         self.act_on(what, change).await
     }
 
-    pub(super) async fn act_on<T: Send + 'static>(
+    pub(super) async fn act_on<T: Answer + Send + 'static>(
         &self,
         what: &'static str,
         change: impl FnOnce(&mut World) -> Result<T, String> + Send + 'static,
@@ -106,7 +107,7 @@ impl SimServer {
         };
         // If this future is dropped, the session counts as lost.
         self.set(Acting::Lost(session));
-        let answer = self.stage.pass(what, Some((self.index, session)), change).await;
+        let answer = self.stage.pass(what, By::Session(self.index, session), change).await;
         if answer.as_ref().map_or_else(|failure| failure.effect == Effect::Refused, |_| true) {
             self.set(Acting::Open(session));
         }
@@ -132,7 +133,7 @@ impl SimServer {
             let db = &mut world.servers[index];
             Ok(*db.lock.get_or_insert(session) == session)
         };
-        let taken = self.stage.pass("lock", Some((index, session)), take).await;
+        let taken = self.stage.pass("lock", By::Session(index, session), take).await;
         match taken {
             Ok(true) if self.claim.lock().unwrap().stands() => {
                 self.set(Acting::Open(session));
@@ -148,7 +149,7 @@ impl SimServer {
     }
 }
 
-pub(super) fn blocker(what: &str) -> Blocker {
+pub(crate) fn blocker(what: &str) -> Blocker {
     let (user, host) = ("app".to_owned(), "web1".to_owned());
     Blocker { session: 77, user, host, age_s: 9, rows: None, what: what.to_owned() }
 }
