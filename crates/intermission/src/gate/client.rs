@@ -5,11 +5,13 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue};
 use tokio::net::TcpStream;
 
 use super::client_socket::ClientSocket;
-use super::header::X_FORWARDED_FOR;
+use super::framing::write_field;
+use super::header::{X_FORWARDED_FOR, X_FORWARDED_PORT, X_FORWARDED_PROTO};
 use super::proxy_protocol::{self, Ends, ProxyHeaderError};
 use super::share::{Share, Shares};
 use super::stream::Shared;
@@ -33,6 +35,9 @@ pub(crate) struct Client {
 #[derive(Debug)]
 pub(crate) struct HeldBy<'a>(&'a Client);
 
+/// Room for the fields that name most clients.
+const FIELDS_BYTES: usize = 96;
+
 /// Made once per connection.
 #[derive(Debug)]
 pub(crate) struct Named {
@@ -40,6 +45,8 @@ pub(crate) struct Named {
     /// The one it connected to.
     pub(crate) port: HeaderValue,
     pub(crate) proto: HeaderValue,
+    /// All of it as fields of a head.
+    pub(crate) fields: Bytes,
 }
 
 /// See `gate.connections_per_client_max`.
@@ -81,11 +88,15 @@ impl Drop for HeldBy<'_> {
 impl Named {
     pub(crate) fn new(address: IpAddr, port: u16, proto: &'static str) -> Self {
         let address = HeaderValue::try_from(address.to_string());
-        Self {
-            address: address.unwrap_or(HeaderValue::from_static("unknown")),
-            port: HeaderValue::from(port),
-            proto: HeaderValue::from_static(proto),
+        let address = address.unwrap_or(HeaderValue::from_static("unknown"));
+        let (port, proto) = (HeaderValue::from(port), HeaderValue::from_static(proto));
+        let mut fields = BytesMut::with_capacity(FIELDS_BYTES);
+        let named =
+            [(X_FORWARDED_FOR, &address), (X_FORWARDED_PROTO, &proto), (X_FORWARDED_PORT, &port)];
+        for (name, value) in named {
+            write_field(&mut fields, &name, value.as_bytes());
         }
+        Self { address, port, proto, fields: fields.freeze() }
     }
 }
 

@@ -23,6 +23,7 @@ use self::outgoing::Outgoing;
 pub(crate) use self::received::{Free, ReceivedBody};
 use super::body::{BodyError, BoxedRequest};
 use super::framing::SendError;
+use super::header::told::About;
 use super::pool::Connection;
 use crate::shutdown::Shutdown;
 
@@ -59,15 +60,27 @@ pub(crate) enum ReceiveError {
 }
 
 impl Connection {
-    /// The response to `request`, if its head comes within `limit`. Dropped before its end: the connection is closed.
-    pub(crate) async fn exchange(
-        mut self: Box<Self>,
+    /// The response to `request`, if its head comes within `limit`. Dropped before its end: the connection is closed. `about`: what the
+    /// upstream is told besides; none of a request of the gate's own.
+    pub(crate) fn exchange(
+        self: Box<Self>,
         request: BoxedRequest,
+        about: Option<About<'_>>,
+        limit: Duration,
+        tasks: &Shutdown,
+    ) -> impl Future<Output = Result<Response<ReceivedBody>, Failure>> {
+        let is_head = request.method() == Method::HEAD;
+        self.answered(Outgoing::new(request, about), is_head, limit, tasks)
+    }
+
+    async fn answered(
+        mut self: Box<Self>,
+        outgoing: Outgoing,
+        is_head: bool,
         limit: Duration,
         tasks: &Shutdown,
     ) -> Result<Response<ReceivedBody>, Failure> {
-        let is_head = request.method() == Method::HEAD;
-        let mut outgoing = Some(Outgoing::new(request));
+        let mut outgoing = Some(outgoing);
         let mut incoming = Incoming::default();
         self.alarm.set_to((self.since + limit).into());
         let head = poll_fn(|cx| match self.poll(&mut outgoing, &mut incoming, is_head, cx) {

@@ -10,6 +10,7 @@ use super::body::{BoxedRequest, ResponseBody};
 use super::dial::dial;
 use super::exchange::{Failure, ReceivedBody};
 use super::header;
+use super::header::told::About;
 use super::live::App;
 use super::page::Page;
 use super::passage::Passage;
@@ -53,6 +54,7 @@ struct Sending<'a> {
     settings: &'a Settings,
     app: &'a App,
     passage: &'a Rc<Passage>,
+    about: About<'a>,
 }
 
 /// Forwards a request that has its ticket. Each upstream is tried once, and only as long as nothing was sent: whatever was
@@ -63,8 +65,9 @@ pub(crate) async fn forward(
     app: &App,
     mut request: BoxedRequest,
     passage: &Rc<Passage>,
+    about: About<'_>,
 ) -> Result<Answer, Unanswered> {
-    let sending = Sending { worker, settings, app, passage };
+    let sending = Sending { worker, settings, app, passage, about };
     let turn = app.take_turn();
     let mut tried = Vec::new();
     while let Some((index, upstream)) = app.next_upstream(turn, &tried) {
@@ -122,7 +125,7 @@ impl Sending<'_> {
         if !self.passage.goes_to(&connection.socket) {
             return Err(Unanswered::Page(Page::CutOff));
         }
-        match connection.exchange(request, limit, &self.worker.shutdown).await {
+        match connection.exchange(request, Some(self.about), limit, &self.worker.shutdown).await {
             Ok(response) => {
                 upstream.standing.answered();
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS {

@@ -34,7 +34,7 @@ pub async fn receive(stream: UnixStream, method: Method) -> Result<Received, Str
     let request = Box::new(request.map_err(|error| error.to_string())?);
     let connection = Connection::new(Socket::Unix(stream), None, 0);
     let tasks = Shutdown::new();
-    let response = connection.exchange(request, LIMIT, &tasks).await;
+    let response = connection.exchange(request, None, LIMIT, &tasks).await;
     let (head, mut body) = response.map_err(|failure| failure.to_string())?.into_parts();
     let collected = (&mut body).collect().await.map_err(|error| error.to_string())?;
     let field = |(name, value): (&http::HeaderName, &http::HeaderValue)| {

@@ -1,20 +1,21 @@
 //! What a proxy must change in the headers: hop-by-hop fields end here, the client is named.
 
+pub(crate) mod told;
+
 use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue,
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, Request, Uri, Version};
+use http::{HeaderMap, Request, Version};
 
-use super::arrival::{Arrival, X_REQUEST_ID, X_REQUEST_START};
-use super::client::{Client, Named};
+use super::arrival::{X_REQUEST_ID, X_REQUEST_START};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+pub(super) const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 
 /// Fields of one connection only (RFC 9110 7.6.1), and those older clients treat so. `Trailer` is
 /// none: without it the fields that it announces would not be sent behind a body in chunks.
@@ -43,9 +44,6 @@ const NEVER_LISTED: [HeaderName; 9] = [
     X_REQUEST_START,
 ];
 
-/// That tell who the client is, and when and as what its request came.
-const FURTHER_FIELDS: usize = 8;
-
 /// CGI makes `HTTP_PROXY` of it, which programs take for where to send their own requests.
 const PROXY: HeaderName = HeaderName::from_static("proxy");
 
@@ -53,41 +51,15 @@ const PROXY: HeaderName = HeaderName::from_static("proxy");
 /// would take requests which the gate does not see.
 const NEVER_SENT_ON: [&str; 3] = ["h2c", "http", "tls"];
 
-/// What upstreams are told about a request besides its own headers.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct About<'a> {
-    pub(crate) client: &'a Named,
-    pub(crate) is_trusted: bool,
-    pub(crate) arrival: &'a Arrival,
-}
-
-impl<'a> About<'a> {
-    pub(crate) const fn new(client: &'a Client, arrival: &'a Arrival) -> Self {
-        Self { client: &client.named, is_trusted: client.is_trusted, arrival }
-    }
-}
-
-/// Makes a client's request head the one the upstream gets. `chunked`: a body of unknown length
-/// follows.
-pub(crate) fn prepare_request<B>(request: &mut Request<B>, about: About<'_>, chunked: bool) {
-    let host = match request.uri().authority() {
-        Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
-        None => request.headers().get(HOST).cloned(),
-    };
+/// Takes out of a client's request what is not the upstream's to know; what it is told besides is written with it
+/// ([`told`]). `chunked`: a body of unknown length follows.
+pub(crate) fn prepare_request<B>(request: &mut Request<B>, chunked: bool) {
     let version = request.version();
     let headers = request.headers_mut();
-    headers.reserve(FURTHER_FIELDS);
     if chunked || version == Version::HTTP_2 || headers.iter().any(is_odd) {
         settle(headers, version, chunked);
     } else {
         headers.remove(CONNECTION);
-    }
-    name_client(headers, about, host.as_ref());
-    note_arrival(headers, about);
-    headers.insert(HOST, host.unwrap_or_else(|| HeaderValue::from_static("")));
-    *request.version_mut() = Version::HTTP_11;
-    if request.uri().scheme().is_some() {
-        *request.uri_mut() = origin_form(request.uri());
     }
 }
 
@@ -222,54 +194,6 @@ fn join_cookies(headers: &mut HeaderMap) {
     if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
         headers.insert(COOKIE, cookie);
     }
-}
-
-fn name_client(headers: &mut HeaderMap, about: About<'_>, host: Option<&HeaderValue>) {
-    let Named { address, port, proto } = about.client;
-    if about.is_trusted {
-        let chain = match headers.get(X_FORWARDED_FOR) {
-            Some(_) => extended(headers, address),
-            None => address.clone(),
-        };
-        headers.insert(X_FORWARDED_FOR, chain);
-        headers.entry(X_FORWARDED_PROTO).or_insert_with(|| proto.clone());
-        headers.entry(X_FORWARDED_PORT).or_insert_with(|| port.clone());
-        if let Some(host) = host {
-            headers.entry(X_FORWARDED_HOST).or_insert_with(|| host.clone());
-        }
-        return;
-    }
-    headers.remove(FORWARDED);
-    headers.insert(X_FORWARDED_FOR, address.clone());
-    headers.insert(X_FORWARDED_PROTO, proto.clone());
-    headers.insert(X_FORWARDED_PORT, port.clone());
-    match host {
-        Some(host) => headers.insert(X_FORWARDED_HOST, host.clone()),
-        None => headers.remove(X_FORWARDED_HOST),
-    };
-}
-
-/// The addresses that were given, and this one.
-fn extended(headers: &HeaderMap, address: &HeaderValue) -> HeaderValue {
-    let before = headers.get_all(X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
-    let chain: Vec<&[u8]> = before.chain([address.as_bytes()]).collect();
-    HeaderValue::from_bytes(&chain.join(&b", "[..])).unwrap_or_else(|_invalid| address.clone())
-}
-
-fn note_arrival(headers: &mut HeaderMap, about: About<'_>) {
-    let Arrival { id, start, .. } = about.arrival;
-    headers.insert(X_REQUEST_ID, id.clone());
-    if about.is_trusted {
-        // Whoever took it in first knows when it came.
-        headers.entry(X_REQUEST_START).or_insert_with(|| start.clone());
-    } else {
-        headers.insert(X_REQUEST_START, start.clone());
-    }
-}
-
-fn origin_form(uri: &Uri) -> Uri {
-    let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-    path.parse().unwrap_or_else(|_invalid| Uri::from_static("/"))
 }
 
 #[cfg(test)]

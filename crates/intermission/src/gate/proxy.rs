@@ -17,7 +17,7 @@ use super::body::{BoxedRequest, GateBody, RequestBody};
 use super::client::Client;
 use super::error_pages::ErrorPages;
 use super::forward::{Answer, Unanswered, forward};
-use super::header::{self, About};
+use super::header::{self, told::About};
 use super::live::{App, AppId, Live};
 use super::message;
 use super::page::{Form, Page, here, may_go_on};
@@ -143,13 +143,14 @@ impl Passing<'_> {
         let mut passage = self.passage(&live, ticket, &request, arrival);
         let body = request.body();
         let chunked = !body.is_end_stream() && body.size_hint().exact().is_none();
-        header::prepare_request(&mut request, About::new(self.client, arrival), chunked);
+        header::prepare_request(&mut request, chunked);
         request.body_mut().passes_by(&passage, live.settings.client_body_timeout);
         let mut give_up = None;
         loop {
             // An app that is there no more was open, so nobody comes here from its line.
             let Some(app) = live.app(self.app) else { return Ok(Err(Page::UnknownHost)) };
-            match forward(self.worker, &live.settings, app, request, &passage).await {
+            let about = About::new(self.client, arrival);
+            match forward(self.worker, &live.settings, app, request, &passage, about).await {
                 Ok(answer) => {
                     if answer.is_failure() {
                         passage.failed();

@@ -6,8 +6,10 @@ use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt::set_socket_linger;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -43,9 +45,13 @@ impl<S: AsFd> Shared<S> {
         is_gone(&*self.0.borrow())
     }
 
-    /// Ends the connection in both directions; whoever reads it is woken.
+    /// Ends the connection in both directions; whoever reads it is woken. The other side is told so by a reset when it is closed: one
+    /// whose window is full hears of nothing else, once all that it has sent is read (the kernel opens no window behind a shutdown).
     pub(crate) fn cut(&self) {
         let socket = &*self.0.borrow();
+        if let Err(error) = set_socket_linger(socket, Some(Duration::ZERO)) {
+            tracing::debug!(%error, "the connection is ended without a reset");
+        }
         if let Err(error) = rustix::net::shutdown(socket, rustix::net::Shutdown::Both) {
             tracing::debug!(%error, "the connection had ended");
         }

@@ -211,7 +211,7 @@ impl Asking<'_> {
             };
             let connection = upstream.pool.adopt(connection, upstream.enter());
             let limit = self.gate.upstream_head_timeout;
-            match connection.exchange(request, limit, &self.worker.shutdown).await {
+            match connection.exchange(request, None, limit, &self.worker.shutdown).await {
                 Ok(response) => {
                     let status = response.status();
                     let limit = Instant::now() + self.gate.upstream_body_timeout;

@@ -10,6 +10,7 @@ use hyper::body::Body;
 use crate::gate::body::{BodyError, BoxedRequest, RequestBody};
 use crate::gate::dial::Socket;
 use crate::gate::framing::{Framing, Pieces, SendError, announced, write_field};
+use crate::gate::header::told::About;
 use crate::gate::stream::Shared;
 
 /// Room for the head of most requests.
@@ -23,8 +24,9 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(super) fn new(request: BoxedRequest) -> Self {
-        let (head, framing) = head(&request);
+    /// `about`: none of a request of the gate's own.
+    pub(super) fn new(request: BoxedRequest, about: Option<About<'_>>) -> Self {
+        let (head, framing) = head(&request, about);
         let headers = request.headers();
         let trailers = if headers.contains_key(TRAILER) { announced(headers) } else { Vec::new() };
         let is_drained = request.body().is_end_stream();
@@ -55,16 +57,19 @@ impl Outgoing {
     }
 }
 
-/// The head, and how its body is framed. What upstreams are told is settled before; only a length that is known and
-/// nobody has said is added.
-fn head(request: &Request<RequestBody>) -> (BytesMut, Framing) {
+/// The head, and how its body is framed. A length that is known and nobody has said is added.
+fn head(request: &Request<RequestBody>, about: Option<About<'_>>) -> (BytesMut, Framing) {
     let mut head = BytesMut::with_capacity(HEAD_BYTES);
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     for part in [request.method().as_str(), " ", target, " HTTP/1.1\r\n"] {
         head.extend_from_slice(part.as_bytes());
     }
-    for (name, value) in request.headers() {
-        write_field(&mut head, name, value.as_bytes());
+    match about {
+        Some(about) => about.write_fields(&mut head, request),
+        None => request
+            .headers()
+            .iter()
+            .for_each(|(name, value)| write_field(&mut head, name, value.as_bytes())),
     }
     let framing = framing(request, &mut head);
     head.extend_from_slice(b"\r\n");

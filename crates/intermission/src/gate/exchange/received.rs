@@ -5,7 +5,6 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Frame, SizeHint};
-use rustix::net::Shutdown as Direction;
 use tokio_util::io::poll_read_buf;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -66,9 +65,7 @@ impl ReceivedBody {
                 Err(SendError::Body(error)) => {
                     tracing::debug!(%error, "the rest of an answered request broke off");
                     // Its upstream would wait for it, and whoever reads the response for that.
-                    let ended =
-                        socket.with(|socket| rustix::net::shutdown(socket, Direction::Both));
-                    ended.unwrap_or_default();
+                    socket.cut();
                     false
                 }
             }

@@ -29,8 +29,10 @@ async fn received(method: &str, pieces: &[&[u8]]) -> Result<(Whole, bool), Strin
     let request = Request::builder().method(method).uri("/").body(RequestBody::none()).unwrap();
     let receiving = async {
         let connection = Connection::new(Socket::Unix(ours), None, 0);
-        let response =
-            connection.exchange(Box::new(request), LIMIT, &Shutdown::new()).await.map_err(told)?;
+        let response = connection
+            .exchange(Box::new(request), None, LIMIT, &Shutdown::new())
+            .await
+            .map_err(told)?;
         let (head, mut body) = response.into_parts();
         let collected = (&mut body).collect().await.map_err(|error| error.to_string())?;
         let trailers = collected.trailers().into_iter().flatten().map(text).collect();
@@ -162,7 +164,8 @@ async fn what_comes_behind_a_switch_is_kept() {
     theirs.write_all(b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\nfirst").await.unwrap();
     let connection = Connection::new(Socket::Unix(ours), None, 0);
     let request = Request::get("/").body(RequestBody::none()).unwrap();
-    let response = connection.exchange(Box::new(request), LIMIT, &Shutdown::new()).await.unwrap();
+    let response =
+        connection.exchange(Box::new(request), None, LIMIT, &Shutdown::new()).await.unwrap();
     assert_eq!(response.status(), 101);
     assert_eq!(response.into_body().into_parts().unwrap().1, "first");
 }
@@ -174,8 +177,29 @@ async fn a_connection_that_had_died_gives_the_request_back() {
     let connection = Connection::new(Socket::Unix(ours), None, 0);
     let request = Request::get("/here").body(RequestBody::none()).unwrap();
     let failure =
-        connection.exchange(Box::new(request), LIMIT, &Shutdown::new()).await.unwrap_err();
+        connection.exchange(Box::new(request), None, LIMIT, &Shutdown::new()).await.unwrap_err();
     assert!(matches!(failure, Failure::Unsent(request) if request.uri() == "/here"));
+}
+
+#[tokio::test]
+async fn a_target_with_a_host_is_sent_as_a_path() {
+    for (uri, line) in [
+        ("https://shop.example:8443/path?query", "GET /path?query HTTP/1.1\r\n"),
+        ("http://shop.example", "GET / HTTP/1.1\r\n"),
+        ("/here", "GET /here HTTP/1.1\r\n"),
+    ] {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let connection = Connection::new(Socket::Unix(ours), None, 0);
+        let request = Request::get(uri).body(RequestBody::none()).unwrap();
+        let shutdown = Shutdown::new();
+        let exchange = connection.exchange(Box::new(request), None, LIMIT, &shutdown);
+        let mut sent = [0; 256];
+        let read = tokio::select! {
+            answered = exchange => panic!("nobody answers: {:?}", answered.err()),
+            read = theirs.read(&mut sent) => read.unwrap(),
+        };
+        assert!(sent[..read].starts_with(line.as_bytes()), "{uri}");
+    }
 }
 
 #[tokio::test]
@@ -184,7 +208,7 @@ async fn a_length_without_a_body_is_not_sent() {
     let connection = Connection::new(Socket::Unix(ours), None, 0);
     let request = Request::post("/").header("content-length", "5").body(RequestBody::none());
     let request = Box::new(request.unwrap());
-    let failure = connection.exchange(request, LIMIT, &Shutdown::new()).await.unwrap_err();
+    let failure = connection.exchange(request, None, LIMIT, &Shutdown::new()).await.unwrap_err();
     assert!(matches!(failure, Failure::Body(_)));
     assert_eq!(theirs.read_to_end(&mut Vec::new()).await.unwrap(), 0);
 }

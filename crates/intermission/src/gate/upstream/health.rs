@@ -98,7 +98,7 @@ impl Watch {
         let host = self.settings.host_for(&self.app.settings.hosts).unwrap_or_default();
         let request = question(settings, &self.settings.path, host, AGENT);
         let answer =
-            connection.exchange(request, self.settings.timeout, &self.worker.shutdown).await;
+            connection.exchange(request, None, self.settings.timeout, &self.worker.shutdown).await;
         let answer = answer.map_err(|error| chain(&error))?;
         let status = answer.status();
         // A server that is not let finish logs an error.
