@@ -168,6 +168,9 @@ faults! {
         the_servers_are_cut_off_from_each_other: "cut-old-new:catch_up",
         the_application_is_cut_off_from_the_old_primary: "cut-app-old:fence",
         the_application_is_cut_off_from_the_new_primary: "cut-app-new:release",
+        the_clock_is_set_ahead_right_before_the_fence: "clock-ahead:fence",
+        the_clock_is_set_back_right_before_the_hold: "clock-back:hold",
+        f16_killed_since_the_clock_was_set_back: "kill:clock",
         h1_the_gate_dies_held: "H1",
         h4_the_gate_dies_draining: "H4",
         h42_the_holder_dies: "H42",
@@ -190,7 +193,7 @@ faults! {
 
 /// Cases that there are for each step. `lab faults` plays all of them (docs/PROOF.md says why): at most steps a process that dies or
 /// stands still, a party that dies or is cut off, leaves the servers as it does at a neighbour that has a test.
-const FAMILIES: [&str; 13] = [
+const FAMILIES: [&str; 15] = [
     "kill",
     "guarded",
     "still",
@@ -204,6 +207,8 @@ const FAMILIES: [&str; 13] = [
     "cut-old-new",
     "cut-app-old",
     "cut-app-new",
+    "clock-ahead",
+    "clock-back",
 ];
 
 /// A few of each kind: what differs by version is the servers' words, which every case uses.

@@ -3,6 +3,7 @@
 pub mod app;
 pub mod burden;
 pub mod bystander;
+pub mod clock;
 pub mod cluster;
 pub mod demo;
 pub mod display;

@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use crate::app::Checks;
+use crate::clock::Clock;
 use crate::cluster::{APP, ClusterError, OPERATOR, Pair, PairOptions, REPLICATION};
 use crate::load::LoadOptions;
 use crate::network::{Host, Network};
@@ -65,6 +66,8 @@ pub struct StageOptions {
     pub checks: Checks,
     /// The app's `warm_up` in the gate's configuration, as TOML.
     pub warm_up: Option<String>,
+    /// Whether the gate and what swaps have a clock that can be set.
+    pub clock: bool,
 }
 
 impl StageOptions {
@@ -78,6 +81,7 @@ impl StageOptions {
             floating_ip: false,
             checks: Checks::AtCheckout,
             warm_up: None,
+            clock: false,
         }
     }
 }
@@ -154,6 +158,8 @@ pub struct Stage {
     pub endpoint: Endpoint,
     /// The servers.
     pub pair: Pair,
+    /// The gate's and that of what swaps, where it can be set.
+    pub clock: Option<Clock>,
     programs: Programs,
     entry: SocketAddr,
     configuration: PathBuf,
@@ -219,11 +225,16 @@ impl Stage {
         };
         let (app, upstream) = start_app(&programs, &endpoint, database, options).await?;
         let warm_up = options.warm_up.as_deref();
-        let (gate, entry) =
-            start_gate(&programs, &pair, &endpoint, (database, upstream, warm_up)).await?;
+        let clock = if options.clock { Some(Clock::new()) } else { None };
+        let clock = clock.transpose().map_err(|e| StageError::io("cannot make a clock", e))?;
+        let environment = environment(clock.as_ref());
+        let environment: Vec<(&str, &str)> =
+            environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let reached = (database, upstream, warm_up);
+        let (gate, entry) = start_gate(&programs, &pair, &endpoint, reached, &environment).await?;
         wait_for_answer(&gate, entry, "/entries/latest").await?;
         let configuration = gate.folder().join(configuration::FILE);
-        Ok(Self { gate, app, endpoint, pair, programs, entry, configuration })
+        Ok(Self { gate, app, endpoint, pair, clock, programs, entry, configuration })
     }
 
     /// Where users come in: the gate.
@@ -258,7 +269,11 @@ impl Stage {
         let mut words = words.iter();
         let mut command = tokio::process::Command::new(words.next().expect("the program"));
         command.args(words);
-        command.envs(secrets()).arg("-c").arg(configuration).kill_on_drop(true);
+        command
+            .envs(environment(self.clock.as_ref()))
+            .arg("-c")
+            .arg(configuration)
+            .kill_on_drop(true);
         command
     }
 
@@ -270,11 +285,13 @@ impl Stage {
     }
 }
 
-fn secrets() -> [(&'static str, &'static str); 2] {
-    [
-        (OPERATOR_PASSWORD_VARIABLE, OPERATOR.password),
-        (REPLICATION_PASSWORD_VARIABLE, REPLICATION.password),
-    ]
+/// Of the product: what its configuration names, and the clock it has.
+fn environment(clock: Option<&Clock>) -> Vec<(&'static str, String)> {
+    let secrets = [
+        (OPERATOR_PASSWORD_VARIABLE, OPERATOR.password.to_owned()),
+        (REPLICATION_PASSWORD_VARIABLE, REPLICATION.password.to_owned()),
+    ];
+    secrets.into_iter().chain(clock.into_iter().flat_map(Clock::environment)).collect()
 }
 
 async fn start_forwarder(
@@ -331,6 +348,7 @@ async fn start_gate(
     pair: &Pair,
     endpoint: &Endpoint,
     (database, upstream, warm_up): (SocketAddr, String, Option<&str>),
+    environment: &[(&str, &str)],
 ) -> Result<(Part, SocketAddr), StageError> {
     let mut tries = 1;
     loop {
@@ -354,7 +372,7 @@ async fn start_gate(
         let path = configuration.write_to(folder.path())?;
         let program = programs.intermission.display().to_string();
         let command = [&program, "-c", &path.display().to_string(), "serve"];
-        let part = Part::start("gate", folder, &command, &secrets())?;
+        let part = Part::start("gate", folder, &command, environment)?;
         match wait_for_answer(&part, entry, "/up").await {
             Ok(()) => return Ok((part, entry)),
             Err(StageError::NotReady { log, .. })

@@ -67,7 +67,7 @@ impl Assembly {
 
     pub(super) fn request(&self, to: Option<String>) -> Request {
         Request {
-            id: run::new_id(Timestamp::now()),
+            id: run::new_id(&self.journals, Timestamp::now()),
             program: self.program.clone(),
             to,
             replication_user: self.replication_user.clone(),

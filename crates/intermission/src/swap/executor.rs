@@ -38,6 +38,7 @@ pub struct Executor<L> {
     /// False once a write has failed: from then on nothing is done but making the site writable.
     has_journal: bool,
     next_seq: u64,
+    began: Instant,
     cancel: CancellationToken,
     listener: Listener,
     /// What was journaled last of the emergency card.
@@ -133,6 +134,7 @@ impl<L: Log> Executor<L> {
             log,
             has_journal: true,
             next_seq,
+            began: Instant::now(),
             cancel,
             listener,
             card: Vec::new(),

@@ -13,14 +13,17 @@ use super::{
 };
 
 /// The version of the journal's format. A journal of another version is refused.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// One line of a journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// 0, 1, 2, … without gaps.
     pub seq: u64,
+    /// By the clock on the wall, which may be set meanwhile.
     pub at: Timestamp,
+    /// Microseconds since the process that wrote it began to, by a clock that nobody sets.
+    pub elapsed_us: u64,
     #[serde(flatten)]
     pub record: Record,
 }

@@ -1,12 +1,12 @@
 //! A whole swap or recovery: observe, plan, execute, and survive a panic of the executor.
 
 mod dead;
+mod id;
 mod recovery;
 
 use std::{path::Path, sync::Arc};
 
 use futures_util::future::join_all;
-use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use self::recovery::{Manner, fold, resume, superseded};
@@ -30,6 +30,7 @@ use super::{
 };
 
 pub use self::dead::{LookedAtRejoin, failover, look_at_failover, look_at_rejoin, rejoin};
+pub use self::id::new_id;
 
 /// The cluster and what stands before it, as configured.
 #[derive(Debug, Clone)]
@@ -158,14 +159,6 @@ async fn see_gates(gates: &dyn Gates) -> (Vec<Refusal>, GateBounds) {
 async fn see(server: &dyn Server) -> Seen {
     let view = server.observe(Detail::Preflight).await.map_err(|error| error.reason);
     Seen { name: server.name().to_owned(), address: server.address().clone(), view }
-}
-
-/// A fresh name for a swap: its time to the microsecond, so that the order of names is the order of swaps even within
-/// one second. Recovery looks at the newest only.
-#[must_use]
-pub fn new_id(now: Timestamp) -> String {
-    let micros = now.subsec_nanosecond().unsigned_abs() / 1000;
-    format!("{}-{micros:06}", now.strftime("%Y%m%dT%H%M%SZ"))
 }
 
 /// Looks and plans; changes nothing.
@@ -381,17 +374,4 @@ pub fn steps_of(parties: &Parties, plan: Plan) -> Option<Steps> {
         plan: Arc::new(plan),
         farewell: Farewell::default(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::new_id;
-
-    #[test]
-    fn ids_sort_by_time_within_a_second() {
-        let id = |at: &str| new_id(at.parse().expect("a time"));
-        let (first, second) = (id("2026-01-02T03:04:05.099Z"), id("2026-01-02T03:04:05.1Z"));
-        assert_eq!(first, "20260102T030405Z-099000");
-        assert!(first < second && second < id("2026-01-02T03:04:06Z"));
-    }
 }

@@ -79,7 +79,7 @@ impl Summary {
         }
         // A failover begins when nobody can write for long.
         if plan.kind == Kind::Swap {
-            summary.write_pause_ms = summary.write_pause();
+            summary.write_pause_ms = write_pause_ms(entries);
         }
         Some(summary)
     }
@@ -118,15 +118,30 @@ impl Summary {
             }
         }
     }
+}
 
-    fn write_pause(&self) -> Option<f64> {
-        let performed =
-            |step| self.steps.iter().find(|s| s.step == step && s.action == Action::Perform);
-        let undone = self.steps.iter().find(|s| s.step == Step::Fence && s.action == Action::Undo);
-        let began = performed(Step::Fence)?.started_ms;
-        let end = undone.or_else(|| performed(Step::Release))?;
-        Some(end.started_ms + end.took_ms? - began)
+/// From the fence's intent to the end of its undo, or of the release.
+fn write_pause_ms(entries: &[Entry]) -> Option<f64> {
+    let is_intent = |entry: &&Entry| {
+        matches!(entry.record, Record::Intent { action: Action::Perform, step: Step::Fence, .. })
+    };
+    let ends = |wanted: (Action, Step)| move |entry: &&Entry| matches!(&entry.record, Record::Outcome { action, step, .. } if (*action, *step) == wanted);
+    let began = entries.iter().find(is_intent)?;
+    let undone = entries.iter().find(ends((Action::Undo, Step::Fence)));
+    let end = undone.or_else(|| entries.iter().find(ends((Action::Perform, Step::Release))))?;
+    let place = |entry: &Entry| usize::try_from(entry.seq).ok();
+    let paused = entries.get(place(began)?..=place(end)?)?;
+    Some(ms_of_us(paused.windows(2).map(between_us).sum()))
+}
+
+/// Microseconds. From one process to the next only the clock on the wall tells.
+fn between_us(pair: &[Entry]) -> u64 {
+    let [one, next] = pair else { return 0 };
+    if !matches!(next.record, Record::Resumed { .. }) {
+        return next.elapsed_us.saturating_sub(one.elapsed_us);
     }
+    let wall = next.at.as_microsecond().saturating_sub(one.at.as_microsecond());
+    u64::try_from(wall).unwrap_or(0)
 }
 
 /// The word scripts see.
@@ -182,27 +197,31 @@ mod tests {
     #[test]
     fn the_write_pause_runs_from_the_fence_to_the_release() {
         let mut entries = Vec::new();
-        let mut add = |after_ms: i64, record| {
-            let at = Timestamp::UNIX_EPOCH + SignedDuration::from_millis(after_ms);
-            entries.push(Entry { seq: 0, at, record });
+        let mut add = |after_us: u64, record| {
+            // Somebody sets the clock back all the time.
+            let at = Timestamp::UNIX_EPOCH - SignedDuration::from_micros(after_us.cast_signed());
+            let seq = u64::try_from(entries.len()).unwrap_or_default();
+            entries.push(Entry { seq, at, elapsed_us: after_us, record });
         };
         let plan = Box::new(crate::swap::plan::example());
         add(0, Record::Opened { version: 1, plan });
-        for (after_ms, step) in [(10, Step::Fence), (12, Step::Release), (30, Step::Detach)] {
+        let steps = [(10_000, Step::Fence), (12_000, Step::Release), (30_000, Step::Detach)];
+        for (after_us, step) in steps {
             let action = Action::Perform;
             add(
-                after_ms,
+                after_us,
                 Record::Intent { action, step, emergency: Vec::new(), announces: Vec::new() },
             );
             let outcome = Outcome::Done { facts: Facts::default() };
-            add(after_ms + 1, Record::Outcome { action, step, outcome, took_us: 1_500 });
+            add(after_us + 1_500, Record::Outcome { action, step, outcome, took_us: 1_400 });
         }
         let unfinished = Summary::of(&entries).expect("a summary");
         assert_eq!(unfinished.outcome, "unfinished");
         assert_eq!(unfinished.write_pause_ms, Some(3.5));
         let at = Timestamp::UNIX_EPOCH;
         let record = Record::Closed { ending: Ending::Swapped, reason: None, users: None };
-        entries.push(Entry { seq: 0, at, record });
+        let seq = u64::try_from(entries.len()).unwrap_or_default();
+        entries.push(Entry { seq, at, elapsed_us: 40_000, record });
         assert_eq!(Summary::of(&entries).expect("a summary").outcome, "swapped");
         assert!(Summary::of(&[]).is_none());
     }

@@ -121,7 +121,7 @@ impl Bench {
 
     pub(crate) fn request() -> Request {
         Request {
-            id: run::new_id(Timestamp::now()),
+            id: run::new_id(Path::new(""), Timestamp::now()),
             program: "intermission".to_owned(),
             to: None,
             replication_user: REPLICATION.user.to_owned(),

@@ -44,6 +44,14 @@ pub(crate) struct Transaction {
 pub(crate) struct Link {
     pub(crate) source: usize,
     pub(crate) read: usize,
+    /// No more than this comes: its receiver was stopped, or its source is dead.
+    pub(crate) received: Option<usize>,
+}
+
+impl Link {
+    pub(crate) const fn new(source: usize, read: usize) -> Self {
+        Self { source, read, received: None }
+    }
 }
 
 #[derive(Debug)]
@@ -66,6 +74,8 @@ pub(crate) struct Db {
     pub(crate) has_woken: bool,
     /// Its applier stands still although both its threads say Yes.
     pub(crate) is_stuck: bool,
+    /// Its receiver alone was stopped.
+    pub(crate) receives_nothing: bool,
     /// Somebody has stopped both its threads.
     pub(crate) is_stopped: bool,
     /// Something blocks the fence.
@@ -100,6 +110,7 @@ impl Db {
             has_died: false,
             has_woken: false,
             is_stuck: false,
+            receives_nothing: false,
             is_stopped: false,
             is_blocked: false,
             open_transaction: false,
@@ -166,13 +177,7 @@ impl Db {
     }
 
     pub(crate) fn executed(&self, flavor: Flavor) -> GtidSet {
-        let last = self.last.iter();
-        match flavor {
-            Flavor::MySql => {
-                GtidSet::MySql(last.map(|(id, last)| (uuid(*id), vec![(1, *last)])).collect())
-            }
-            Flavor::MariaDb => GtidSet::MariaDb(last.map(|(id, last)| ((0, *id), *last)).collect()),
-        }
+        executed(&self.last, flavor)
     }
 
     /// How much of its log there is.
@@ -189,6 +194,17 @@ impl Db {
                 GtidSet::MariaDb(BTreeMap::from([((0, last.origin), last.sequence)]))
             }
         }
+    }
+}
+
+/// All transactions up to the last of each origin.
+pub(crate) fn executed(last: &BTreeMap<u32, u64>, flavor: Flavor) -> GtidSet {
+    let last = last.iter();
+    match flavor {
+        Flavor::MySql => {
+            GtidSet::MySql(last.map(|(id, last)| (uuid(*id), vec![(1, *last)])).collect())
+        }
+        Flavor::MariaDb => GtidSet::MariaDb(last.map(|(id, last)| ((0, *id), *last)).collect()),
     }
 }
 

@@ -18,6 +18,7 @@ mod crash;
 mod db;
 mod death;
 mod every_step;
+mod failover;
 mod fault;
 mod full_disk;
 mod guardian;

@@ -18,7 +18,7 @@ use intermission::swap::{
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    db::{Db, What, fenced},
+    db::{Db, Link, What, fenced},
     stage::{Failure, LATENCY},
 };
 
@@ -230,11 +230,31 @@ impl Server for SimServer {
     }
 
     async fn stop_receiving(&self, _: &str) -> Result<(), ServerError> {
-        self.act("stop receiving", |_| Ok(())).await
+        let index = self.index;
+        self.act("stop receiving", move |world| {
+            let link = world.servers[index].link.ok_or("no channel")?;
+            let all = world.servers[link.source].log.len();
+            let db = &mut world.servers[index];
+            db.receives_nothing = true;
+            db.link = Some(Link { received: Some(link.received.unwrap_or(all)), ..link });
+            Ok(())
+        })
+        .await
     }
 
     async fn receive_again(&self, _: &str, _: Threads) -> Result<(), ServerError> {
-        self.act("receive again", |_| Ok(())).await
+        let index = self.index;
+        self.act("receive again", move |world| {
+            let source = world.servers[index].link.ok_or("no channel")?.source;
+            let is_down = world.servers[source].is_down();
+            let db = &mut world.servers[index];
+            db.receives_nothing = false;
+            if let Some(link) = db.link.as_mut().filter(|_| !is_down) {
+                link.received = None;
+            }
+            Ok(())
+        })
+        .await
     }
 
     async fn detach(&self) -> Result<(), ServerError> {

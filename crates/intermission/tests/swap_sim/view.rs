@@ -6,11 +6,12 @@ use intermission::swap::{
     condition::Condition,
     gtid::GtidSet,
     observation::{Flavor, ReplicaView, ServerView, ThreadState},
+    position::Barrier,
     role::EventsView,
 };
 
 use crate::{
-    db::{place, uuid},
+    db::{Db, executed, place, uuid},
     server::SimServer,
     world::World,
 };
@@ -57,23 +58,38 @@ impl SimServer {
         }
     }
 
+    /// What it has of its source's log, applied or not.
+    fn received(&self, world: &World, source: &Db, read: usize) -> Barrier {
+        if !world.kind.has_gtids() {
+            return Barrier::At(place(read));
+        }
+        let mut last = world.servers[self.index].last.clone();
+        for transaction in &source.log[..read] {
+            let known = last.entry(transaction.origin).or_default();
+            *known = transaction.sequence.max(*known);
+        }
+        Barrier::Gtid(executed(&last, self.flavor))
+    }
+
     pub(crate) fn replica_view(&self, world: &World) -> Option<ReplicaView> {
         let db = &world.servers[self.index];
-        let source = &world.servers[db.link?.source];
+        let link = db.link?;
+        let source = &world.servers[link.source];
         let state = if db.is_stopped { ThreadState::No } else { ThreadState::Yes };
+        let receiver = if source.is_down() { ThreadState::Connecting } else { state.clone() };
         Some(ReplicaView {
             channel: String::new(),
             source: crate::harness::address(source.id),
             source_uuid: (self.flavor == Flavor::MySql).then(|| uuid(source.id)),
             source_server_id: source.id,
-            io: state.clone(),
+            io: if db.receives_nothing { ThreadState::No } else { receiver },
             sql: state,
             io_error: None,
             sql_error: None,
             lag_s: db.lag_s,
             tracking: world.kind.tracking,
             applied_to: db.link.map(|link| place(link.read)),
-            received: None,
+            received: Some(self.received(world, source, link.received.unwrap_or(link.read))),
             user: "repl".to_owned(),
             delay_s: 0,
         })

@@ -91,6 +91,8 @@ pub(crate) struct World {
     pub(crate) faults: Vec<Fault>,
     pub(crate) strike: Option<Strike>,
     pub(crate) death: Option<Death>,
+    /// This server comes back at the call with this number.
+    pub(crate) wakes: Option<(usize, usize)>,
     /// One call was.
     pub(crate) was_answered_wrongly: bool,
     /// Something writes through the fence whenever the barrier is read.
@@ -121,7 +123,7 @@ impl World {
     pub(crate) fn new(kind: Kind, siblings: u32) -> Self {
         let flavor = kind.flavor;
         let fenced = fenced(flavor);
-        let replica = |id| Db::new(id, fenced, Some(Link { source: 0, read: 0 }));
+        let replica = |id| Db::new(id, fenced, Some(Link::new(0, 0)));
         let replicas = (2..=2 + siblings).map(replica);
         let mut servers: Vec<Db> =
             std::iter::once(Db::new(1, Access::WRITABLE, None)).chain(replicas).collect();
@@ -145,6 +147,7 @@ impl World {
             faults: Vec::new(),
             strike: None,
             death: None,
+            wakes: None,
             was_answered_wrongly: false,
             is_leaky: false,
             has_administrator: false,
@@ -213,6 +216,9 @@ impl World {
         }
         self.was_answered_wrongly |= moment == Some(Moment::Wrong);
         let hang = (self.hangs == Some(what)).then_some(Moment::HangBefore);
+        if let Some((server, _)) = self.wakes.take_if(|(_, at)| *at == call) {
+            self.wake(server);
+        }
         let death = self.death.take_if(|death| death.call == call);
         if let Some(death) = death
             && !death.landed
@@ -250,8 +256,10 @@ impl World {
     /// Late effects, servers that come back and the end of leases, up to now.
     pub(crate) fn settle(&mut self) {
         let now = Instant::now();
-        for db in self.servers.iter_mut().filter(|db| db.down_until.is_some_and(|at| at <= now)) {
-            db.wake();
+        for server in 0..self.servers.len() {
+            if self.servers[server].down_until.is_some_and(|at| at <= now) {
+                self.wake(server);
+            }
         }
         while let Some(next) = self.pending.iter().position(|pending| pending.due <= now) {
             let Pending { at: (db, session), effect, .. } = self.pending.remove(next);
@@ -339,7 +347,7 @@ impl World {
         let lacks = |t: &Transaction| last.get(&t.origin).is_none_or(|last| *last < t.sequence);
         let log = &self.servers[source].log;
         let read = log.iter().position(lacks).unwrap_or(log.len());
-        self.servers[replica].link = Some(Link { source, read });
+        self.servers[replica].link = Some(Link::new(source, read));
     }
 
     /// Makes it read on from there, whatever it has. Led to that source before, it goes on where it was.
@@ -347,7 +355,7 @@ impl World {
         let Position::At(place) = from else { return self.follow(replica, source) };
         if self.servers[replica].link.is_none_or(|link| link.source != source) {
             let read = usize::try_from(place.offset).unwrap();
-            self.servers[replica].link = Some(Link { source, read });
+            self.servers[replica].link = Some(Link::new(source, read));
         }
     }
 
@@ -356,7 +364,7 @@ impl World {
         let db = &self.servers[replica];
         let stands = db.is_stuck || db.is_stopped || db.shut_by.is_some() || db.is_down();
         let (Some(link), false) = (db.link, stands) else { return false };
-        if self.servers[link.source].is_down() {
+        if link.received.is_some_and(|received| link.read >= received) {
             return false;
         }
         let Some(next) = self.servers[link.source].log.get(link.read).cloned() else {

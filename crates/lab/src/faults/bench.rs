@@ -86,7 +86,9 @@ impl Bench {
         }
         let warm_up = Some(WARM_UP.to_owned());
         let floating_ip = ground == Ground::Network;
-        let options = StageOptions { pair, warm_up, floating_ip, ..StageOptions::new(series) };
+        let clock = ground == Ground::Loopback;
+        let usual = StageOptions::new(series);
+        let options = StageOptions { pair, warm_up, floating_ip, clock, ..usual };
         let stage = Stage::start_with(&options, programs).await?;
         // Not the gate's: that is searched for passwords, and one configuration has one.
         let folder = stage.app.folder().join("cases");

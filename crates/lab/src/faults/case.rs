@@ -66,8 +66,10 @@ impl Case {
 
 /// At which a panic is not just another death.
 const PANICS: [&str; 4] = ["hold", "fence", "promote", "rejoin"];
-/// Who dies beside the process that swaps, which goes on.
-const BESIDE: [(&str, Struck); 3] = [
+/// Who dies beside the process that swaps, which goes on; and what happens to its clock.
+const BESIDE: [(&str, Struck); 5] = [
+    ("clock-ahead", Struck::Clock(3600)),
+    ("clock-back", Struck::Clock(-3600)),
     ("gate-dies", Struck::Gate),
     ("old-dies", Struck::OldPrimary),
     ("new-dies", Struck::NewPrimary),
@@ -150,6 +152,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(STEPS.map(|step| Case::at("kill", step, What::Kill(step))));
     cases.push(Case::new("kill:pending", What::Scenario(kill::with_pending_fence)));
     cases.push(Case::new("kill:recover", What::Scenario(kill::in_recovery)));
+    cases.push(Case::new("kill:clock", What::Scenario(kill::with_the_clock_set_back)));
     for step in STEPS.into_iter().take_while(|step| !is_committed("before", step)) {
         cases.push(Case::at("guarded", step, What::Guarded(Blow::Kill, step)));
         cases.push(Case::at("still", step, What::Guarded(Blow::Stop, step)));

@@ -134,6 +134,19 @@ pub(super) fn in_recovery(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End
     })
 }
 
+/// An earlier swap was made by a clock that was an hour ahead: the one that was killed since is recovered all the same.
+pub(super) fn with_the_clock_set_back(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>> {
+    Box::pin(async move {
+        bench.set_clock(3600)?;
+        bench.swap().await?.expect(0)?;
+        bench.set_clock(0)?;
+        bench.run_lost(&["swap", "--yes"], "before:perform:promote").await?;
+        bench.recover().await?.expect(1)?;
+        bench.expect_nothing_to_recover().await?;
+        Ok(End::rolled_back().moved(true))
+    })
+}
+
 /// A panic of the executor is recovered from by the same command.
 pub(super) async fn by_panic(bench: &mut Bench, step: &str) -> anyhow::Result<End> {
     let mut moved = false;

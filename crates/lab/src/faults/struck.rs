@@ -1,5 +1,5 @@
-//! The gate or a server is killed, or two hosts are cut off from each other, while a swap stands right before a step; then
-//! it goes on. Whatever becomes of it, one recovery is enough when everybody is there again.
+//! The gate or a server is killed, two hosts are cut off from each other, or the clock is set, while a swap stands right before
+//! a step; then it goes on. Whatever becomes of it, one recovery is enough when everybody is there again.
 
 use std::fs::File;
 use std::time::Duration;
@@ -22,6 +22,9 @@ const POLL: Duration = Duration::from_millis(5);
 /// What is cut off is noticed by timeouts, the application's too.
 const LONGEST: Duration = LEASE.saturating_mul(2).saturating_add(Duration::from_secs(12));
 
+/// Of a swap whose clock was set by more.
+const PAUSE_MS_MAX: f64 = 60_000.0;
+
 /// Who is struck.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Struck {
@@ -32,6 +35,8 @@ pub(super) enum Struck {
     NewPrimary,
     /// Nothing goes from one to the other until the swap has ended; nobody is told.
     Cut(Party, Party),
+    /// The clock on the wall of the gate, of what swaps and of its guardian, so many seconds ahead. Set right when the swap has ended.
+    Clock(i64),
 }
 
 /// A host of the network.
@@ -88,7 +93,29 @@ impl Bench {
             Struck::Cut(one, other) => {
                 Ok(self.network()?.cut(one.host(primary), other.host(primary)).await?)
             }
+            Struck::Clock(ahead) => self.set_clock(ahead),
         }
+    }
+
+    pub(super) fn set_clock(&self, ahead: i64) -> anyhow::Result<()> {
+        let clock = self.stage.clock.as_ref().context("this stage has no clock to set")?;
+        Ok(clock.set(ahead)?)
+    }
+
+    /// The last journal tells of the clock, and the write pause as if nobody had set it.
+    async fn check_times(&self, ahead: i64, step: &str) -> anyhow::Result<()> {
+        let records = self.stage.records().await?;
+        let record = records.last().context("no journal")?;
+        let pause = record.write_pause_ms.context("no write pause")?;
+        ensure!((0.0..PAUSE_MS_MAX).contains(&pause), "a write pause of {pause} ms");
+        let next = record.steps.iter().skip_while(|told| told.step != step).nth(1);
+        if let (Some(first), Some(next)) = (record.steps.first(), next) {
+            let between_s = (next.started_ms - first.started_ms) / 1e3;
+            #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "an hour or so")]
+            let off = (between_s - ahead as f64).abs();
+            ensure!(off < 60.0, "the step behind {step} began {between_s} s after the first one");
+        }
+        Ok(())
     }
 
     /// Everybody is there again, and what would try again by itself after up to a minute is told to at once.
@@ -99,6 +126,7 @@ impl Bench {
         has_roles: bool,
     ) -> anyhow::Result<()> {
         match struck {
+            Struck::Clock(_) => return self.set_clock(0),
             Struck::Gate => return Ok(()),
             Struck::OldPrimary => self.start_server(primary, has_roles).await?,
             Struck::NewPrimary => self.start_server(1 - primary, has_roles).await?,
@@ -168,6 +196,11 @@ pub(super) async fn at_step(bench: &mut Bench, struck: Struck, step: &str) -> an
     let ended = swap.end().await?;
     let took = began.elapsed();
     let code = ended.expect_one_of(&[0, 1, 3])?.code().unwrap_or_default();
+    if let Struck::Clock(ahead) = struck {
+        // It goes by other clocks.
+        ended.expect(0)?;
+        bench.check_times(ahead, step).await?;
+    }
     bench.mend(struck, primary, has_roles).await?;
     let number = |name: &str| STEPS.iter().position(|step| *step == name);
     let committed = number(step) > number(COMMIT);
@@ -193,5 +226,8 @@ pub(super) async fn at_step(bench: &mut Bench, struck: Struck, step: &str) -> an
         bench.take_roles_settings().await?;
     }
     let end = if moved { End::swapped() } else { End::rolled_back() };
+    if matches!(struck, Struck::Clock(_)) {
+        return Ok(end);
+    }
     Ok(end.may_fail().longest(LONGEST))
 }

@@ -103,6 +103,7 @@ fn made_up_swap(at: u64, started: Timestamp) -> Swapped {
         outcome: "swapped".to_owned(),
         old_primary: "db1 (127.0.0.1:3306)".to_owned(),
         new_primary: "db2 (127.0.0.1:3307)".to_owned(),
+        write_pause_ms: Some(9.0),
         users: None,
         steps,
     };

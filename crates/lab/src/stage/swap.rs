@@ -58,6 +58,9 @@ pub struct SwapRecord {
     pub old_primary: String,
     /// Name and address.
     pub new_primary: String,
+    /// How long nobody could write, at most; absent where there was no pause.
+    #[serde(default)]
+    pub write_pause_ms: Option<f64>,
     /// What users saw, by the gate's own count.
     #[serde(default)]
     pub users: Option<Users>,

@@ -69,7 +69,8 @@ impl<L: Log> Executor<L> {
         record: Record,
         durable: bool,
     ) -> Result<(), JournalError> {
-        let entry = Entry { seq: self.next_seq, at: Timestamp::now(), record };
+        let elapsed_us = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let entry = Entry { seq: self.next_seq, at: Timestamp::now(), elapsed_us, record };
         self.log.append(&entry, durable).await?;
         self.next_seq += 1;
         (self.listener)(&entry);

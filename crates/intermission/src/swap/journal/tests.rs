@@ -7,7 +7,7 @@ use crate::swap::record::{Entry, Record};
 
 fn entry(seq: u64) -> Entry {
     let reason = format!("reason {seq}");
-    Entry { seq, at: Timestamp::UNIX_EPOCH, record: Record::Interrupted { reason } }
+    Entry { seq, at: Timestamp::UNIX_EPOCH, elapsed_us: 0, record: Record::Interrupted { reason } }
 }
 
 fn lines(count: u64) -> Vec<u8> {

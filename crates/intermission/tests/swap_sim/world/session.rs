@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::{Effect, LATE_BY, Pending, World};
-use crate::fault::Death;
+use crate::{db::Db, fault::Death};
 
 impl World {
     /// A server dies with all its sessions and all that they were asked.
@@ -12,12 +12,30 @@ impl World {
             self.kill(death.server, session);
         }
         self.servers[death.server].die(self.flavor, Instant::now() + death.down);
+        for link in self.servers.iter_mut().filter_map(|db| db.link.as_mut()) {
+            if link.source == death.server {
+                link.received = Some(link.received.unwrap_or(link.read));
+            }
+        }
+    }
+
+    /// It comes back, and who replicates from it receives again.
+    pub(super) fn wake(&mut self, server: usize) {
+        self.servers[server].wake();
+        let receives = |db: &&mut Db| !db.receives_nothing;
+        for link in self.servers.iter_mut().filter(receives).filter_map(|db| db.link.as_mut()) {
+            if link.source == server {
+                link.received = None;
+            }
+        }
     }
 
     /// Who is down comes back.
     pub(crate) fn wake_all(&mut self) {
-        for db in self.servers.iter_mut().filter(|db| db.is_down()) {
-            db.wake();
+        for server in 0..self.servers.len() {
+            if self.servers[server].is_down() {
+                self.wake(server);
+            }
         }
     }
 
