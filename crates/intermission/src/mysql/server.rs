@@ -361,8 +361,8 @@ impl Server for MySqlServer {
         self.client(&self.known_dialect().start_channel(channel))
     }
 
-    fn command_to_run_events(&self) -> String {
-        self.client("SET GLOBAL event_scheduler=ON")
+    fn command_to_run_events(&self, events: &[Event]) -> String {
+        self.running(events)
     }
 
     fn command_to_look(&self) -> String {

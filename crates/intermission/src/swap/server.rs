@@ -192,7 +192,7 @@ pub trait Server: Send + Sync + fmt::Debug {
     /// The command that starts this server's channel.
     fn command_to_start(&self, channel: &str) -> String;
     /// The command that lets this server's events run.
-    fn command_to_run_events(&self) -> String;
+    fn command_to_run_events(&self, events: &[Event]) -> String;
     /// The command an operator types to see this server's replication.
     fn command_to_look(&self) -> String;
     /// The command an operator types for what [`Server::repoint`] does; `flavor` is the cluster's, as this server may

@@ -136,7 +136,7 @@ impl Steps {
             Step::Follow => self.follow(state).await,
             Step::Prove => self.prove_again(state).await,
             Step::Settings => self.settings().await,
-            Step::Unlock => self.unlock().await,
+            Step::Unlock => self.unlock_when_whole(state).await,
         }
     }
 
@@ -208,6 +208,18 @@ impl Steps {
         old?;
         new?;
         Ok(Facts::default())
+    }
+
+    /// When a swap is finished later, the old primary may have started again since it followed, and its option file may not say that it
+    /// is read-only.
+    async fn unlock_when_whole(&self, state: &State) -> Result<Facts, StepError> {
+        if state.is_interrupted()
+            && matches!(self.plan.kind, Kind::Swap)
+            && self.fence_who_woke().await?
+        {
+            self.settings().await?;
+        }
+        self.unlock().await
     }
 
     async fn unlock(&self) -> Result<Facts, StepError> {

@@ -10,11 +10,12 @@ use std::{
 };
 
 use async_trait::async_trait;
+use intermission::mysql::MySqlClientAddress;
 use intermission::swap::{
     executor::{Executor, Log},
     gates::Gates,
     journal::JournalError,
-    plan::{Plan, Planned},
+    plan::{Plan, Planned, Request},
     record::{Action, Entry, Outcome, Record},
     run::{self, Parties},
     step::Step,
@@ -29,11 +30,13 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     bench::Bench,
     failover::{fenced_by, plan as plan_failover},
+    role::{allow_events, schedule, wait_for_a_tick},
 };
 
 lab::on_both!(
     before_the_commit_point_the_card_undoes_from_each_step,
     the_card_finishes_from_each_step,
+    where_events_and_an_address_move_the_card_undoes_and_finishes,
     a_failover_is_finished_and_undone_by_its_card,
 );
 
@@ -89,9 +92,17 @@ async fn die_at(parties: Parties, plan: Plan, step: Step) -> Vec<String> {
     card
 }
 
+/// Types the line that begins with `what`, which releases.
+async fn typed(bench: &Bench, card: &[String], what: &str) {
+    let released = run_line(bench, card, what);
+    assert_eq!(released, "released\n", "{what}: {card:#?}");
+    // What that command does.
+    bench.asked.release("").await.unwrap();
+}
+
 /// Types the line that begins with `what`, with the client of the server's own kind and its password, and with programs that
 /// stand for the gate's and the endpoint's.
-async fn typed(bench: &Bench, card: &[String], what: &str) {
+fn run_line(bench: &Bench, card: &[String], what: &str) -> String {
     let flavor = bench.flavor();
     let line = card.iter().find(|line| line.starts_with(what));
     let line = line.unwrap_or_else(|| panic!("no {what:?} in {card:#?}"));
@@ -124,10 +135,7 @@ async fn typed(bench: &Bench, card: &[String], what: &str) {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{command}: {said}");
-    let released = std::fs::read_to_string(folder.path().join("intermission.log"));
-    assert_eq!(released.unwrap_or_default(), "released\n", "{command}");
-    // What that command does.
-    bench.asked.release("").await.unwrap();
+    std::fs::read_to_string(folder.path().join("intermission.log")).unwrap_or_default()
 }
 
 fn lab_write(path: &Path, text: &str) {
@@ -203,6 +211,58 @@ async fn the_card_finishes_from_each_step(flavor: Flavor) {
         let rows = if step < Step::Fence { "3" } else { "2" };
         assert_eq!(bench.ask(1, "SELECT COUNT(*) FROM ledger.entries").await, rows, "{step}");
     }
+}
+
+/// The steps that only such a swap has.
+async fn where_events_and_an_address_move_the_card_undoes_and_finishes(flavor: Flavor) {
+    let request =
+        || Request { withdrawal: Some(Duration::from_secs(1)), canary: true, ..Bench::request() };
+    let looked = async |bench: &Bench| {
+        let old = with_client_address(bench, 0);
+        let looked = run::preflight(&old, bench.journals(), &request()).await.unwrap();
+        match looked {
+            Ok(Planned::Swap(plan)) => (with_client_address(bench, 1), *plan),
+            other => panic!("{other:?}"),
+        }
+    };
+    let bench = Bench::new(flavor).await;
+    allow_events(&bench).await;
+    schedule(&bench).await;
+    for step in [Step::Ready, Step::Hold, Step::Withdraw, Step::Fence, Step::Promote] {
+        let (parties, plan) = looked(&bench).await;
+        // MySQL's fence stops the events by itself.
+        if !plan.has(step) {
+            assert_eq!((step, flavor), (Step::Ready, Flavor::MySql));
+            continue;
+        }
+        let card = die_at(parties, plan, step).await;
+        typed(&bench, &card, "to undo by hand").await;
+        assert_one_writer(&bench, 0, &format!("undone at {step}")).await;
+        wait_for_a_tick(&bench, 1).await;
+        bench.pair.wait_replicated().await.unwrap();
+    }
+    for step in [Step::Withdraw, Step::Canary, Step::Release, Step::Events, Step::Settings] {
+        let bench = Bench::new(flavor).await;
+        allow_events(&bench).await;
+        schedule(&bench).await;
+        let (parties, plan) = looked(&bench).await;
+        if !plan.has(step) {
+            assert_eq!((step, flavor), (Step::Settings, Flavor::MySql));
+            continue;
+        }
+        let card = die_at(parties, plan, step).await;
+        typed(&bench, &card, "to finish by hand").await;
+        run_line(&bench, &card, "if finished by hand, then for the events");
+        assert_one_writer(&bench, 1, "after").await;
+        assert!(bench.pair.is_read_only(0).await.unwrap(), "{step}");
+        wait_for_a_tick(&bench, 2).await;
+    }
+}
+
+/// A server's own address stands for the one that clients have.
+fn with_client_address(bench: &Bench, leads_to: usize) -> Parties {
+    let client_address = MySqlClientAddress::new(bench.access(leads_to), []);
+    Parties { client_address: Some(Arc::new(client_address)), ..bench.parties() }
 }
 
 async fn a_failover_is_finished_and_undone_by_its_card(flavor: Flavor) {

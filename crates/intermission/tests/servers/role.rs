@@ -165,13 +165,13 @@ async fn f6_a_commit_that_waits_for_a_replica_is_seen_before_anybody_waits(flavo
 }
 
 /// What our account needs besides where there are events of administrators.
-async fn allow_events(bench: &Bench) {
+pub(crate) async fn allow_events(bench: &Bench) {
     let more = bench.either("SUPER, SET USER", "SET_ANY_DEFINER, SYSTEM_USER");
     bench.sql(0, [format!("GRANT {more} ON *.* TO operator@'%'")]).await;
     bench.pair.wait_replicated().await.unwrap();
 }
 
-async fn schedule(bench: &Bench) {
+pub(crate) async fn schedule(bench: &Bench) {
     bench
         .sql(
             0,
@@ -202,7 +202,7 @@ async fn ticks(bench: &Bench, index: usize, server: u32) -> u64 {
     bench.ask(index, &sql).await.parse().unwrap()
 }
 
-async fn wait_for_a_tick(bench: &Bench, server: u32) {
+pub(crate) async fn wait_for_a_tick(bench: &Bench, server: u32) {
     let index = usize::try_from(server - 1).unwrap();
     let (before, began) = (ticks(bench, index, server).await, Instant::now());
     while ticks(bench, index, server).await == before {

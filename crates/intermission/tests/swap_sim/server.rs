@@ -383,7 +383,7 @@ impl Server for SimServer {
         format!("start {}", self.name)
     }
 
-    fn command_to_run_events(&self) -> String {
+    fn command_to_run_events(&self, _: &[Event]) -> String {
         format!("run the events of {}", self.name)
     }
 

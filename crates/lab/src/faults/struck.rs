@@ -152,6 +152,43 @@ impl Bench {
         Ok(())
     }
 
+    /// What an option file would do, and what takes its time by itself.
+    async fn come_to_itself(
+        &mut self,
+        struck: Struck,
+        primary: usize,
+        (code, committed): (i32, bool),
+    ) -> anyhow::Result<()> {
+        match struck {
+            // Whether a replica is read-only when it starts is up to its option file.
+            Struck::NewPrimary if !committed => self.fence(1 - primary).await,
+            Struck::OldPrimary if code == 0 => self.fence(primary).await,
+            // A recovery asks the application until it is warm, and only for as long as users may wait.
+            Struck::Cut(Party::App, _) => self.wait_served().await,
+            Struck::Cut(..)
+            | Struck::Gate
+            | Struck::OldPrimary
+            | Struck::NewPrimary
+            | Struck::Clock(_) => Ok(()),
+        }
+    }
+
+    /// The exit code of whoever ended it.
+    async fn recover_where_needed(
+        &self,
+        code: i32,
+        case: &str,
+        took: Duration,
+    ) -> anyhow::Result<i32> {
+        if code != 3 {
+            self.figure(format!("{case}: exit {code} after {took:.2?}"));
+            return Ok(code);
+        }
+        let recovered = self.recover().await?;
+        self.figure(format!("{case}: exit 3 after {took:.2?}, then recovered"));
+        Ok(recovered.expect_one_of(&[0, 1])?.code().unwrap_or_default())
+    }
+
     /// Until requests are answered again: sessions that were cut off have to be given up first.
     async fn wait_served(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + DEADLINE;
@@ -204,18 +241,8 @@ pub(super) async fn at_step(bench: &mut Bench, struck: Struck, step: &str) -> an
     bench.mend(struck, primary, has_roles).await?;
     let number = |name: &str| STEPS.iter().position(|step| *step == name);
     let committed = number(step) > number(COMMIT);
-    if struck == Struck::NewPrimary && !committed {
-        // Whether a replica is read-only when it starts is up to its option file.
-        bench.fence(1 - primary).await?;
-    }
-    let code = if code == 3 {
-        let recovered = bench.recover().await?;
-        bench.figure(format!("{struck:?} {step}: exit 3 after {took:.2?}, then recovered"));
-        recovered.expect_one_of(&[0, 1])?.code().unwrap_or_default()
-    } else {
-        bench.figure(format!("{struck:?} {step}: exit {code} after {took:.2?}"));
-        code
-    };
+    bench.come_to_itself(struck, primary, (code, committed)).await?;
+    let code = bench.recover_where_needed(code, &format!("{struck:?} {step}"), took).await?;
     bench.expect_nothing_to_recover().await?;
     let moved = code == 0;
     ensure!(moved || !committed, "taken back behind the commit point");

@@ -107,17 +107,7 @@ impl Steps {
     }
 
     pub(super) async fn rejoin(&self, state: &State) -> Result<Facts, StepError> {
-        if self.old.access().await?.is_writable() {
-            // It has started since, and not as a replica.
-            tracing::warn!(
-                "{} was writable again, as after a restart: it is made read-only",
-                self.old.name()
-            );
-            if self.plan.handover.stops_scheduler {
-                self.old.set_scheduler(false).await?;
-            }
-            self.old.fence(self.plan.bounds.fence).await?;
-        }
+        self.fence_who_woke().await?;
         self.old.let_replication_in().await?;
         let (old, new) = (self.old.executed().await?, self.new.executed().await?);
         let diverged = old.minus(&new);

@@ -5,6 +5,9 @@
 use super::Steps;
 use crate::swap::{machine::State, plan::kind::Kind, position::Tracking};
 
+/// A card is read at a glance.
+const EVENTS_SHOWN: usize = 20;
+
 impl Steps {
     /// What a person does if this process or this machine is gone, as things stand.
     #[must_use]
@@ -26,6 +29,16 @@ impl Steps {
                 self.plan.program
             )),
         }
+        let events = &self.plan.handover.events;
+        if !events.is_empty() {
+            let shown = events.get(..EVENTS_SHOWN).unwrap_or(events);
+            let more = match events.len().saturating_sub(EVENTS_SHOWN) {
+                0 => String::new(),
+                more => format!(" # and {more} more, which {} recover runs", self.plan.program),
+            };
+            let run = self.new.command_to_run_events(shown);
+            lines.push(format!("if finished by hand, then for the events: {run}{more}"));
+        }
         if let Some(end) = state.resume_at() {
             let (old, new) = (self.old.name(), self.new.name());
             lines.push(format!(
@@ -45,7 +58,7 @@ impl Steps {
         let give_back = self.endpoint.command_to_give_back(self.old.address(), self.new.address());
         let give_back = give_back.map(|command| format!("{command} && ")).unwrap_or_default();
         let scheduler = if self.plan.handover.stops_scheduler {
-            format!("{} && ", self.old.command_to_run_events())
+            format!("{} && ", self.old.command_to_run_events(&[]))
         } else {
             String::new()
         };

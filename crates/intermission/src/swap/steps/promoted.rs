@@ -57,6 +57,22 @@ impl Steps {
         Ok(false)
     }
 
+    /// An old primary that is writable behind the commit point has started again, and not as a replica. True: it was.
+    pub(super) async fn fence_who_woke(&self) -> Result<bool, StepError> {
+        if !self.old.access().await?.is_writable() {
+            return Ok(false);
+        }
+        tracing::warn!(
+            "{} was writable again, as after a restart: it is made read-only",
+            self.old.name()
+        );
+        if self.plan.handover.stops_scheduler {
+            self.old.set_scheduler(false).await?;
+        }
+        self.old.fence(self.plan.bounds.fence).await?;
+        Ok(true)
+    }
+
     /// Whether the commit point was passed. It takes the lock first, so that no earlier promote can still come.
     pub async fn verify(&self, state: &State) -> (Verdict, String) {
         if let Err(error) = self.new.lock(false).await {
