@@ -101,6 +101,7 @@ impl Steps {
     /// What went wrong, and whether it may have had an effect.
     pub async fn perform(&self, step: Step, state: &State) -> Result<Facts, StepError> {
         self.check_promoted(step, state).await?;
+        self.check_follows(step, state).await?;
         let otherwise = match &self.plan.kind {
             Kind::Swap => None,
             Kind::Failover(failover) => self.carry_out_failover(step, failover, state).await,
@@ -136,7 +137,7 @@ impl Steps {
             Step::Follow => self.follow(state).await,
             Step::Prove => self.prove_again(state).await,
             Step::Settings => self.settings().await,
-            Step::Unlock => self.unlock_when_whole(state).await,
+            Step::Unlock => self.unlock().await,
         }
     }
 
@@ -208,18 +209,6 @@ impl Steps {
         old?;
         new?;
         Ok(Facts::default())
-    }
-
-    /// When a swap is finished later, the old primary may have started again since it followed, and its option file may not say that it
-    /// is read-only.
-    async fn unlock_when_whole(&self, state: &State) -> Result<Facts, StepError> {
-        if state.is_interrupted()
-            && matches!(self.plan.kind, Kind::Swap)
-            && self.fence_who_woke().await?
-        {
-            self.settings().await?;
-        }
-        self.unlock().await
     }
 
     async fn unlock(&self) -> Result<Facts, StepError> {

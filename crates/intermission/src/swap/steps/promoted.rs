@@ -2,7 +2,8 @@
 
 use super::{StepError, Steps};
 use crate::swap::{
-    machine::State,
+    machine::{State, Status},
+    observation::Access,
     plan::kind::Kind,
     position::{Barrier, Coordinates, Tracking},
     record::Verdict,
@@ -57,10 +58,30 @@ impl Steps {
         Ok(false)
     }
 
-    /// An old primary that is writable behind the commit point has started again, and not as a replica. True: it was.
-    pub(super) async fn fence_who_woke(&self) -> Result<bool, StepError> {
+    /// When a swap is finished later, the old primary may have started again since it followed, and its option file may not say that it
+    /// is read-only.
+    pub(super) async fn check_follows(&self, step: Step, state: &State) -> Result<(), StepError> {
+        let is_late = matches!(step, Step::Follow | Step::Prove | Step::Settings | Step::Unlock);
+        let follows =
+            matches!(self.plan.kind, Kind::Swap) && state.status(Step::Rejoin) == Status::Done;
+        if !is_late || !follows || !state.is_interrupted() {
+            return Ok(());
+        }
+        // Who does not answer is found out by whoever needs it.
+        if !self.old.access().await.is_ok_and(Access::is_writable) {
+            return Ok(());
+        }
+        self.fence_who_woke().await?;
+        if step != Step::Settings {
+            self.settings().await?;
+        }
+        Ok(())
+    }
+
+    /// An old primary that is writable behind the commit point has started again, and not as a replica.
+    pub(super) async fn fence_who_woke(&self) -> Result<(), StepError> {
         if !self.old.access().await?.is_writable() {
-            return Ok(false);
+            return Ok(());
         }
         tracing::warn!(
             "{} was writable again, as after a restart: it is made read-only",
@@ -69,8 +90,7 @@ impl Steps {
         if self.plan.handover.stops_scheduler {
             self.old.set_scheduler(false).await?;
         }
-        self.old.fence(self.plan.bounds.fence).await?;
-        Ok(true)
+        Ok(self.old.fence(self.plan.bounds.fence).await?)
     }
 
     /// Whether the commit point was passed. It takes the lock first, so that no earlier promote can still come.
