@@ -39,7 +39,7 @@ use crate::server::Series;
 use crate::stage::Programs;
 
 /// How long a case may take before it counts as stuck.
-const CASE_DEADLINE: Duration = Duration::from_secs(150);
+const CASE_DEADLINE: Duration = Duration::from_secs(200);
 
 /// Arguments of `lab faults`.
 #[derive(Debug, clap::Args)]

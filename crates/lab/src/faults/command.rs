@@ -15,8 +15,9 @@ use tokio::time::{Instant, timeout};
 
 use super::bench::Bench;
 
-/// How long any command of the product may take before it counts as hung.
-const COMMAND_DEADLINE: Duration = Duration::from_secs(60);
+/// How long any command of the product may take before it counts as hung: a swap whose servers are cut off from each other tries to its bounds,
+/// a minute.
+const COMMAND_DEADLINE: Duration = Duration::from_secs(100);
 /// How long a running swap may take to come to a step.
 const STEP_DEADLINE: Duration = Duration::from_secs(20);
 const STEP_POLL: Duration = Duration::from_millis(1);
