@@ -191,7 +191,7 @@ pub trait Server: Send + Sync + fmt::Debug {
     fn command_to_wait(&self, barrier: &Barrier, channel: &str) -> String;
     /// The command that starts this server's channel.
     fn command_to_start(&self, channel: &str) -> String;
-    /// The command that lets this server's events run.
+    /// The command that lets this server's events run, and enables these.
     fn command_to_run_events(&self, events: &[Event]) -> String;
     /// The command an operator types to see this server's replication.
     fn command_to_look(&self) -> String;

@@ -122,15 +122,24 @@ impl Summary {
 
 /// From the fence's intent to the end of its undo, or of the release.
 fn write_pause_ms(entries: &[Entry]) -> Option<f64> {
-    let is_intent = |entry: &&Entry| {
+    let is_intent = |entry: &Entry| {
         matches!(entry.record, Record::Intent { action: Action::Perform, step: Step::Fence, .. })
     };
-    let ends = |wanted: (Action, Step)| move |entry: &&Entry| matches!(&entry.record, Record::Outcome { action, step, .. } if (*action, *step) == wanted);
-    let began = entries.iter().find(is_intent)?;
-    let undone = entries.iter().find(ends((Action::Undo, Step::Fence)));
-    let end = undone.or_else(|| entries.iter().find(ends((Action::Perform, Step::Release))))?;
-    let place = |entry: &Entry| usize::try_from(entry.seq).ok();
-    let paused = entries.get(place(began)?..=place(end)?)?;
+    let end_of = |wanted: (Action, Step)| {
+        entries.iter().position(|entry| match &entry.record {
+            Record::Outcome { action, step, .. } => (*action, *step) == wanted,
+            Record::Opened { .. }
+            | Record::Intent { .. }
+            | Record::Interrupted { .. }
+            | Record::Noted { .. }
+            | Record::Resumed { .. }
+            | Record::Closed { .. } => false,
+        })
+    };
+    let began = entries.iter().position(is_intent)?;
+    let end =
+        end_of((Action::Undo, Step::Fence)).or_else(|| end_of((Action::Perform, Step::Release)))?;
+    let paused = entries.get(began..=end)?;
     Some(ms_of_us(paused.windows(2).map(between_us).sum()))
 }
 
