@@ -35,6 +35,8 @@ impl MySqlServer {
             return Ok(());
         }
         let heartbeat = self.heartbeat(&to.channel).await;
+        // Never in one: what a dead process has sent may come late, and a server does not change a channel that runs. So it stands where
+        // it stood when its place was looked up, or nothing happens.
         for sql in statements(dialect.0, to, heartbeat.as_deref()) {
             self.act(DOING, &sql, REPLICATION_BOUND).await?;
         }

@@ -281,12 +281,25 @@ impl Server for SimServer {
         .await
     }
 
+    /// One statement after the other, as the real one is told: what comes late is one of them, and a channel that runs is not changed.
     async fn repoint(&self, to: &Repoint) -> Result<(), ServerError> {
         let (index, port, run) = (self.index, to.source.port, to.run);
         let from = to.position.clone();
+        self.act("stop", move |world| {
+            world.servers[index].is_stopped = true;
+            Ok(())
+        })
+        .await?;
         self.act("repoint", move |world| {
+            if !world.servers[index].is_stopped {
+                return Err("it runs".to_owned());
+            }
             let source = world.servers.iter().position(|db| crate::harness::port(db.id) == port);
             world.follow_from(index, source.ok_or("no such server")?, &from);
+            Ok(())
+        })
+        .await?;
+        self.act("start", move |world| {
             world.servers[index].is_stopped = run != Threads::BOTH;
             Ok(())
         })

@@ -11,8 +11,8 @@ use intermission::swap::{
 use tokio::time::Instant;
 
 use crate::{
-    fault::{Fault, Moment},
-    harness::{End, FLAVORS, Kind, on_paused_clock, stage_with, swap},
+    fault::{Blow, Fault, Moment, Point, Reached, Strike},
+    harness::{End, FLAVORS, KINDS, Kind, on_paused_clock, recover, stage, stage_with, swap},
     oracle::{aftermath, assert_safe, check_end, report_of},
     stage::Stage,
     world::World,
@@ -112,5 +112,40 @@ fn one_that_somebody_opened_meanwhile_or_that_came_there_before_is_not_touched()
             assert!(there.said.starts_with("follows db2"), "{there:?}");
             check_end(&stage, Ending::Swapped, "there before").await;
         });
+    }
+}
+
+/// F31: the recovery does not reach the sibling, whose server does late what the dead process has told it last. By coordinates that
+/// would apply everything twice if it had gone on by way of the old primary meanwhile.
+#[test]
+fn f31_what_a_dead_process_has_told_a_sibling_comes_late_and_no_write_comes_twice() {
+    for kind in KINDS {
+        let rehearsal = on_paused_clock(async {
+            let stage = stage(kind, []);
+            drop(swap(&stage).await);
+            stage.with(|world| world.trace.clone())
+        });
+        for what in ["stop", "repoint", "start"] {
+            let call = rehearsal.iter().position(|called| called.what == what).unwrap();
+            on_paused_clock(async {
+                let case = format!("{kind:?} {what}");
+                let stage = stage(kind, []);
+                let strike = Strike::new(Blow::Kill, Point::Call(call), Reached::Late);
+                stage.with(|world| world.strike = Some(strike));
+                assert!(matches!(swap(&stage).await, End::Killed), "{case}");
+                stage.with(|world| {
+                    world.process_ends(true);
+                    world.faults.push(Fault::always(
+                        Action::Perform,
+                        Step::Follow,
+                        Moment::BeforeEffect,
+                    ));
+                });
+                drop(recover(&stage).await);
+                stage.with(|world| world.process_ends(false));
+                aftermath(&stage).await;
+                stage.with(|world| assert_safe(world, &case));
+            });
+        }
     }
 }
