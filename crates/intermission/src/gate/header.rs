@@ -1,14 +1,14 @@
-//! What a proxy must change in the headers: hop-by-hop fields end here, the client is named.
+//! What a proxy must change in the headers: hop-by-hop fields end here, and what two readers could take for different things.
 
 pub(crate) mod told;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, Request, Version};
 
-use super::arrival::{X_REQUEST_ID, X_REQUEST_START};
+use self::told::is_the_gates;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -28,20 +28,6 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     TE,
     TRANSFER_ENCODING,
     UPGRADE,
-];
-
-/// Whatever `Connection` says, these are not of one connection: what a client could take out by listing
-/// them is who it is and where its body ends.
-const NEVER_LISTED: [HeaderName; 9] = [
-    CONTENT_LENGTH,
-    HOST,
-    FORWARDED,
-    X_FORWARDED_FOR,
-    X_FORWARDED_PROTO,
-    X_FORWARDED_HOST,
-    X_FORWARDED_PORT,
-    X_REQUEST_ID,
-    X_REQUEST_START,
 ];
 
 /// CGI makes `HTTP_PROXY` of it, which programs take for where to send their own requests.
@@ -151,7 +137,7 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
         .filter(|value| !is_plain_connection(value))
         .flat_map(|value| value.split(','))
         .filter_map(|name| HeaderName::try_from(name.trim()).ok())
-        .filter(|name| !NEVER_LISTED.contains(name));
+        .filter(|name| !is_for_everybody(name));
     remove_those(headers, listed.collect(), |name| HOP_BY_HOP.contains(name));
 }
 
@@ -167,13 +153,20 @@ fn remove_those(
     }
 }
 
+/// Whatever `Connection` says, it is not of one connection: what a client could take out by listing it is who it is and where its body
+/// ends.
+fn is_for_everybody(name: &HeaderName) -> bool {
+    name == CONTENT_LENGTH || is_the_gates(name)
+}
+
 /// CGI, WSGI and Rack know no difference between `_` and `-`, so a client could answer for the gate by
 /// `X_Forwarded_For`.
 fn remove_twins(headers: &mut HeaderMap) {
     let is_twin = |name: &HeaderName| {
         name.as_str().contains('_') && {
             let name = name.as_str().replace('_', "-");
-            NEVER_LISTED.iter().chain([&TRANSFER_ENCODING]).any(|never| never.as_str() == name)
+            HeaderName::try_from(name)
+                .is_ok_and(|name| name == TRANSFER_ENCODING || is_for_everybody(&name))
         }
     };
     remove_those(headers, Vec::new(), is_twin);

@@ -36,7 +36,7 @@ pub(super) enum Struck {
     /// Nothing goes from one to the other until the swap has ended; nobody is told.
     Cut(Party, Party),
     /// The clock on the wall of the gate, of what swaps and of its guardian, so many seconds ahead. Set right when the swap has ended.
-    Clock(i64),
+    Clock(i32),
 }
 
 /// A host of the network.
@@ -97,13 +97,13 @@ impl Bench {
         }
     }
 
-    pub(super) fn set_clock(&self, ahead: i64) -> anyhow::Result<()> {
+    pub(super) fn set_clock(&self, ahead: i32) -> anyhow::Result<()> {
         let clock = self.stage.clock.as_ref().context("this stage has no clock to set")?;
-        Ok(clock.set(ahead)?)
+        Ok(clock.set(ahead.into())?)
     }
 
     /// The last journal tells of the clock, and the write pause as if nobody had set it.
-    async fn check_times(&self, ahead: i64, step: &str) -> anyhow::Result<()> {
+    async fn check_times(&self, ahead: i32, step: &str) -> anyhow::Result<()> {
         let records = self.stage.records().await?;
         let record = records.last().context("no journal")?;
         let pause = record.write_pause_ms.context("no write pause")?;
@@ -111,8 +111,7 @@ impl Bench {
         let next = record.steps.iter().skip_while(|told| told.step != step).nth(1);
         if let (Some(first), Some(next)) = (record.steps.first(), next) {
             let between_s = (next.started_ms - first.started_ms) / 1e3;
-            #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "an hour or so")]
-            let off = (between_s - ahead as f64).abs();
+            let off = (between_s - f64::from(ahead)).abs();
             ensure!(off < 60.0, "the step behind {step} began {between_s} s after the first one");
         }
         Ok(())

@@ -84,8 +84,8 @@ impl<'a> About<'a> {
     }
 }
 
-/// Whether the gate answers for it alone, where the client is not trusted.
-fn is_the_gates(name: &HeaderName) -> bool {
+/// Whether the gate answers for it, alone where the client is not trusted.
+pub(super) fn is_the_gates(name: &HeaderName) -> bool {
     if name == HOST || name == FORWARDED {
         return true;
     }
