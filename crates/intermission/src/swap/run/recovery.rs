@@ -112,7 +112,15 @@ async fn foretell(parties: &Parties, state: &State) -> String {
         (Ok(access), true) if access.is_writable() => {
             format!("{new} is writable: the swap is finished")
         }
-        (Ok(_), true) => format!("{new} was not promoted, it is read-only: {back}"),
+        (Ok(_), true) if state.is_committed() => format!(
+            "{new} was promoted and is read-only, as after a restart: where {old} is read-only, too, it is promoted again and the {} \
+             is finished",
+            plan.kind.word()
+        ),
+        (Ok(_), true) => match written_since(parties, state).await {
+            Some(why) => format!("{why}: it is promoted again, and the swap is finished"),
+            None => format!("{new} was not promoted, it is read-only: {back}"),
+        },
         (Err(why), true) => format!(
             "whether {new} was promoted cannot be told ({why}): {old} stays read-only, users are released and can read"
         ),
@@ -121,6 +129,11 @@ async fn foretell(parties: &Parties, state: &State) -> String {
         ),
         (Ok(_) | Err(_), false) => format!("the swap had not come to promote: {back}"),
     }
+}
+
+/// What tells that the new primary was promoted though it is read-only; what cannot be asked now tells nothing yet.
+async fn written_since(parties: &Parties, state: &State) -> Option<String> {
+    steps_of(parties, state.plan().clone())?.written_since(state).await.ok().flatten()
 }
 
 /// How a journal is resumed.

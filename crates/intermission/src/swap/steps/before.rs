@@ -298,7 +298,8 @@ impl Steps {
             return Ok(Facts::default());
         }
         Err(StepError::refused(format!(
-            "the fence of {} was lifted and stands again: somebody else has set it read-only",
+            "the fence of {} was lifted and stands again: something else sets it read-only (other failover software?), which has \
+             to stop that first",
             self.old.name()
         )))
     }

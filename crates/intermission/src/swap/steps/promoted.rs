@@ -114,7 +114,7 @@ impl Steps {
     }
 
     /// What was written on the new primary: it was promoted then, and has started again as the replica it was. `None`: nothing.
-    pub(super) async fn written_since(&self, state: &State) -> Result<Option<String>, StepError> {
+    pub(crate) async fn written_since(&self, state: &State) -> Result<Option<String>, StepError> {
         // A dead primary cannot be asked, and is not made writable; who is only brought back was promoted by another swap.
         if !matches!(self.plan.kind, Kind::Swap) {
             return Ok(None);
