@@ -30,7 +30,10 @@ const NEW: usize = 1;
 /// The last so many of the dead primary's transactions have come to nobody.
 fn die(world: &mut World, lost: usize) {
     world.traffic = Traffic { gated: 0, direct: 1 };
+    // They receive, and apply nothing.
+    world.servers[1..].iter_mut().for_each(|db| db.is_stuck = true);
     (0..WRITES).for_each(|_| world.tick());
+    world.servers[1..].iter_mut().for_each(|db| db.is_stuck = false);
     let received = world.servers[0].log.len() - lost;
     world.die(Death { server: 0, call: 0, landed: false, down: FOR_GOOD });
     // One that goes by coordinates has to stand where the new primary stands.

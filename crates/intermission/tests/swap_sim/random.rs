@@ -185,8 +185,6 @@ async fn play(seed: u64) {
                 (world.faults, world.strike, world.full_at) = (Vec::new(), None, None);
                 world.death = None;
                 world.wake_all();
-                // Who lags has had the time to catch up.
-                world.apply_all();
             }
         });
         if random.bool() {
