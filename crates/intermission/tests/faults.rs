@@ -124,6 +124,8 @@ faults! {
         the_old_primary_dies_at_the_fence: "old-dies:fence",
         the_old_primary_dies_at_the_release: "old-dies:release",
         the_new_primary_dies_at_the_canary: "new-dies:canary",
+        the_old_primary_restarts_at_the_follow: "old-restarts:follow",
+        the_new_primary_restarts_at_the_events: "new-restarts:events",
         f16_killed_at_hold: "kill:hold",
         f16_killed_at_fence: "kill:fence",
         f16_killed_at_catch_up: "kill:catch_up",
@@ -193,7 +195,7 @@ faults! {
 
 /// Cases that there are for each step. `lab faults` plays all of them (docs/PROOF.md says why): at most steps a process that dies or
 /// stands still, a party that dies or is cut off, leaves the servers as it does at a neighbour that has a test.
-const FAMILIES: [&str; 15] = [
+const FAMILIES: [&str; 17] = [
     "kill",
     "guarded",
     "still",
@@ -202,6 +204,8 @@ const FAMILIES: [&str; 15] = [
     "gate-dies",
     "old-dies",
     "new-dies",
+    "old-restarts",
+    "new-restarts",
     "cut-swap-old",
     "cut-swap-new",
     "cut-old-new",

@@ -242,6 +242,17 @@ impl Server {
         }
     }
 
+    /// The same, with one more line in its option file for that start.
+    pub async fn restart_with(&mut self, line: &str) -> Result<(), ServerError> {
+        let path = self.folder.path().join(OPTION_FILE);
+        let own = std::fs::read_to_string(&path)
+            .map_err(|source| ServerError::io(format!("cannot read {}", path.display()), source))?;
+        write(&path, &format!("{own}{line}\n"))?;
+        let started = self.restart().await;
+        write(&path, &own)?;
+        started
+    }
+
     /// SIGSTOP: the server answers nothing, its connections stay open.
     pub fn suspend(&self) -> Result<(), ServerError> {
         self.signal(Signal::STOP)
@@ -328,9 +339,12 @@ async fn disconnect(conn: Conn) {
 }
 
 fn write_option_file(config: &Config<'_>) -> Result<(), ServerError> {
-    let path = config.folder.join(OPTION_FILE);
-    File::create(&path)
-        .and_then(|mut file| file.write_all(config.render().as_bytes()))
+    write(&config.folder.join(OPTION_FILE), &config.render())
+}
+
+fn write(path: &Path, text: &str) -> Result<(), ServerError> {
+    File::create(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
         .map_err(|source| ServerError::io(format!("cannot write {}", path.display()), source))
 }
 

@@ -59,6 +59,50 @@ pub struct EventsView {
     pub scheduler_denied: Option<String>,
 }
 
+/// What a server is to be set to. `None` leaves what it has.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wanted {
+    pub semi_sync: SemiSync,
+    /// Whether the event scheduler runs.
+    pub scheduler: Option<bool>,
+    /// Milliseconds between two of the applier's checkpoints; of MySQL.
+    pub checkpoint_ms: Option<u32>,
+}
+
+impl Wanted {
+    #[must_use]
+    pub fn source_half(on: bool) -> Self {
+        let semi_sync = SemiSync { source: Some(on), ..SemiSync::default() };
+        Self { semi_sync, ..Self::default() }
+    }
+
+    #[must_use]
+    pub fn scheduler(on: bool) -> Self {
+        Self { scheduler: Some(on), ..Self::default() }
+    }
+
+    /// What a server with these settings has otherwise, in words.
+    #[must_use]
+    pub fn otherwise(&self, found: &RoleSettings, checkpoint_ms: Option<u32>) -> Vec<String> {
+        let runs = found.scheduler == Scheduler::On;
+        let switches = [
+            ("the semi-sync source half", self.semi_sync.source, found.semi_sync.source),
+            ("the semi-sync replica half", self.semi_sync.replica, found.semi_sync.replica),
+            ("the event scheduler", self.scheduler, Some(runs)),
+        ];
+        let differs = switches.into_iter().filter_map(|(what, wanted, found)| {
+            let is_on = found.unwrap_or(false);
+            (wanted? != is_on).then(|| format!("{what} is {}", if is_on { "on" } else { "off" }))
+        });
+        let checkpoint = self.checkpoint_ms.filter(|wanted| checkpoint_ms != Some(*wanted));
+        let seldom = checkpoint.map(|wanted| {
+            let found = checkpoint_ms.map_or_else(|| "unknown".to_owned(), |ms| format!("{ms} ms"));
+            format!("the applier's checkpoint period is {found} and not {wanted} ms")
+        });
+        differs.chain(seldom).collect()
+    }
+}
+
 /// How often an applier tells how far it has come while users wait for it, in milliseconds: the least there is.
 pub const CHECKPOINT_MS: u32 = 1;
 
@@ -178,6 +222,23 @@ mod tests {
         let swap = handover(SOURCE, REPLICA);
         assert!(!swap.needs_ready() && swap.needs_settings());
         assert_eq!((swap.old_semi_sync(), swap.new_semi_sync()), (REPLICA, SOURCE));
+    }
+
+    #[test]
+    fn what_was_not_done_as_wanted_is_named() {
+        let found = RoleSettings { semi_sync: SOURCE, scheduler: Scheduler::Disabled };
+        let otherwise = |wanted: Wanted| wanted.otherwise(&found, Some(300)).join(", ");
+        let fits = Wanted { semi_sync: SOURCE, scheduler: Some(false), checkpoint_ms: Some(300) };
+        assert_eq!((otherwise(fits), otherwise(Wanted::default())), Default::default());
+        let wanted = Wanted { semi_sync: REPLICA, scheduler: Some(true), checkpoint_ms: Some(1) };
+        assert_eq!(
+            otherwise(wanted),
+            "the semi-sync source half is on, the semi-sync replica half is off, the event scheduler is off, the \
+             applier's checkpoint period is 300 ms and not 1 ms"
+        );
+        let none = RoleSettings::default();
+        assert!(Wanted::source_half(false).otherwise(&none, None).is_empty());
+        assert_eq!(Wanted::source_half(true).otherwise(&none, None).len(), 1);
     }
 
     #[test]

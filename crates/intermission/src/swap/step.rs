@@ -253,7 +253,7 @@ impl Step {
             Self::Quiet => {
                 "no blocker is older than `quiet_age` or has changed 10 000 rows; every gate answers; three catch-ups within `catch_up_sample`"
             }
-            Self::Ready => "the servers answered the statements",
+            Self::Ready => "the settings are read back",
             Self::Hold => "every gate acknowledged with nothing in flight",
             Self::Settle => {
                 "the list of open transactions, which the server made for this look, is empty"
@@ -282,21 +282,21 @@ impl Step {
             Self::WarmUp => "each upstream answered 2xx `successes` times in a row",
             Self::Release => "every gate acknowledged",
             Self::Events => {
-                "the server answered each statement; replicas switch the event off as they apply it"
+                "those that exist are listed as enabled; replicas switch the event off as they apply it"
             }
-            Self::Detach => "the server has no source any more",
+            Self::Detach => "its channel is not listed any more",
             Self::Rejoin => {
                 "its transactions are all known to the new primary; it follows that one as that one followed: by GTID, or from \
                  the end noted"
             }
             Self::Follow => {
-                "a row written on the new primary is read on each; one it does not arrive on is listed with its mend"
+                "a row written on the new primary is read on each, and its channel comes from there; one of which that is not so is listed with its mend"
             }
             Self::Prove => {
                 "a row written on the new primary is read on the old one; one is writable, one is not"
             }
             Self::Settings => {
-                "as many semi-sync replicas as a commit waits for were there before it was told to wait"
+                "as many semi-sync replicas as a commit waits for were there before it was told to wait; the settings are read back"
             }
             Self::Unlock => "both sessions are closed",
         }

@@ -9,6 +9,7 @@ mod failover;
 mod farewell;
 mod promoted;
 mod rejoin;
+mod set;
 mod sibling;
 
 use std::sync::Arc;

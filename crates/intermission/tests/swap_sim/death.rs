@@ -9,14 +9,14 @@ use intermission::swap::{
 
 use crate::{
     fault::{Death, Fault, Moment},
-    harness::{End, KINDS, Kind, on_paused_clock, recover, stage, swap},
+    harness::{End, KINDS, Kind, on_paused_clock, recover, stage, stage_with, swap},
     oracle::{assert_safe, check_end},
     stage::Stage,
     world::{Traffic, World},
 };
 
-/// How long it is gone: shorter than a try, and longer than all tries.
-const DOWN: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(90)];
+/// How long it is gone: so shortly that who calls another one notices nothing, shorter than a try, and longer than all tries.
+const DOWN: [Duration; 3] = [Duration::ZERO, Duration::from_millis(300), Duration::from_secs(90)];
 /// The old primary, the new one, and a sibling.
 const SERVERS: std::ops::Range<usize> = 0..3;
 
@@ -113,6 +113,30 @@ fn f16_a_promote_that_neither_the_journal_nor_the_switches_tell_of_is_not_taken_
             });
             assert!(written > 0, "{kind:?}: nothing was written on the new primary");
             assert_eq!(recover(&stage).await.ending(), Some(Ending::Swapped), "{kind:?}");
+            stage.with(|world| world.process_ends(false));
+            check_end(&stage, Ending::Swapped, &format!("{kind:?}")).await;
+        });
+    }
+}
+
+/// The try to release that finds out has lost its session, and users are released whatever it finds. No sibling is there that would
+/// find out, too.
+#[test]
+fn f16_a_new_primary_that_starts_again_while_a_gate_does_not_answer_is_promoted_again() {
+    for kind in KINDS {
+        on_paused_clock(async {
+            let of_release = |stage: &Stage| {
+                stage.with(|world| world.trace.iter().position(|called| called.what == "release"))
+            };
+            let smooth = stage_with(kind, 0, []);
+            drop(swap(&smooth).await);
+            let call = of_release(&smooth).unwrap();
+            let hangs = Fault::once(Action::Perform, Step::Release, 0, Moment::HangAfter);
+            let stage = stage_with(kind, 0, [hangs]);
+            let death = Death { server: 1, call, landed: false, down: Duration::from_secs(1) };
+            stage.with(|world| world.death = Some(death));
+            let end = swap(&stage).await;
+            assert_eq!(end.ending(), Some(Ending::Swapped), "{kind:?}: {end:?}");
             stage.with(|world| world.process_ends(false));
             check_end(&stage, Ending::Swapped, &format!("{kind:?}")).await;
         });

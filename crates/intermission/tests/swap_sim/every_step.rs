@@ -106,12 +106,15 @@ fn expected(kind: Kind, fault: &Fault, undo: Option<&Fault>) -> Ending {
     // F31: what goes wrong with a sibling is never the swap's.
     let is_siblings = fault.step == Step::Follow;
     // Whether everyone is answered is asked out of courtesy.
-    let is_courtesy = fault.step == Step::Detach && fault.nth == Some(0);
+    let is_asked = fault.step == Step::Detach;
+    // Where the old primary does not answer whether it has started again, whoever needs it finds out.
+    let is_old = matches!(fault.step, Step::Prove | Step::Settings | Step::Unlock);
+    let is_courtesy = (is_asked || (is_old && !fault.moment.hangs())) && fault.nth == Some(1);
     let is_behind = fault.step > Step::COMMIT && !is_courtesy && !is_siblings;
     // Where users wait as long as it takes there is one try.
     // Once the old primary follows, its own log says nothing, and is not looked at: the last call is an earlier one then. A
     // session given up makes up for it: it is opened anew.
-    let is_last = fault.step == Step::Rejoin && fault.nth == Some(7);
+    let is_last = fault.step == Step::Rejoin && fault.nth == Some(8);
     let is_past = !kind.has_gtids() && is_last && fault.moment == Moment::BeforeEffect;
     let is_final = (fault.always && !is_past) || fault.step.tries_by_itself();
     match (unwinds, is_met, is_behind && is_final) {

@@ -36,6 +36,11 @@ impl Moment {
         Self::Dies,
     ];
 
+    /// Whether the call never comes back.
+    pub(crate) const fn hangs(self) -> bool {
+        matches!(self, Self::HangBefore | Self::HangAfter)
+    }
+
     /// Whether the effect is there when the call is given up.
     pub(crate) const fn lands(self) -> bool {
         matches!(self, Self::AfterEffect | Self::HangAfter)

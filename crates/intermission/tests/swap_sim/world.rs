@@ -1,5 +1,6 @@
 //! The world of one case: everything that outlives a process. Plain data; nothing here waits.
 
+mod replication;
 mod session;
 
 use std::{collections::BTreeSet, fmt, time::Duration};
@@ -7,7 +8,6 @@ use std::{collections::BTreeSet, fmt, time::Duration};
 use intermission::swap::{
     guard::Told,
     observation::{Access, Flavor},
-    position::{Position, Tracking},
     record::{Action, Entry, Record},
     role::Scheduler,
     step::Step,
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 pub(crate) use crate::fault::Called;
 use crate::{
-    db::{Db, Link, Transaction, What, fenced},
+    db::{Db, Link, What, fenced},
     fault::{Death, Fault, Moment, Point, Strike},
     harness::Kind,
 };
@@ -175,7 +175,9 @@ impl World {
         match &entry.record {
             Record::Intent { action, step, .. } => {
                 self.current = Some((*action, *step));
-                self.looks_first = *action == Action::Perform && !self.performed.insert(*step);
+                let is_again = *action == Action::Perform && !self.performed.insert(*step);
+                // Behind the release the look is a part of each try.
+                self.looks_first = is_again && *step <= Step::Release;
             }
             Record::Opened { .. }
             | Record::Outcome { .. }
@@ -339,57 +341,6 @@ impl World {
             self.write(write);
         } else {
             self.user_errors += 1;
-        }
-    }
-
-    /// Makes it read where it finds the first transaction that it lacks, as by GTID.
-    pub(crate) fn follow(&mut self, replica: usize, source: usize) {
-        if self.servers[replica].link.is_some_and(|link| link.source == source) {
-            return;
-        }
-        let last = &self.servers[replica].last;
-        let lacks = |t: &Transaction| last.get(&t.origin).is_none_or(|last| *last < t.sequence);
-        let log = &self.servers[source].log;
-        let read = log.iter().position(lacks).unwrap_or(log.len());
-        self.servers[replica].link = Some(Link::new(source, read));
-    }
-
-    /// Makes it read on from there, whatever it has. Led to that source before, it goes on where it was.
-    pub(crate) fn follow_from(&mut self, replica: usize, source: usize, from: &Position) {
-        let Position::At(place) = from else { return self.follow(replica, source) };
-        if self.servers[replica].link.is_none_or(|link| link.source != source) {
-            let read = usize::try_from(place.offset).unwrap();
-            self.servers[replica].link = Some(Link::new(source, read));
-        }
-    }
-
-    /// False when there was nothing to apply.
-    pub(crate) fn apply_one(&mut self, replica: usize) -> bool {
-        let db = &self.servers[replica];
-        let stands = db.is_stuck || db.is_stopped || db.shut_by.is_some() || db.is_down();
-        let (Some(link), false) = (db.link, stands) else { return false };
-        if link.received.is_some_and(|received| link.read >= received) {
-            return false;
-        }
-        let Some(next) = self.servers[link.source].log.get(link.read).cloned() else {
-            return false;
-        };
-        let db = &mut self.servers[replica];
-        db.link = Some(Link { read: link.read + 1, ..link });
-        let is_new = match self.kind.tracking {
-            Tracking::Gtid => db.last.get(&next.origin).is_none_or(|last| *last < next.sequence),
-            // By coordinates only its own are told apart.
-            Tracking::Coordinates => next.origin != db.id,
-        };
-        if is_new {
-            db.push(next);
-        }
-        true
-    }
-
-    pub(crate) fn apply_all(&mut self) {
-        for replica in 0..self.servers.len() {
-            while self.apply_one(replica) {}
         }
     }
 

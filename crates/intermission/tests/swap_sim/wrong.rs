@@ -35,7 +35,18 @@ macro_rules! says_nothing {
     )*};
 }
 
-says_nothing!((), usize, String, Users);
+says_nothing!((), String, Users);
+
+impl Answer for usize {
+    fn contrary(self) -> Self {
+        Self::from(self == 0)
+    }
+
+    /// So many as there are events.
+    fn done() -> Self {
+        1
+    }
+}
 
 impl Answer for bool {
     fn contrary(self) -> Self {

@@ -67,12 +67,14 @@ impl Case {
 /// At which a panic is not just another death.
 const PANICS: [&str; 4] = ["hold", "fence", "promote", "rejoin"];
 /// Who dies beside the process that swaps, which goes on; and what happens to its clock.
-const BESIDE: [(&str, Struck); 5] = [
+const BESIDE: [(&str, Struck); 7] = [
     ("clock-ahead", Struck::Clock(3600)),
     ("clock-back", Struck::Clock(-3600)),
     ("gate-dies", Struck::Gate),
     ("old-dies", Struck::OldPrimary),
     ("new-dies", Struck::NewPrimary),
+    ("old-restarts", Struck::OldRestarts),
+    ("new-restarts", Struck::NewRestarts),
 ];
 /// Who may be cut off from whom.
 const CUTS: [(&str, Struck); 5] = [

@@ -33,6 +33,10 @@ pub(super) enum Struck {
     /// SIGKILL, and started again when the swap has ended.
     OldPrimary,
     NewPrimary,
+    /// SIGKILL, and started again before the swap goes on: the new primary read-only, as its option file would have it, and the old one
+    /// as it comes up by itself.
+    OldRestarts,
+    NewRestarts,
     /// Nothing goes from one to the other until the swap has ended; nobody is told.
     Cut(Party, Party),
     /// The clock on the wall of the gate, of what swaps and of its guardian, so many seconds ahead. Set right when the swap has ended.
@@ -85,11 +89,24 @@ impl Bench {
         Ok(Standing { swap, reached })
     }
 
-    async fn strike(&self, struck: Struck, primary: usize) -> anyhow::Result<()> {
+    async fn strike(
+        &mut self,
+        struck: Struck,
+        primary: usize,
+        has_roles: bool,
+    ) -> anyhow::Result<()> {
         match struck {
             Struck::Gate => self.kill_gate().await,
             Struck::OldPrimary => Ok(self.stage.pair.server(primary).kill().await?),
             Struck::NewPrimary => Ok(self.stage.pair.server(1 - primary).kill().await?),
+            Struck::OldRestarts => {
+                self.stage.pair.server(primary).kill().await?;
+                self.start_server(primary, has_roles, "").await
+            }
+            Struck::NewRestarts => {
+                self.stage.pair.server(1 - primary).kill().await?;
+                self.start_server(1 - primary, has_roles, "read_only=1").await
+            }
             Struck::Cut(one, other) => {
                 Ok(self.network()?.cut(one.host(primary), other.host(primary)).await?)
             }
@@ -127,8 +144,9 @@ impl Bench {
         match struck {
             Struck::Clock(_) => return self.set_clock(0),
             Struck::Gate => return Ok(()),
-            Struck::OldPrimary => self.start_server(primary, has_roles).await?,
-            Struck::NewPrimary => self.start_server(1 - primary, has_roles).await?,
+            Struck::OldRestarts | Struck::NewRestarts => {}
+            Struck::OldPrimary => self.start_server(primary, has_roles, "").await?,
+            Struck::NewPrimary => self.start_server(1 - primary, has_roles, "").await?,
             Struck::Cut(one, other) => {
                 self.network()?.mend(one.host(primary), other.host(primary)).await?;
             }
@@ -142,9 +160,14 @@ impl Bench {
         Ok(())
     }
 
-    async fn start_server(&mut self, index: usize, has_roles: bool) -> anyhow::Result<()> {
+    async fn start_server(
+        &mut self,
+        index: usize,
+        has_roles: bool,
+        line: &str,
+    ) -> anyhow::Result<()> {
         let server = self.stage.pair.servers.get_mut(index).context("no such server")?;
-        server.restart().await?;
+        server.restart_with(line).await?;
         if has_roles {
             self.give_back_roles_settings(index).await?;
         }
@@ -168,6 +191,8 @@ impl Bench {
             | Struck::Gate
             | Struck::OldPrimary
             | Struck::NewPrimary
+            | Struck::OldRestarts
+            | Struck::NewRestarts
             | Struck::Clock(_) => Ok(()),
         }
     }
@@ -222,7 +247,7 @@ pub(super) async fn at_step(bench: &mut Bench, struck: Struck, step: &str) -> an
     }
     let primary = bench.stage.pair.primary_index().await?;
     let standing = bench.start_and_stand(step).await?;
-    bench.strike(struck, primary).await?;
+    bench.strike(struck, primary, has_roles).await?;
     let began = Instant::now();
     let swap = standing.go_on()?;
     if struck == Struck::Gate {

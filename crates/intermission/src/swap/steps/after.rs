@@ -7,9 +7,12 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{StepError, Steps};
 use crate::swap::{
     machine::State,
+    observation::ThreadState,
     position::{Position, Tracking},
     record::{Action, Facts},
-    role::Scheduler,
+    role::{Scheduler, Wanted},
+    server::{Effect, ServerError},
+    sibling::Threads,
     step::Step,
 };
 
@@ -20,6 +23,36 @@ const ANSWERED_WITHIN: Duration = Duration::from_millis(500);
 const ANSWERED_POLL: Duration = Duration::from_millis(5);
 /// How often the marker is looked for on the old primary.
 const MARKER_POLL: Duration = Duration::from_millis(20);
+/// How long the old primary's receiver is let alone; then twice as long each time.
+const RECEIVER_PATIENCE: Duration = Duration::from_secs(1);
+
+/// When what waits is helped along.
+struct Patience(Duration);
+
+impl Patience {
+    const fn new() -> Self {
+        Self(RECEIVER_PATIENCE)
+    }
+
+    fn is_over(&mut self, waited: Duration) -> bool {
+        let is_over = waited >= self.0;
+        if is_over {
+            self.0 = waited * 2;
+        }
+        is_over
+    }
+}
+
+/// What is waited for decides.
+fn told(receiver: Result<Facts, StepError>) {
+    if let Err(error) = receiver {
+        tracing::debug!(error = %error, "the old primary's receiver cannot be told to try now");
+    }
+}
+
+fn unanswered(error: ServerError) -> Result<bool, ServerError> {
+    if error.effect == Effect::Unknown { Ok(false) } else { Err(error) }
+}
 
 impl Steps {
     pub(super) async fn lead_clients(&self) -> Result<Facts, StepError> {
@@ -70,9 +103,17 @@ impl Steps {
     pub(super) async fn events(&self) -> Result<Facts, StepError> {
         let handover = &self.plan.handover;
         if handover.new.scheduler != Scheduler::On {
-            self.new.set_scheduler(true).await?;
+            self.set(&*self.new, Wanted::scheduler(true)).await?;
         }
         let enabled = self.new.enable_events(&handover.events).await?;
+        let here = self.new.enabled_events().await?;
+        let running = handover.events.iter().filter(|event| here.contains(event)).count();
+        if running < enabled {
+            return Err(StepError::refused(format!(
+                "{enabled} events were enabled on {}, and {running} of them are",
+                self.new.name()
+            )));
+        }
         Ok(Facts::note(format!("{enabled} events run on {}", self.new.name())))
     }
 
@@ -93,6 +134,14 @@ impl Steps {
             tracing::debug!("released requests take long; going on beside them");
         }
         self.new.detach().await?;
+        let left = self.new.channels().await?;
+        if let Some(channel) = left.iter().find(|left| left.channel == self.plan.channel.name) {
+            return Err(StepError::refused(format!(
+                "{} was told to forget its source and replicates from {} still",
+                self.new.name(),
+                channel.source
+            )));
+        }
         // It may have been told to stay read-only when it became a replica.
         self.new.persist_read_only(false).await?;
         Ok(Facts::default())
@@ -126,7 +175,8 @@ impl Steps {
         let from = self.resume_from(self.plan.channel.tracking, state)?;
         // A receiver asks for acknowledgements only when it starts.
         if self.plan.handover.old_semi_sync() != self.plan.handover.old.semi_sync {
-            self.old.set_semi_sync(self.plan.handover.old_semi_sync()).await?;
+            let semi_sync = self.plan.handover.old_semi_sync();
+            self.set(&*self.old, Wanted { semi_sync, ..Wanted::default() }).await?;
         }
         self.old.follow(self.new.address(), &self.plan.channel.tls, &from).await?;
         if self.old.persist_read_only(true).await? {
@@ -154,25 +204,29 @@ impl Steps {
         }
     }
 
-    /// A receiver that failed to connect sleeps for a minute: it is told to try now.
+    /// Whatever kept it from following, it is led there again.
     pub(super) async fn prove_again(&self, state: &State) -> Result<Facts, StepError> {
         if state.performs(Step::Prove) > 1 {
             self.rejoin(state).await?;
         }
-        self.prove().await
+        self.prove(state).await
     }
 
-    async fn prove(&self) -> Result<Facts, StepError> {
+    async fn prove(&self, state: &State) -> Result<Facts, StepError> {
         let bound = self.plan.bounds.prove;
-        let (began, id) = (Instant::now(), &self.plan.id);
+        let (began, id, mut patience) = (Instant::now(), &self.plan.id, Patience::new());
         self.new.write_marker(id).await?;
-        while !self.old.has_marker(id).await? {
+        // One look without an answer says nothing: it waits for what is applied, where that made the table.
+        while !self.old.has_marker(id).await.or_else(unanswered)? {
             if began.elapsed() >= bound {
                 return Err(StepError::refused(format!(
                     "the marker did not arrive on {} within {bound:?}: {}",
                     self.old.name(),
                     self.replication_words().await
                 )));
+            }
+            if patience.is_over(began.elapsed()) && self.receiver_waits().await {
+                told(self.rejoin(state).await);
             }
             sleep(MARKER_POLL).await;
         }
@@ -187,22 +241,40 @@ impl Steps {
         Ok(Facts::note(format!("the marker arrived after {} ms", began.elapsed().as_millis())))
     }
 
+    /// One that failed to connect, as while the new primary starts again, sleeps for a minute.
+    async fn receiver_waits(&self) -> bool {
+        let channels = self.old.channels().await.unwrap_or_default();
+        channels.first().is_some_and(|channel| channel.io == ThreadState::Connecting)
+    }
+
+    /// One of the two may have started again since the receiver did, and a receiver says only when it starts that it acknowledges.
+    async fn acknowledge_again(&self) -> Result<Facts, StepError> {
+        let semi_sync = self.plan.handover.old_semi_sync();
+        if semi_sync.replica == Some(true)
+            && let Some(channel) = self.old.channels().await?.first()
+        {
+            self.set(&*self.old, Wanted { semi_sync, ..Wanted::default() }).await?;
+            self.old.stop_receiving(&channel.channel).await?;
+            self.old.receive_again(&channel.channel, Threads::BOTH).await?;
+        }
+        Ok(Facts::default())
+    }
+
     /// Commits are told to wait only when somebody is there to acknowledge them, and the old primary's scheduler goes on only
     /// when it has applied that its events are not for it to run.
     pub(super) async fn settings(&self) -> Result<Facts, StepError> {
         let handover = &self.plan.handover;
-        let wanted = handover.new_semi_sync();
-        if wanted.source == Some(true) {
+        let semi_sync = handover.new_semi_sync();
+        if semi_sync.source == Some(true) {
             self.wait_for_semi_sync_replicas().await?;
         }
-        self.new.set_semi_sync(wanted).await?;
-        if let Some(recorded) = handover.checkpoint_ms {
-            self.new.set_checkpoint_period(recorded).await?;
-        }
+        let checkpoint_ms = handover.checkpoint_ms;
+        self.set(&*self.new, Wanted { semi_sync, checkpoint_ms, scheduler: None }).await?;
         let differs = handover.needs_events() && handover.old.scheduler != handover.new.scheduler;
         if differs || handover.stops_scheduler {
             self.wait_for_events_to_leave().await?;
-            self.old.set_scheduler(handover.new.scheduler == Scheduler::On).await?;
+            let runs = handover.new.scheduler == Scheduler::On;
+            self.set(&*self.old, Wanted::scheduler(runs)).await?;
         }
         let keeps = handover.old_semi_sync().source == handover.new.semi_sync.source;
         if keeps || self.plan.failover().is_some() {
@@ -216,6 +288,7 @@ impl Steps {
 
     async fn wait_for_semi_sync_replicas(&self) -> Result<(), StepError> {
         let (began, bound) = (Instant::now(), self.plan.bounds.prove);
+        let mut patience = Patience::new();
         while !self.new.has_semi_sync_replicas().await? {
             if began.elapsed() >= bound {
                 return Err(StepError::refused(format!(
@@ -223,6 +296,10 @@ impl Steps {
                      source on when they do",
                     self.new.name()
                 )));
+            }
+            // A dead primary follows nobody.
+            if self.plan.failover().is_none() && patience.is_over(began.elapsed()) {
+                told(self.acknowledge_again().await);
             }
             sleep(MARKER_POLL).await;
         }

@@ -13,7 +13,7 @@ use crate::swap::{
     observation::Blocker,
     position::{Barrier, Coordinates},
     record::Facts,
-    role::{CHECKPOINT_MS, SemiSync},
+    role::{CHECKPOINT_MS, SemiSync, Wanted},
     server::{Effect, Look, TRANSACTIONS_FRESH_AFTER},
 };
 
@@ -90,18 +90,19 @@ impl Steps {
         if let Some(recorded) = handover.checkpoint_ms {
             self.shorten_checkpoints(recorded).await?;
         }
-        if handover.stops_scheduler {
-            self.old.set_scheduler(false).await?;
-        }
         if handover.stops_semi_sync() {
-            self.new.set_semi_sync(SemiSync { source: Some(false), ..SemiSync::default() }).await?;
+            self.set(&*self.new, Wanted::source_half(false)).await?;
+        }
+        if handover.stops_scheduler {
+            self.set(&*self.old, Wanted::scheduler(false)).await?;
         }
         Ok(Facts::default())
     }
 
     /// The applier looks at the new period when the old one is over: until then what is waited for comes that much later.
     async fn shorten_checkpoints(&self, recorded: u32) -> Result<(), StepError> {
-        self.new.set_checkpoint_period(CHECKPOINT_MS).await?;
+        let often = Wanted { checkpoint_ms: Some(CHECKPOINT_MS), ..Wanted::default() };
+        self.set(&*self.new, often).await?;
         let bound = self.plan.bounds.catch_up_sample + Duration::from_millis(recorded.into());
         let barrier = self.old.look(self.plan.barrier).await?.barrier;
         if self.new.wait_applied(&barrier, &self.plan.channel.name, bound).await? {
@@ -124,14 +125,12 @@ impl Steps {
                     self.old.name()
                 )));
             }
-            self.old.set_scheduler(true).await?;
+            self.set(&*self.old, Wanted::scheduler(true)).await?;
         }
-        if handover.stops_semi_sync() {
-            self.new.set_semi_sync(SemiSync { source: Some(true), ..SemiSync::default() }).await?;
-        }
-        if let Some(recorded) = handover.checkpoint_ms {
-            self.new.set_checkpoint_period(recorded).await?;
-        }
+        let source = handover.stops_semi_sync().then_some(true);
+        let semi_sync = SemiSync { source, ..SemiSync::default() };
+        let checkpoint_ms = handover.checkpoint_ms;
+        self.set(&*self.new, Wanted { semi_sync, checkpoint_ms, scheduler: None }).await?;
         Ok(Facts::default())
     }
 

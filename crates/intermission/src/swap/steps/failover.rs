@@ -14,7 +14,7 @@ use crate::swap::{
     plan::kind::{Failover, Proof, SILENT_WITHIN},
     position::Barrier,
     record::Facts,
-    role::SemiSync,
+    role::Wanted,
     server::Life,
     step::Step,
 };
@@ -95,7 +95,7 @@ impl Steps {
     /// The applier first: MariaDB throws received transactions away when it is started with both threads stopped.
     pub(super) async fn stop_receiving(&self) -> Result<Facts, StepError> {
         if self.plan.handover.stops_semi_sync() {
-            self.new.set_semi_sync(SemiSync { source: Some(false), ..SemiSync::default() }).await?;
+            self.set(&*self.new, Wanted::source_half(false)).await?;
         }
         self.new.stop_receiving(&self.plan.channel.name).await?;
         Ok(Facts::default())
@@ -103,7 +103,7 @@ impl Steps {
 
     pub(super) async fn receive_again(&self, failover: &Failover) -> Result<Facts, StepError> {
         if self.plan.handover.stops_semi_sync() {
-            self.new.set_semi_sync(SemiSync { source: Some(true), ..SemiSync::default() }).await?;
+            self.set(&*self.new, Wanted::source_half(true)).await?;
         }
         self.new.receive_again(&self.plan.channel.name, failover.ran).await?;
         Ok(Facts::default())

@@ -7,19 +7,20 @@ use crate::swap::{
     plan::kind::Kind,
     position::{Barrier, Coordinates, Tracking},
     record::Verdict,
-    role::SemiSync,
+    role::Wanted,
     step::Step,
 };
 
 impl Steps {
     /// A journal may be old: going on with it after somebody has given the roles back would take the site down. And what
-    /// failed may have failed because the new primary has started again.
+    /// failed may have failed because the new primary has started again, as it may have whenever: behind the release nobody waits for
+    /// the look.
     pub(super) async fn check_promoted(&self, step: Step, state: &State) -> Result<(), StepError> {
-        let looks = state.is_interrupted() || state.performs(step) > 1;
+        let looks = state.is_interrupted() || state.performs(step) > 1 || step > Step::Release;
         if !looks || !(is_for_the_promoted(step) || step == Step::Release) {
             return Ok(());
         }
-        let is_promoted = self.is_promoted().await;
+        let is_promoted = self.is_promoted(state).await;
         // Whatever is true of the new primary, nobody stays held.
         if step == Step::Release || is_promoted? {
             return Ok(());
@@ -31,8 +32,26 @@ impl Steps {
         )))
     }
 
-    async fn is_promoted(&self) -> Result<bool, StepError> {
-        Ok(self.new.access().await?.is_writable() || self.promoted_again().await?)
+    async fn is_promoted(&self, state: &State) -> Result<bool, StepError> {
+        if self.new.access().await?.is_writable() {
+            return Ok(true);
+        }
+        let is_promoted = self.promoted_again().await?;
+        if is_promoted {
+            self.set_up_again(state).await?;
+        }
+        Ok(is_promoted)
+    }
+
+    /// A server that has started again has what its option file says.
+    async fn set_up_again(&self, state: &State) -> Result<(), StepError> {
+        if state.status(Step::Events) == Status::Done {
+            self.events().await?;
+        }
+        if state.status(Step::Settings) == Status::Done {
+            self.settings().await?;
+        }
+        Ok(())
     }
 
     /// A new primary that has started again since may have done so as the replica it was. Where the old one answers and is read-only,
@@ -42,6 +61,8 @@ impl Steps {
         if matches!(self.plan.kind, Kind::Rejoin) {
             return Ok(false);
         }
+        // A restart has ended the session that had the lock, and who does not get it again is not to promote.
+        self.new.lock(false).await?;
         if self.old.access().await.is_ok_and(|access| !access.is_writable()) {
             let name = self.new.name();
             tracing::warn!(
@@ -49,8 +70,7 @@ impl Steps {
             );
             if self.plan.handover.stops_semi_sync() {
                 // It has started with what its option file says, and nobody follows it yet.
-                let off = SemiSync { source: Some(false), ..SemiSync::default() };
-                self.new.set_semi_sync(off).await?;
+                self.set(&*self.new, Wanted::source_half(false)).await?;
             }
             self.new.promote().await?;
             return Ok(true);
@@ -58,24 +78,20 @@ impl Steps {
         Ok(false)
     }
 
-    /// When a swap is finished later, the old primary may have started again since it followed, and its option file may not say that it
-    /// is read-only.
+    /// The old primary may have started again since it followed, and its option file may not say that it is read-only.
     pub(super) async fn check_follows(&self, step: Step, state: &State) -> Result<(), StepError> {
         let is_late = matches!(step, Step::Follow | Step::Prove | Step::Settings | Step::Unlock);
         let follows =
             matches!(self.plan.kind, Kind::Swap) && state.status(Step::Rejoin) == Status::Done;
-        if !is_late || !follows || !state.is_interrupted() {
+        if !is_late || !follows {
             return Ok(());
         }
         // Who does not answer is found out by whoever needs it.
         if !self.old.access().await.is_ok_and(Access::is_writable) {
             return Ok(());
         }
-        self.fence_who_woke().await?;
-        if step != Step::Settings {
-            self.settings().await?;
-        }
-        Ok(())
+        self.rejoin(state).await?;
+        self.set_up_again(state).await
     }
 
     /// An old primary that is writable behind the commit point has started again, and not as a replica.
@@ -88,7 +104,7 @@ impl Steps {
             self.old.name()
         );
         if self.plan.handover.stops_scheduler {
-            self.old.set_scheduler(false).await?;
+            self.set(&*self.old, Wanted::scheduler(false)).await?;
         }
         Ok(self.old.fence(self.plan.bounds.fence).await?)
     }
@@ -186,5 +202,8 @@ const fn is_for_the_promoted(step: Step) -> bool {
             | Step::Detach
             | Step::Rejoin
             | Step::Follow
+            | Step::Prove
+            | Step::Settings
+            | Step::Unlock
     )
 }

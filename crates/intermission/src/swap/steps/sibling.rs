@@ -9,6 +9,7 @@ use super::{StepError, Steps};
 use crate::swap::{
     machine::State,
     observation::{ReplicaView, ServerView, ThreadState},
+    plan::Plan,
     position::{Barrier, Position, Tracking},
     record::Facts,
     refusal::{Code, Refusal},
@@ -164,9 +165,8 @@ impl Steps {
     ) -> Result<Led, ServerError> {
         let view = server.observe(Detail::Roles).await?;
         let plan = &self.plan;
-        let family = Family { old: &plan.old, new: &plan.new, siblings: &plan.siblings };
         let mut position = Position::Gtid;
-        let (channel, said) = match family.fate(&sibling.name, &view, plan.flavor) {
+        let (channel, said) = match self.family().fate(&sibling.name, &view, plan.flavor) {
             Fate::Left(refusal) => return Ok(Led::Left(refusal)),
             Fate::Chained(source) => {
                 return Ok(Led::Watched { channel: None, said: format!("follows {source}") });
@@ -196,6 +196,11 @@ impl Steps {
             Some(why) => Led::Unwatched(format!("{said}; {why}")),
             None => Led::Watched { channel: Some(channel), said },
         })
+    }
+
+    fn family(&self) -> Family<'_> {
+        let Plan { old, new, siblings, .. } = &*self.plan;
+        Family { old, new, siblings }
     }
 
     fn repoint(&self, channel: String, position: Position, run: Threads) -> Repoint {
@@ -266,6 +271,9 @@ impl Steps {
         loop {
             if self.in_time(server.has_marker(&marker)).await == Some(true) {
                 self.check_fenced(server).await?;
+                if channel.is_some() {
+                    self.check_led(server).await?;
+                }
                 return Ok(began.elapsed().as_millis());
             }
             looks += 1;
@@ -282,6 +290,26 @@ impl Steps {
                 }
             }
             sleep(MARKER_POLL).await;
+        }
+    }
+
+    /// What was written on the new primary may have come by way of the old one, which follows by now.
+    async fn check_led(&self, server: &dyn Server) -> Result<(), (String, String)> {
+        let Some(view) = self.in_time(server.observe(Detail::Roles)).await else {
+            let said = "does not answer whom it follows".to_owned();
+            return Err((said, server.command_to_look()));
+        };
+        match self.family().fate(server.name(), &view, self.plan.flavor) {
+            Fate::There(_) => Ok(()),
+            Fate::Led(..) => {
+                let said = format!("was led, and follows {} still", self.old.name());
+                Err((said, server.command_to_look()))
+            }
+            Fate::Chained(source) => {
+                let said = format!("was led, and follows {source}");
+                Err((said, server.command_to_look()))
+            }
+            Fate::Left(refusal) => Err((refusal.sentence, refusal.mend)),
         }
     }
 
