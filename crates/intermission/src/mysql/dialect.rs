@@ -164,10 +164,12 @@ impl Dialect {
         }
     }
 
-    pub(super) const fn reset(self) -> &'static str {
+    /// What stops a channel and forgets it. Without its name MariaDB does so with the unnamed one only.
+    pub(super) fn detach(self, channel: &str) -> [String; 2] {
+        let name = literal(channel);
         match self.0 {
-            Flavor::MariaDb => "RESET SLAVE ALL",
-            Flavor::MySql => "RESET REPLICA ALL",
+            Flavor::MariaDb => [format!("STOP SLAVE {name}"), format!("RESET SLAVE {name} ALL")],
+            Flavor::MySql => ["STOP REPLICA".to_owned(), "RESET REPLICA ALL".to_owned()],
         }
     }
 

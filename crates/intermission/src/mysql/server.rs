@@ -257,12 +257,12 @@ impl Server for MySqlServer {
     }
 
     async fn detach(&self) -> Result<(), ServerError> {
-        if self.read_channels().await?.is_empty() {
-            return Ok(());
-        }
         let dialect = self.dialect().await?;
-        self.act("stop replication", dialect.stop(), REPLICATION_BOUND).await?;
-        self.act("forget its replication source", dialect.reset(), REPLICATION_BOUND).await?;
+        for channel in self.read_channels().await? {
+            let [stop, reset] = dialect.detach(&channel.channel);
+            self.act("stop replication", &stop, REPLICATION_BOUND).await?;
+            self.act("forget its replication source", &reset, REPLICATION_BOUND).await?;
+        }
         Ok(())
     }
 

@@ -290,7 +290,7 @@ impl Step {
                  the end noted"
             }
             Self::Follow => {
-                "a row written on the new primary is read on each, and its channel comes from there; one of which that is not so is listed with its mend"
+                "a row written on the new primary is read on each, and who was led is seen to follow it; one of which that is not so is listed with its mend"
             }
             Self::Prove => {
                 "a row written on the new primary is read on the old one; one is writable, one is not"

@@ -107,7 +107,7 @@ fn mysql_is_asked_in_the_words_of_8_0_26_that_8_4_kept() {
     let mut said: Vec<String> = [
         mysql.channels(),
         mysql.stop(),
-        mysql.reset(),
+        &mysql.detach("")[1],
         mysql.fence(),
         mysql.identity(),
         mysql.try_replicating(),
@@ -122,7 +122,8 @@ fn mysql_is_asked_in_the_words_of_8_0_26_that_8_4_kept() {
         let is_old = ["SLAVE", "MASTER"].iter().any(|word| words.contains(word));
         assert!(!is_old, "{sql}");
     }
-    assert_eq!(mysql.reset(), "RESET REPLICA ALL");
+    assert_eq!(mysql.detach("")[1], "RESET REPLICA ALL");
+    assert_eq!(Dialect(Flavor::MariaDb).detach("a'b")[1], r"RESET SLAVE 'a\'b' ALL");
     assert_eq!(mysql.fence(), "SET GLOBAL super_read_only=1");
 }
 

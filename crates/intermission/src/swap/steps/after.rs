@@ -10,8 +10,8 @@ use crate::swap::{
     observation::ThreadState,
     position::{Position, Tracking},
     record::{Action, Facts},
-    role::{Scheduler, Wanted},
-    server::{Effect, ServerError},
+    role::{Event, Scheduler, Wanted},
+    server::{Detail, Effect, ServerError},
     sibling::Threads,
     step::Step,
 };
@@ -34,12 +34,13 @@ impl Patience {
         Self(RECEIVER_PATIENCE)
     }
 
-    fn is_over(&mut self, waited: Duration) -> bool {
-        let is_over = waited >= self.0;
-        if is_over {
-            self.0 = waited * 2;
-        }
-        is_over
+    fn is_over(&self, waited: Duration) -> bool {
+        waited >= self.0
+    }
+
+    /// Helping takes its time, too.
+    fn begin_again(&mut self, waited: Duration) {
+        self.0 = waited * 2;
     }
 }
 
@@ -102,19 +103,30 @@ impl Steps {
     /// The scheduler first: an event that is switched on where none runs waits for its next time.
     pub(super) async fn events(&self) -> Result<Facts, StepError> {
         let handover = &self.plan.handover;
-        if handover.new.scheduler != Scheduler::On {
+        // What the plan saw may be gone: what is turned on while a server runs is off when it starts again.
+        if self.new.observe(Detail::Roles).await?.role.scheduler != Scheduler::On {
             self.set(&*self.new, Wanted::scheduler(true)).await?;
         }
-        let enabled = self.new.enable_events(&handover.events).await?;
-        let here = self.new.enabled_events().await?;
-        let running = handover.events.iter().filter(|event| here.contains(event)).count();
-        if running < enabled {
+        let rest = self.not_enabled().await?;
+        let enabled = if rest.is_empty() { 0 } else { self.new.enable_events(&rest).await? };
+        let missing = self.not_enabled().await?;
+        // Those that are not there any more are not enabled either.
+        if missing.len() > rest.len().saturating_sub(enabled) {
             return Err(StepError::refused(format!(
-                "{enabled} events were enabled on {}, and {running} of them are",
-                self.new.name()
+                "{enabled} events were enabled on {}, and fewer of them are; by hand: {}",
+                self.new.name(),
+                self.new.command_to_run_events(&missing)
             )));
         }
-        Ok(Facts::note(format!("{enabled} events run on {}", self.new.name())))
+        let running = handover.events.len() - missing.len();
+        Ok(Facts::note(format!("{running} events run on {}", self.new.name())))
+    }
+
+    /// Those of the plan's events that do not run on the new primary.
+    async fn not_enabled(&self) -> Result<Vec<Event>, StepError> {
+        let here = self.new.enabled_events().await?;
+        let events = self.plan.handover.events.iter();
+        Ok(events.filter(|event| !here.contains(event)).cloned().collect())
     }
 
     pub(super) async fn run_hooks(&self) -> Result<Facts, StepError> {
@@ -227,6 +239,7 @@ impl Steps {
             }
             if patience.is_over(began.elapsed()) && self.receiver_waits().await {
                 told(self.rejoin(state).await);
+                patience.begin_again(began.elapsed());
             }
             sleep(MARKER_POLL).await;
         }
@@ -300,6 +313,7 @@ impl Steps {
             // A dead primary follows nobody.
             if self.plan.failover().is_none() && patience.is_over(began.elapsed()) {
                 told(self.acknowledge_again().await);
+                patience.begin_again(began.elapsed());
             }
             sleep(MARKER_POLL).await;
         }

@@ -1,5 +1,7 @@
 //! Whether the commit point was passed, and stays passed.
 
+use futures_util::future::join_all;
+
 use super::{StepError, Steps};
 use crate::swap::{
     machine::{State, Status},
@@ -16,31 +18,81 @@ impl Steps {
     /// failed may have failed because the new primary has started again, as it may have whenever: behind the release nobody waits for
     /// the look.
     pub(super) async fn check_promoted(&self, step: Step, state: &State) -> Result<(), StepError> {
-        let looks = state.is_interrupted() || state.performs(step) > 1 || step > Step::Release;
+        let is_again = state.performs(step) > 1;
+        let looks = state.is_interrupted() || is_again || step > Step::Release;
         if !looks || !(is_for_the_promoted(step) || step == Step::Release) {
             return Ok(());
         }
-        let is_promoted = self.is_promoted(state).await;
+        let promoted_again = self.ensure_promoted(state).await;
         // Whatever is true of the new primary, nobody stays held.
-        if step == Step::Release || is_promoted? {
+        if step == Step::Release {
             return Ok(());
         }
-        Err(StepError::refused(format!(
-            "{} is not writable any more: somebody changed the roles since; look at both servers, and move the journal \
-             away when they are right",
-            self.new.name()
-        )))
-    }
-
-    async fn is_promoted(&self, state: &State) -> Result<bool, StepError> {
-        if self.new.access().await?.is_writable() {
-            return Ok(true);
-        }
-        let is_promoted = self.promoted_again().await?;
-        if is_promoted {
+        // The try that promoted it may have failed behind that.
+        if (promoted_again? || is_again) && step > Step::Release {
             self.set_up_again(state).await?;
         }
-        Ok(is_promoted)
+        Ok(())
+    }
+
+    /// True where it had to be promoted again: a new primary that has started again since may have done so as the replica it was. Where the
+    /// old one answers and is read-only, too, and nobody else is primary, nobody has given the roles away.
+    async fn ensure_promoted(&self, state: &State) -> Result<bool, StepError> {
+        let is_detached = state.status(Step::Detach) == Status::Done;
+        let name = self.new.name();
+        if is_detached && let Some(channel) = self.new.channels().await?.first() {
+            return Err(changed(&format!("{name} replicates from {}", channel.source)));
+        }
+        if self.new.access().await?.is_writable() {
+            return Ok(false);
+        }
+        // Who only brings a server back has promoted nobody.
+        if matches!(self.plan.kind, Kind::Rejoin) {
+            return Err(changed(&format!("{name} is not writable any more")));
+        }
+        if let Some(usurper) = self.usurper().await? {
+            return Err(changed(&format!("{name} is read-only, and {usurper}")));
+        }
+        // A restart has ended the session that had the lock, and who does not get it again is not to promote.
+        self.new.lock(false).await?;
+        let old = self.old.name();
+        match self.old.access().await {
+            Ok(access) if access.is_writable() => {
+                return Err(changed(&format!("{name} is read-only, and {old} is writable")));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                return Err(StepError::refused(format!(
+                    "{name} is read-only, as after a restart, and {error}: see to it that {old} is not writable, then: {}",
+                    self.new.command_to_open()
+                )));
+            }
+        }
+        tracing::warn!(
+            "{name} was read-only again, as after a restart, and so is the old primary: {name} is made writable"
+        );
+        if self.plan.handover.stops_semi_sync() {
+            // It has started with what its option file says, and nobody follows it yet.
+            self.set(&*self.new, Wanted::source_half(false)).await?;
+        }
+        self.new.promote().await?;
+        Ok(true)
+    }
+
+    /// A sibling that has become primary since.
+    async fn usurper(&self) -> Result<Option<String>, StepError> {
+        let asked = self.siblings.iter().map(|sibling| async {
+            sibling.access().await.is_ok_and(Access::is_writable).then(|| sibling.name())
+        });
+        if let Some(name) = join_all(asked).await.into_iter().flatten().next() {
+            return Ok(Some(format!("{name} is writable")));
+        }
+        let channels = self.new.channels().await?;
+        let followed = self
+            .siblings
+            .iter()
+            .find(|sibling| channels.iter().any(|channel| channel.source == *sibling.address()));
+        Ok(followed.map(|sibling| format!("it follows {}", sibling.name())))
     }
 
     /// A server that has started again has what its option file says.
@@ -54,30 +106,6 @@ impl Steps {
         Ok(())
     }
 
-    /// A new primary that has started again since may have done so as the replica it was. Where the old one answers and is read-only,
-    /// too, nobody has given the roles back.
-    async fn promoted_again(&self) -> Result<bool, StepError> {
-        // Who only brings a server back has promoted nobody.
-        if matches!(self.plan.kind, Kind::Rejoin) {
-            return Ok(false);
-        }
-        // A restart has ended the session that had the lock, and who does not get it again is not to promote.
-        self.new.lock(false).await?;
-        if self.old.access().await.is_ok_and(|access| !access.is_writable()) {
-            let name = self.new.name();
-            tracing::warn!(
-                "{name} was read-only again, as after a restart, and so is the old primary: {name} is made writable"
-            );
-            if self.plan.handover.stops_semi_sync() {
-                // It has started with what its option file says, and nobody follows it yet.
-                self.set(&*self.new, Wanted::source_half(false)).await?;
-            }
-            self.new.promote().await?;
-            return Ok(true);
-        }
-        Ok(false)
-    }
-
     /// The old primary may have started again since it followed, and its option file may not say that it is read-only.
     pub(super) async fn check_follows(&self, step: Step, state: &State) -> Result<(), StepError> {
         let is_late = matches!(step, Step::Follow | Step::Prove | Step::Settings | Step::Unlock);
@@ -87,11 +115,15 @@ impl Steps {
             return Ok(());
         }
         // Who does not answer is found out by whoever needs it.
-        if !self.old.access().await.is_ok_and(Access::is_writable) {
-            return Ok(());
+        let Ok(access) = self.old.access().await else { return Ok(()) };
+        // The try that fenced it may have failed behind that.
+        if access.is_writable() || state.performs(step) > 1 {
+            self.rejoin(state).await?;
         }
-        self.rejoin(state).await?;
-        self.set_up_again(state).await
+        if access.is_writable() {
+            self.set_up_again(state).await?;
+        }
+        Ok(())
     }
 
     /// An old primary that is writable behind the commit point has started again, and not as a replica.
@@ -187,6 +219,12 @@ impl Steps {
             self.old.name()
         ))
     }
+}
+
+fn changed(how: &str) -> StepError {
+    StepError::refused(format!(
+        "{how}: somebody changed the roles since; look at both servers, and move the journal away when they are right"
+    ))
 }
 
 /// Steps that take the site down when they are done for a new primary that is not one any more.

@@ -295,7 +295,13 @@ impl Steps {
 
     /// What was written on the new primary may have come by way of the old one, which follows by now.
     async fn check_led(&self, server: &dyn Server) -> Result<(), (String, String)> {
-        let Some(view) = self.in_time(server.observe(Detail::Roles)).await else {
+        let mut view = None;
+        for _ in 0..LEAD_TRIES {
+            if view.is_none() {
+                view = self.in_time(server.observe(Detail::Roles)).await;
+            }
+        }
+        let Some(view) = view else {
             let said = "does not answer whom it follows".to_owned();
             return Err((said, server.command_to_look()));
         };
