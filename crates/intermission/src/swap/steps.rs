@@ -8,6 +8,7 @@ mod card;
 mod failover;
 mod farewell;
 mod promoted;
+mod receiver;
 mod rejoin;
 mod set;
 mod sibling;

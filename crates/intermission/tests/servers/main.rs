@@ -15,6 +15,7 @@ mod bench;
 mod card;
 #[path = "../it/certificate.rs"]
 mod certificate;
+mod channel;
 mod check;
 mod coordinates;
 mod emergency;

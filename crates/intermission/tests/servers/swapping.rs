@@ -15,10 +15,7 @@ use intermission::swap::{
     run::Report,
     step::Step,
 };
-use lab::{
-    cluster::{Account, REPLICATION},
-    server::{Flavor, Series},
-};
+use lab::server::{Flavor, Series};
 use mysql_async::prelude::Queryable;
 use tokio::time::{Instant, sleep};
 
@@ -29,7 +26,6 @@ use crate::{
 
 lab::on_both!(
     f15_f30_there_and_back_and_nothing_to_do,
-    f30_a_channel_with_a_name_is_detached_too,
     f1_f5_f43_what_is_unwound_leaves_a_healthy_pair,
     f5_a_large_transaction_is_not_quiet_however_young,
     f11_what_is_still_in_the_relay_log,
@@ -61,50 +57,6 @@ async fn f15_f30_there_and_back_and_nothing_to_do(series: impl Into<Series>) {
     let asked = bench.asked.all();
     assert_eq!(asked.len(), 9, "{asked:?}");
     assert_eq!((asked[0].as_str(), asked[2].as_str()), ("hold", "release"));
-}
-
-/// And back, from the unnamed one that a swap makes.
-async fn f30_a_channel_with_a_name_is_detached_too(flavor: Flavor) {
-    let bench = Bench::new(flavor).await;
-    let port = bench.pair.server(0).address().port();
-    let Account { user, password } = REPLICATION;
-    let named = bench.either(
-        [
-            "STOP SLAVE".to_owned(),
-            "RESET SLAVE ALL".to_owned(),
-            format!(
-                "CHANGE MASTER 'shop' TO MASTER_HOST='127.0.0.1', MASTER_PORT={port}, MASTER_USER='{user}', \
-                 MASTER_PASSWORD='{password}', MASTER_USE_GTID=slave_pos"
-            ),
-            "START SLAVE 'shop'".to_owned(),
-        ],
-        [
-            "STOP REPLICA".to_owned(),
-            "RESET REPLICA ALL".to_owned(),
-            format!(
-                "CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT={port}, SOURCE_USER='{user}', \
-                 SOURCE_PASSWORD='{password}', SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1 FOR CHANNEL 'shop'"
-            ),
-            "START REPLICA FOR CHANNEL 'shop'".to_owned(),
-        ],
-    );
-    bench.sql(1, named).await;
-    let sees = async |index: usize| {
-        let mut conn = bench.root(index).await;
-        let sql = bench.either("SHOW ALL SLAVES STATUS", "SHOW REPLICA STATUS");
-        conn.query::<mysql_async::Row, _>(sql).await.unwrap().len()
-    };
-    assert_eq!((sees(0).await, sees(1).await), (0, 1));
-    bench.write(0, "before").await.unwrap();
-    bench.pair.wait_caught_up(0, 1).await.unwrap();
-    for primary in [1, 0] {
-        let report = bench.swap().await;
-        assert!(matches!(report, Report::Ended { ending: Ending::Swapped, .. }), "{report:?}");
-        assert_eq!(bench.pair.primary_index().await.unwrap(), primary, "{flavor}");
-        assert_eq!((sees(primary).await, sees(1 - primary).await), (0, 1), "{flavor}: a ring");
-    }
-    bench.write(0, "after").await.unwrap();
-    bench.assert_same_rows().await;
 }
 
 fn journals(bench: &Bench) -> usize {

@@ -4,15 +4,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{StepError, Steps};
+use super::{StepError, Steps, receiver::Patience};
 use crate::swap::{
     machine::State,
-    observation::ThreadState,
     position::{Position, Tracking},
     record::{Action, Facts},
     role::{Event, Scheduler, Wanted},
     server::{Detail, Effect, ServerError},
-    sibling::Threads,
     step::Step,
 };
 
@@ -23,33 +21,6 @@ const ANSWERED_WITHIN: Duration = Duration::from_millis(500);
 const ANSWERED_POLL: Duration = Duration::from_millis(5);
 /// How often the marker is looked for on the old primary.
 const MARKER_POLL: Duration = Duration::from_millis(20);
-/// How long the old primary's receiver is let alone; then twice as long each time.
-const RECEIVER_PATIENCE: Duration = Duration::from_secs(1);
-
-/// When what waits is helped along.
-struct Patience(Duration);
-
-impl Patience {
-    const fn new() -> Self {
-        Self(RECEIVER_PATIENCE)
-    }
-
-    fn is_over(&self, waited: Duration) -> bool {
-        waited >= self.0
-    }
-
-    /// Helping takes its time, too.
-    fn begin_again(&mut self, waited: Duration) {
-        self.0 = waited * 2;
-    }
-}
-
-/// What is waited for decides.
-fn told(receiver: Result<Facts, StepError>) {
-    if let Err(error) = receiver {
-        tracing::debug!(error = %error, "the old primary's receiver cannot be told to try now");
-    }
-}
 
 fn unanswered(error: ServerError) -> Result<bool, ServerError> {
     if error.effect == Effect::Unknown { Ok(false) } else { Err(error) }
@@ -237,10 +208,7 @@ impl Steps {
                     self.replication_words().await
                 )));
             }
-            if patience.is_over(began.elapsed()) && self.receiver_waits().await {
-                told(self.rejoin(state).await);
-                patience.begin_again(began.elapsed());
-            }
+            self.wake_receiver(&mut patience, state).await;
             sleep(MARKER_POLL).await;
         }
         let (old, new) = (self.old.access().await?, self.new.access().await?);
@@ -252,25 +220,6 @@ impl Steps {
             )));
         }
         Ok(Facts::note(format!("the marker arrived after {} ms", began.elapsed().as_millis())))
-    }
-
-    /// One that failed to connect, as while the new primary starts again, sleeps for a minute.
-    async fn receiver_waits(&self) -> bool {
-        let channels = self.old.channels().await.unwrap_or_default();
-        channels.first().is_some_and(|channel| channel.io == ThreadState::Connecting)
-    }
-
-    /// One of the two may have started again since the receiver did, and a receiver says only when it starts that it acknowledges.
-    async fn acknowledge_again(&self) -> Result<Facts, StepError> {
-        let semi_sync = self.plan.handover.old_semi_sync();
-        if semi_sync.replica == Some(true)
-            && let Some(channel) = self.old.channels().await?.first()
-        {
-            self.set(&*self.old, Wanted { semi_sync, ..Wanted::default() }).await?;
-            self.old.stop_receiving(&channel.channel).await?;
-            self.old.receive_again(&channel.channel, Threads::BOTH).await?;
-        }
-        Ok(Facts::default())
     }
 
     /// Commits are told to wait only when somebody is there to acknowledge them, and the old primary's scheduler goes on only
@@ -311,9 +260,8 @@ impl Steps {
                 )));
             }
             // A dead primary follows nobody.
-            if self.plan.failover().is_none() && patience.is_over(began.elapsed()) {
-                told(self.acknowledge_again().await);
-                patience.begin_again(began.elapsed());
+            if self.plan.failover().is_none() {
+                self.restart_receiver(&mut patience).await;
             }
             sleep(MARKER_POLL).await;
         }
