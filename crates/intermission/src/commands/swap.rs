@@ -228,10 +228,15 @@ pub(super) fn tell(assembly: &Assembly, report: &Report, printer: &Printer) -> E
             for alarm in alarms {
                 printer.data(format_args!("needs an operator: the sentinel saw that {alarm}"));
             }
-            if *ending == Ending::NeedsOperator {
-                let program = &assembly.program;
+            let program = &assembly.program;
+            if *ending == Ending::NeedsOperator || !alarms.is_empty() {
                 printer.data(format_args!("see what happened: {program} journal {id}"));
+            }
+            if *ending == Ending::NeedsOperator {
                 printer.data(format_args!("then: {program} recover"));
+            } else if !alarms.is_empty() {
+                // There is nothing to recover, and one of the two may have taken what the other lacks.
+                printer.data(format_args!("see how the servers stand: {program} check"));
             }
             match ending {
                 Ending::Swapped | Ending::RolledBack if !alarms.is_empty() => Exit::NeedsOperator,

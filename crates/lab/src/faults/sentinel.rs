@@ -31,6 +31,7 @@ pub(super) fn two_writers(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End
         let ran = swap.end().await?;
         let out = &ran.expect(3)?.out;
         ensure!(out.contains("the sentinel saw that two servers"), "it said: {out}");
+        ensure!(out.trim_end().ends_with(" check"), "no next step: {out}");
         Ok(End::swapped())
     })
 }
@@ -49,6 +50,7 @@ pub(super) fn no_writer(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>>
         let ran = swap.end().await?;
         let out = &ran.expect(3)?.out;
         ensure!(out.contains("the sentinel saw that no server"), "it said: {out}");
+        ensure!(out.trim_end().ends_with(" check"), "no next step: {out}");
         Ok(End::swapped().may_fail())
     })
 }
