@@ -1,8 +1,9 @@
 //! Every fault of the campaign, on the whole stage with both servers, against this very program; some with MariaDB 11.8 too, and
 //! some where replication goes by file and position.
 //!
-//! Needs the feature `fault-injection` and the lab's program: `make test` builds both. All cases of a server share one
-//! stage and take turns on it, so that at most seven stages run, however many threads the tests have.
+//! Needs the feature `fault-injection` and the lab's program: `make test` builds both. All cases of a kind take turns on its
+//! stages, so that no more of them run than [`STAGES`] says, however many threads the tests have: they wait for most of
+//! their time, and three stages of a kind take half as long as one.
 
 #![allow(
     clippy::expect_used,
@@ -12,23 +13,44 @@
 )]
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use intermission::swap::step::Step;
 use lab::faults::{Bench, Case, Ground, Kind, STEPS, cases, play};
 use lab::server::Series;
 use lab::stage::Programs;
-use tokio::sync::Mutex;
+use tokio::sync::Semaphore;
 
-/// One for each kind, and one more where there are hosts.
-static STAGES: [(Kind, Ground, Mutex<Option<Bench>>); 7] = [
-    (by_gtid(Series::MariaDb), Ground::Loopback, Mutex::const_new(None)),
-    (by_gtid(Series::MySql), Ground::Loopback, Mutex::const_new(None)),
-    (by_gtid(Series::MariaDb118), Ground::Loopback, Mutex::const_new(None)),
-    (by_coordinates(Series::MariaDb), Ground::Loopback, Mutex::const_new(None)),
-    (by_coordinates(Series::MySql), Ground::Loopback, Mutex::const_new(None)),
-    (by_gtid(Series::MariaDb), Ground::Network, Mutex::const_new(None)),
-    (by_gtid(Series::MySql), Ground::Network, Mutex::const_new(None)),
+/// For each kind, and others where there are hosts.
+static STAGES: [Stages; 7] = [
+    Stages::new(3, by_gtid(Series::MariaDb), Ground::Loopback),
+    Stages::new(3, by_gtid(Series::MySql), Ground::Loopback),
+    Stages::new(1, by_gtid(Series::MariaDb118), Ground::Loopback),
+    Stages::new(1, by_coordinates(Series::MariaDb), Ground::Loopback),
+    Stages::new(1, by_coordinates(Series::MySql), Ground::Loopback),
+    Stages::new(1, by_gtid(Series::MariaDb), Ground::Network),
+    Stages::new(1, by_gtid(Series::MySql), Ground::Network),
 ];
+
+/// Where the cases of one kind are played.
+struct Stages {
+    kind: Kind,
+    ground: Ground,
+    /// As many as there may be.
+    turns: Semaphore,
+    /// Those that wait for a case.
+    idle: Mutex<Vec<Bench>>,
+}
+
+impl Stages {
+    const fn new(most: usize, kind: Kind, ground: Ground) -> Self {
+        Self { kind, ground, turns: Semaphore::const_new(most), idle: Mutex::new(Vec::new()) }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Bench>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 const fn by_gtid(series: Series) -> Kind {
     Kind { series, coordinates: false }
@@ -59,9 +81,13 @@ fn play_case(kind: Kind, id: &str) {
         .build()
         .expect("a runtime");
     let result = runtime.block_on(async {
-        let is_it = |(known, ground, _): &&_| *known == kind && *ground == case.ground;
-        let (_, _, stage) = STAGES.iter().find(is_it).expect("a stage");
-        play(&mut *stage.lock().await, &case, kind, &programs()).await
+        let is_it = |stages: &&Stages| stages.kind == kind && stages.ground == case.ground;
+        let stages = STAGES.iter().find(is_it).expect("a stage");
+        let _turn = stages.turns.acquire().await.expect("a turn");
+        let mut stage = stages.idle().pop();
+        let result = play(&mut stage, &case, kind, &programs()).await;
+        stages.idle().extend(stage);
+        result
     });
     for figure in &result.figures {
         eprintln!("{kind:?} {figure}");
