@@ -4,16 +4,17 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use intermission::swap::{
     observation::Flavor,
-    record::Ending,
+    record::{Ending, Record},
     refusal::Code,
     run::{self, Parties, Report},
     settings::Bounds,
+    step::Step,
 };
 
 use crate::{
     db::What,
     fault::{Blow, Point, Reached, Strike},
-    harness::{FLAVORS, ID, folder, fresh_token, listener, on_paused_clock, parties, stage},
+    harness::{FLAVORS, ID, KINDS, folder, fresh_token, listener, on_paused_clock, parties, stage},
     oracle::check_end,
     stage::Stage,
     world::World,
@@ -65,6 +66,28 @@ fn there_and_back_with_nothing_lost() {
             assert_eq!(ended(&back.unwrap()), Some(Ending::Swapped));
             check_end(&stage, Ending::RolledBack, "and back").await;
             assert_eq!(stage.with(|world| world.user_errors), 0);
+        });
+    }
+}
+
+/// What is written while users wait, and whether durably: the disk is waited for once, before the commit point.
+#[test]
+fn no_disk_is_waited_for_while_users_are() {
+    for kind in KINDS {
+        on_paused_clock(async {
+            let stage = stage(kind, []);
+            assert_eq!(crate::harness::swap(&stage).await.ending(), Some(Ending::Swapped));
+            let mut durable: Vec<(Step, bool)> = stage.with(|world| {
+                let intents = world.journal.iter().filter_map(|(entry, durable)| {
+                    let Record::Intent { step, .. } = entry.record else { return None };
+                    Some((step, *durable))
+                });
+                intents.filter(|(step, _)| (Step::Settle..=Step::Release).contains(step)).collect()
+            });
+            let held: Vec<Step> = durable.iter().map(|(step, _)| *step).collect();
+            assert!(held.contains(&Step::EndSessions) && held.contains(&Step::Release), "{held:?}");
+            durable.retain(|(_, durable)| *durable);
+            assert_eq!(durable, [(Step::Promote, true)], "{kind:?}");
         });
     }
 }
