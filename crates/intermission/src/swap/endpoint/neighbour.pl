@@ -59,29 +59,31 @@ sub announcer {
     return sub { send($link, $advertisement, 0, $to) or die "send: $!\n" };
 }
 
-# Announces once, and gives what to call to do so some more times, when it is answered: users wait for that, and a fork takes long.
-sub announce {
-    my ($index, $hw, $ip) = @_;
-    my $once = announcer($index, $hw, $ip);
-    $once->();
-    return sub { repeat($once, $ip) };
+# Announces again what it is told of, in a process of its own that outlives its session and that nobody waits for. Started before
+# anybody waits: a fork takes long. Gives the pipe by which it is told: INTERFACE-INDEX HARDWARE-ADDRESS IP.
+sub repeater {
+    pipe(my $orders, my $pipe) or die "pipe: $!\n";
+    my $child = fork;
+    die "fork: $!\n" unless defined $child;
+    return $pipe if $child;
+    close $pipe;
+    $SIG{HUP} = "IGNORE";
+    open($_, "+<", "/dev/null") for *STDIN, *STDOUT, *STDERR;
+    while (my $line = <$orders>) { repeat(split " ", $line) }
+    exit 0;
 }
 
 sub repeat {
-    my ($once, $ip) = @_;
-    my $child = fork;
-    return if !defined $child || $child;
-    # The repeats outlive their session, and nobody waits for them.
-    $SIG{HUP} = "IGNORE";
-    open($_, "+<", "/dev/null") for *STDIN, *STDOUT, *STDERR;
+    my ($index, $mac, $ip) = @_;
     for my $pause (@REPEATS) {
         select(undef, undef, undef, $pause);
         # It may have moved on: then whoever has it now announces it.
         last unless `ip -o addr show to $ip`;
-        eval { $once->(); 1 } or last;
+        eval { announcer($index, bytes_of($mac), $ip)->(); 1 } or last;
     }
-    exit 0;
 }
+
+sub bytes_of { (my $hw = $_[0]) =~ tr/://d; pack("H12", $hw) }
 
 sub ask {
     my ($index, $hw, $ip) = @_;
@@ -125,16 +127,15 @@ sub ask {
 }
 
 $| = 1;
-$SIG{CHLD} = "IGNORE";
+$SIG{$_} = "IGNORE" for qw(CHLD PIPE);
 eval { arp_sender() };
+my $repeater = eval { repeater() };
 print "done\n";
 while (my $line = <STDIN>) {
     my ($what, $index, $mac, $ip) = split " ", $line;
-    (my $hw = $mac) =~ tr/://d;
-    $hw = pack("H12", $hw);
-    my $later;
-    if (eval { $later = $what eq "ask" ? ask($index, $hw, $ip) : announce($index, $hw, $ip); 1 }) { }
-    else { chomp(my $why = $@); $why =~ tr/\n/ /; print "failed: $why\n" }
+    my $hw = bytes_of($mac);
+    my $done = eval { $what eq "ask" ? ask($index, $hw, $ip) : announcer($index, $hw, $ip)->(); 1 };
+    if (!$done) { chomp(my $why = $@); $why =~ tr/\n/ /; print "failed: $why\n" }
     print "done\n";
-    $later->() if $later;
+    syswrite($repeater, "$index $mac $ip\n") if $repeater && $done && $what eq "announce";
 }
