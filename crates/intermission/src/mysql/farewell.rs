@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    acting::UNKNOWN_THREAD, dialect::literal, privilege::DENIALS, row::StatusRow,
+    acting::UNKNOWN_THREAD, dialect::literal, privilege::as_far_as_seen, row::StatusRow,
     server::MySqlServer,
 };
 use crate::swap::{observation::Flavor, server::ServerError};
@@ -75,13 +75,8 @@ impl MySqlServer {
     /// As far as they may be seen.
     async fn sessions_in_transactions(&self) -> Result<BTreeSet<u64>, ServerError> {
         let sql = "SELECT trx_mysql_thread_id FROM information_schema.innodb_trx";
-        match self.control.rows("list open transactions", sql).await {
-            Ok(rows) => Ok(rows.iter().filter_map(|row| row.at(0)?.parse().ok()).collect()),
-            Err(failure) if failure.code.is_some_and(|code| DENIALS.contains(&code)) => {
-                Ok(BTreeSet::new())
-            }
-            Err(failure) => Err(failure.into()),
-        }
+        let rows = as_far_as_seen(self.control.rows("list open transactions", sql).await)?;
+        Ok(rows.iter().filter_map(|row| row.at(0)?.parse().ok()).collect())
     }
 
     /// All sessions of an account, wherever they come from.

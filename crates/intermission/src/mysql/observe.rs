@@ -6,10 +6,10 @@ use super::{
     channel::channel_of,
     condition::link_of,
     dialect::{Dialect, literal},
-    privilege::DENIALS,
+    privilege::as_far_as_seen,
     row::StatusRow,
     server::MySqlServer,
-    transactions::Transaction,
+    transactions::{Transaction, prepared_blockers, prepared_id},
 };
 use crate::swap::{
     condition::Condition,
@@ -71,15 +71,10 @@ impl MySqlServer {
             events: EventsView::default(),
             condition: Condition::default(),
         };
-        match self.control.rows("read its replication status", dialect.channels()).await {
-            Ok(rows) => {
-                view.channels = rows.iter().map(channel_of).collect();
-                view.condition.links = rows.iter().map(link_of).collect();
-            }
-            // The probes name the missing privilege.
-            Err(failure) if failure.code.is_some_and(|code| DENIALS.contains(&code)) => {}
-            Err(failure) => return Err(failure.into()),
-        }
+        let channels = self.control.rows("read its replication status", dialect.channels()).await;
+        let channels = as_far_as_seen(channels)?;
+        view.channels = channels.iter().map(channel_of).collect();
+        view.condition.links = channels.iter().map(link_of).collect();
         if dialect.0 == Flavor::MariaDb && view.binlog_on {
             view.purged = self.read_purged(dialect).await?;
         }
@@ -100,7 +95,8 @@ impl MySqlServer {
             self.try_replication_login(dialect, channel, &mut view.denied).await?;
         let is_denied =
             |privilege: &str| view.denied.iter().any(|d: &Denied| d.privilege == privilege);
-        view.prepared_xa = self.read_prepared().await?;
+        let prepared = self.list_prepared().await?;
+        view.prepared_xa = prepared.iter().filter_map(prepared_id).map(str::to_owned).collect();
         view.events = self.read_events(dialect, view).await?;
         if let Some(database) = &self.database {
             let sql = format!("SHOW DATABASES WHERE `Database` = {}", literal(database));
@@ -119,13 +115,8 @@ impl MySqlServer {
     /// MariaDB: the position its oldest binary log begins at. Nothing where it may not be listed, or was purged meanwhile.
     async fn read_purged(&self, dialect: Dialect) -> Result<GtidSet, ServerError> {
         let doing = "read where its binary logs begin";
-        let oldest = match self.control.rows(doing, "SHOW BINARY LOGS").await {
-            Ok(rows) => rows.first().and_then(|row| row.text(&["Log_name"])).unwrap_or_default(),
-            Err(failure) if failure.code.is_some_and(|code| DENIALS.contains(&code)) => {
-                String::new()
-            }
-            Err(failure) => return Err(failure.into()),
-        };
+        let logs = as_far_as_seen(self.control.rows(doing, "SHOW BINARY LOGS").await)?;
+        let oldest = logs.first().and_then(|row| row.text(&["Log_name"])).unwrap_or_default();
         // An event of a binary log begins at byte 4 at the earliest.
         self.read_set(doing, &format!("SELECT BINLOG_GTID_POS({}, 4)", literal(&oldest)))
             .await
@@ -167,9 +158,10 @@ impl MySqlServer {
     /// Application sessions with an open transaction, ours and replication's left out.
     pub(super) async fn read_transactions(&self) -> Result<Vec<Blocker>, ServerError> {
         let open = self.list_transactions().await?;
-        let prepared = self.prepared_blockers().await?;
+        let prepared = self.list_prepared().await?;
+        let prepared = prepared_blockers(&prepared);
         if open.is_empty() {
-            return Ok(prepared);
+            return Ok(prepared.collect());
         }
         let sessions = self.application_sessions().await?;
         Ok(open
@@ -184,32 +176,6 @@ impl MySqlServer {
             })
             .chain(prepared)
             .collect())
-    }
-
-    /// Prepared XA transactions: they have no session.
-    pub(super) async fn prepared_blockers(&self) -> Result<Vec<Blocker>, ServerError> {
-        let prepared = self.read_prepared().await?.into_iter().map(|id| Blocker {
-            session: 0,
-            user: String::new(),
-            host: String::new(),
-            age_s: 0,
-            rows: None,
-            what: format!("the prepared XA transaction {id}, which can commit through a fence"),
-        });
-        Ok(prepared.collect())
-    }
-
-    /// Identifiers of prepared XA transactions, as far as they may be seen.
-    async fn read_prepared(&self) -> Result<Vec<String>, ServerError> {
-        match self.control.rows("list prepared XA transactions", "XA RECOVER").await {
-            Ok(rows) => {
-                Ok(rows.iter().filter_map(|row| row.get(&["data"])).map(str::to_owned).collect())
-            }
-            Err(failure) if failure.code.is_some_and(|code| DENIALS.contains(&code)) => {
-                Ok(Vec::new())
-            }
-            Err(failure) => Err(failure.into()),
-        }
     }
 
     /// Open transactions, writing statements and holders of locks the fence would wait for.
@@ -227,15 +193,8 @@ impl MySqlServer {
             }
         };
         if let Some(sql) = dialect.lock_holders() {
-            let rows = match self.control.rows("list holders of locks", sql).await {
-                Ok(rows) => rows,
-                // The probes name the missing privilege.
-                Err(failure) if failure.code.is_some_and(|code| DENIALS.contains(&code)) => {
-                    Vec::new()
-                }
-                Err(failure) => return Err(failure.into()),
-            };
-            for row in rows {
+            let holders = self.control.rows("list holders of locks", sql).await;
+            for row in as_far_as_seen(holders)? {
                 if let Some(id) = row.at(0).and_then(|id| id.parse().ok())
                     && let Some(who) = sessions.get(&id)
                 {

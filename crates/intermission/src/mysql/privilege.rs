@@ -3,8 +3,9 @@
 use super::{
     acting::UNKNOWN_THREAD,
     dialect::Dialect,
+    row::StatusRow,
     server::MySqlServer,
-    session::{Login, request},
+    session::{Failure, Login, request},
 };
 use crate::swap::{condition::ChannelTls, observation::Denied, server::ServerError};
 
@@ -15,6 +16,17 @@ pub(super) const UNKNOWN_DATABASE: u16 = 1049;
 const UNKNOWN_TABLE: u16 = 1146;
 const TABLE_EXISTS: u16 = 1050;
 const COLUMN_TWICE: u16 = 1060;
+
+/// What there is to see of a list: nothing where it may not be seen. The probes name the privilege that is missing.
+pub(super) fn as_far_as_seen(
+    answer: Result<Vec<StatusRow>, Failure>,
+) -> Result<Vec<StatusRow>, ServerError> {
+    match answer {
+        Ok(rows) => Ok(rows),
+        Err(failure) if failure.code.is_some_and(|code| DENIALS.contains(&code)) => Ok(Vec::new()),
+        Err(failure) => Err(failure.into()),
+    }
+}
 
 impl MySqlServer {
     /// The privileges that were denied.

@@ -11,8 +11,14 @@ use std::{sync::atomic::Ordering, time::Duration};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    acting::LOCK, dialect::Dialect, farewell::is_spared, observe::access_of, privilege::DENIALS,
-    row::StatusRow, server::MySqlServer,
+    acting::LOCK,
+    dialect::Dialect,
+    farewell::is_spared,
+    observe::access_of,
+    privilege::as_far_as_seen,
+    row::StatusRow,
+    server::MySqlServer,
+    transactions::{PREPARED, prepared_blockers},
 };
 use crate::swap::{
     observation::{Blocker, Flavor},
@@ -73,21 +79,18 @@ impl MySqlServer {
     }
 
     pub(super) async fn read_passing(&self) -> Result<Vec<Blocker>, ServerError> {
-        let mut passing = Vec::new();
         // First what is not prepared yet: it may be the moment after.
-        if self.dialect().await?.0 == Flavor::MySql {
-            let doing = "list XA transactions";
-            let rows = match self.control.rows(doing, XA_UNPREPARED).await {
-                Ok(rows) => rows,
-                // The probes name the missing privilege.
-                Err(failure) if failure.code.is_some_and(|code| DENIALS.contains(&code)) => {
-                    Vec::new()
-                }
-                Err(failure) => return Err(failure.into()),
-            };
-            passing.extend(rows.iter().filter_map(unprepared));
+        let lists: &[_] = match self.dialect().await?.0 {
+            Flavor::MySql => &[XA_UNPREPARED, PREPARED],
+            Flavor::MariaDb => &[PREPARED],
+        };
+        let mut answers = self.control.each("list XA transactions", lists).await;
+        let prepared = answers.pop().map_or_else(|| Ok(Vec::new()), as_far_as_seen)?;
+        let mut passing = Vec::new();
+        for unprepared_too in answers {
+            passing.extend(as_far_as_seen(unprepared_too)?.iter().filter_map(unprepared));
         }
-        passing.extend(self.prepared_blockers().await?);
+        passing.extend(prepared_blockers(&prepared));
         Ok(passing)
     }
 

@@ -4,8 +4,11 @@ use std::sync::atomic::Ordering;
 
 use tokio::time::sleep;
 
-use super::{row::StatusRow, server::MySqlServer};
-use crate::swap::server::{Effect, ServerError, TRANSACTIONS_FRESH_AFTER};
+use super::{privilege::as_far_as_seen, row::StatusRow, server::MySqlServer};
+use crate::swap::{
+    observation::Blocker,
+    server::{Effect, ServerError, TRANSACTIONS_FRESH_AFTER},
+};
 
 /// How many sessions are looked at.
 const SESSIONS_MAX: usize = 100;
@@ -18,6 +21,9 @@ const DOING: &str = "list open transactions";
 const OPEN: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
 /// The client library tells only of rows that there are any behind the last statement that has none.
 const CLOSE: [&str; 2] = ["COMMIT", "SELECT 1"];
+
+/// Lists prepared XA transactions, which have no session.
+pub(super) const PREPARED: &str = "XA RECOVER";
 
 /// One of `information_schema.innodb_trx`.
 #[derive(Debug)]
@@ -51,6 +57,11 @@ impl MySqlServer {
         Err(self.login.error(DOING, reason, Effect::Refused))
     }
 
+    /// Prepared XA transactions, as far as they may be seen.
+    pub(super) async fn list_prepared(&self) -> Result<Vec<StatusRow>, ServerError> {
+        as_far_as_seen(self.control.rows("list prepared XA transactions", PREPARED).await)
+    }
+
     /// Nothing where the list was made for a look before.
     async fn list_transactions_now(&self) -> Result<Option<Vec<Transaction>>, ServerError> {
         let look = format!("look {}", self.looks.fetch_add(1, Ordering::Relaxed));
@@ -66,6 +77,23 @@ impl MySqlServer {
         let is_fresh = own.iter().any(|row| row.at(3).is_some_and(|text| text.contains(&look)));
         Ok(is_fresh.then(|| others.into_iter().filter_map(transaction_of).collect()))
     }
+}
+
+/// Of a row of what [`PREPARED`] lists.
+pub(super) fn prepared_id(row: &StatusRow) -> Option<&str> {
+    row.get(&["data"])
+}
+
+/// Of what [`PREPARED`] lists.
+pub(super) fn prepared_blockers(rows: &[StatusRow]) -> impl Iterator<Item = Blocker> {
+    rows.iter().filter_map(prepared_id).map(|id| Blocker {
+        session: 0,
+        user: String::new(),
+        host: String::new(),
+        age_s: 0,
+        rows: None,
+        what: format!("the prepared XA transaction {id}, which can commit through a fence"),
+    })
 }
 
 fn transaction_of(row: &StatusRow) -> Option<Transaction> {
