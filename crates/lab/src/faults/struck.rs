@@ -8,7 +8,7 @@ use anyhow::{Context, bail, ensure};
 use tokio::time::{Instant, sleep};
 
 use super::bench::{Bench, LEASE};
-use super::command::Running;
+use super::command::{Ran, Running};
 use super::judge::End;
 use super::kill::{COMMIT, OF_ROLES, STEPS};
 use crate::network::Network;
@@ -197,20 +197,37 @@ impl Bench {
         }
     }
 
-    /// The exit code of whoever ended it.
+    /// The exit code of whoever ended it. A server that starts again may leave nobody who can write for long enough to alarm the
+    /// sentinel of a swap that ends by itself, or be a second one: then it is the journal that has the ending.
     async fn recover_where_needed(
         &self,
-        code: i32,
-        case: &str,
+        ended: &Ran,
+        (struck, step): (Struck, &str),
         took: Duration,
     ) -> anyhow::Result<i32> {
+        let case = format!("{struck:?} {step}");
+        let code = ended.code().unwrap_or_default();
         if code != 3 {
             self.figure(format!("{case}: exit {code} after {took:.2?}"));
             return Ok(code);
         }
-        let recovered = self.recover().await?;
-        self.figure(format!("{case}: exit 3 after {took:.2?}, then recovered"));
-        Ok(recovered.expect_one_of(&[0, 1])?.code().unwrap_or_default())
+        let records = self.stage.records().await?;
+        let by_itself = match records.last().map(|record| record.outcome.as_str()) {
+            Some("swapped") => 0,
+            Some("rolled_back") => 1,
+            Some(_) | None => {
+                let recovered = self.recover().await?;
+                self.figure(format!("{case}: exit 3 after {took:.2?}, then recovered"));
+                return Ok(recovered.expect_one_of(&[0, 1])?.code().unwrap_or_default());
+            }
+        };
+        let has_told = |alarm: &str| ended.out.contains(&format!("the sentinel saw that {alarm}"));
+        let (none, two) = (has_told("no server"), has_told("two servers"));
+        ensure!(none || two, "{case}: exit 3, and it said: {}", ended.out);
+        ensure!(!two || struck == Struck::OldRestarts, "{case}: {}", ended.out);
+        let seen = if two { "two servers" } else { "no server" };
+        self.figure(format!("{case}: exit 3 after {took:.2?}: the sentinel saw {seen} writable"));
+        Ok(by_itself)
     }
 
     /// Until requests are answered again: sessions that were cut off have to be given up first.
@@ -266,7 +283,7 @@ pub(super) async fn at_step(bench: &mut Bench, struck: Struck, step: &str) -> an
     let number = |name: &str| STEPS.iter().position(|step| *step == name);
     let committed = number(step) > number(COMMIT);
     bench.come_to_itself(struck, primary, (code, committed)).await?;
-    let code = bench.recover_where_needed(code, &format!("{struck:?} {step}"), took).await?;
+    let code = bench.recover_where_needed(&ended, (struck, step), took).await?;
     bench.expect_nothing_to_recover().await?;
     let moved = code == 0;
     ensure!(moved || !committed, "taken back behind the commit point");
