@@ -3,8 +3,6 @@
 use std::{
     io::Write,
     sync::{Arc, mpsc},
-    thread::sleep,
-    time::Duration,
 };
 
 use tokio::task::JoinHandle;
@@ -22,25 +20,17 @@ use crate::{
 
 /// Lines waiting for the terminal. More are dropped: the journal has them all.
 const LINES_MAX: usize = 1024;
-/// How late a line may be. To wake the printer for each takes the swap 30 µs (measured on two processors), and users wait.
-const PRINT_EVERY: Duration = Duration::from_millis(10);
 
 /// A listener that prints on a thread of its own: a terminal that is stopped must not stop the swap. The printer ends
 /// when the listener is dropped.
 pub(super) fn watcher() -> (Listener, JoinHandle<()>) {
     let (sender, lines) = mpsc::sync_channel::<String>(LINES_MAX);
     let printer = tokio::task::spawn_blocking(move || {
-        while let Ok(first) = lines.recv() {
-            // Written at once: others talk too.
-            let mut text = first + "\n";
-            for line in lines.try_iter() {
-                text.push_str(&line);
-                text.push('\n');
-            }
-            if std::io::stderr().write_all(text.as_bytes()).is_err() {
+        for line in lines {
+            // Locked for a line at a time: others talk too.
+            if writeln!(std::io::stderr(), "{line}").is_err() {
                 break;
             }
-            sleep(PRINT_EVERY);
         }
     });
     let listener: Listener = Arc::new(move |entry: &Entry| {
@@ -60,7 +50,7 @@ fn told(entry: &Entry) -> Option<String> {
                 Action::Verify => "verify ",
                 Action::Undo => "undo ",
             };
-            let took = Duration::from_micros(*took_us);
+            let took = std::time::Duration::from_micros(*took_us);
             let said = match outcome {
                 Outcome::Done { facts } => facts.note.clone().unwrap_or_default(),
                 Outcome::Failed { message, .. } => format!("FAILED: {message}"),

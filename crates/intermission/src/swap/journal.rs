@@ -202,14 +202,11 @@ impl Journal {
     /// When no further file can be opened.
     pub fn claim(&self) -> std::io::Result<Claim> {
         // Kept open: its number is nobody else's as long as it is.
-        let (open, path) = (self.file.try_clone()?, self.path.clone());
-        let own = open.metadata().map(|own| (own.dev(), own.ino()))?;
-        Ok(Claim::new(move || {
-            let _: &File = &open;
-            match std::fs::metadata(&path) {
-                Ok(there) => (there.dev(), there.ino()) == own,
-                Err(error) => error.kind() != std::io::ErrorKind::NotFound,
-            }
+        let (own, path) = (self.file.try_clone()?, self.path.clone());
+        Ok(Claim::new(move || match (own.metadata(), std::fs::metadata(&path)) {
+            (Ok(own), Ok(there)) => (own.dev(), own.ino()) == (there.dev(), there.ino()),
+            (_, Err(error)) => error.kind() != std::io::ErrorKind::NotFound,
+            (Err(_), Ok(_)) => true,
         }))
     }
 }

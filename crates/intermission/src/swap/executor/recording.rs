@@ -29,7 +29,7 @@ impl<L: Log> Executor<L> {
             self.lose_journal(&error);
         }
         // A disk may take its time, and a process stand still there: what nobody has read is not acted on.
-        if durable && !self.claim.stands() {
+        if !self.claim.stands() {
             return false;
         }
         if !self.has_journal
