@@ -132,11 +132,9 @@ impl Server for SimServer {
     }
 
     async fn restore(&self, access: Access) -> Result<(), ServerError> {
-        let index = self.index;
-        self.act("restore", move |world| {
-            world.servers[index].set(access);
-            world.servers[index].shut_by = None;
-            Ok(())
+        self.change("restore", move |db| {
+            db.set(access);
+            db.shut_by = None;
         })
         .await
     }
@@ -164,12 +162,7 @@ impl Server for SimServer {
     }
 
     async fn set_checkpoint_period(&self, ms: u32) -> Result<(), ServerError> {
-        let index = self.index;
-        self.act("set_checkpoint_period", move |world| {
-            world.servers[index].checkpoint_ms = ms;
-            Ok(())
-        })
-        .await
+        self.change("set_checkpoint_period", move |db| db.checkpoint_ms = ms).await
     }
 
     async fn wait_applied(
@@ -213,12 +206,7 @@ impl Server for SimServer {
     }
 
     async fn let_replication_in(&self) -> Result<(), ServerError> {
-        let index = self.index;
-        self.act("let_replication_in", move |world| {
-            world.servers[index].shut_by = None;
-            Ok(())
-        })
-        .await
+        self.change("let_replication_in", |db| db.shut_by = None).await
     }
 
     async fn life(&self) -> Life {
@@ -258,12 +246,7 @@ impl Server for SimServer {
     }
 
     async fn detach(&self) -> Result<(), ServerError> {
-        let index = self.index;
-        self.act("detach", move |world| {
-            world.servers[index].link = None;
-            Ok(())
-        })
-        .await
+        self.change("detach", |db| db.link = None).await
     }
 
     async fn follow(
@@ -285,11 +268,7 @@ impl Server for SimServer {
     async fn repoint(&self, to: &Repoint) -> Result<(), ServerError> {
         let (index, port, run) = (self.index, to.source.port, to.run);
         let from = to.position.clone();
-        self.act("stop", move |world| {
-            world.servers[index].is_stopped = true;
-            Ok(())
-        })
-        .await?;
+        self.change("stop", |db| db.is_stopped = true).await?;
         self.act("repoint", move |world| {
             if !world.servers[index].is_stopped {
                 return Err("it runs".to_owned());
@@ -299,11 +278,7 @@ impl Server for SimServer {
             Ok(())
         })
         .await?;
-        self.act("start", move |world| {
-            world.servers[index].is_stopped = run != Threads::BOTH;
-            Ok(())
-        })
-        .await
+        self.change("start", move |db| db.is_stopped = run != Threads::BOTH).await
     }
 
     async fn persist_read_only(&self, read_only: bool) -> Result<bool, ServerError> {
@@ -316,12 +291,10 @@ impl Server for SimServer {
     }
 
     async fn set_semi_sync(&self, semi_sync: SemiSync) -> Result<(), ServerError> {
-        let index = self.index;
-        self.act("set_semi_sync", move |world| {
-            let own = &mut world.servers[index].role.semi_sync;
+        self.change("set_semi_sync", move |db| {
+            let own = &mut db.role.semi_sync;
             own.source = semi_sync.source.or(own.source);
             own.replica = semi_sync.replica.or(own.replica);
-            Ok(())
         })
         .await
     }
@@ -333,12 +306,8 @@ impl Server for SimServer {
     }
 
     async fn set_scheduler(&self, on: bool) -> Result<(), ServerError> {
-        let index = self.index;
-        self.act("set_scheduler", move |world| {
-            world.servers[index].role.scheduler = if on { Scheduler::On } else { Scheduler::Off };
-            Ok(())
-        })
-        .await
+        let scheduler = if on { Scheduler::On } else { Scheduler::Off };
+        self.change("set_scheduler", move |db| db.role.scheduler = scheduler).await
     }
 
     async fn enabled_events(&self) -> Result<Vec<Event>, ServerError> {

@@ -66,6 +66,7 @@ impl Gates for SimGates {
     async fn release(&self, holder: &str) -> Result<(), GateError> {
         let name = holder.to_owned();
         let release = move |world: &mut World| {
+            world.check_release();
             if world.gate.held.as_ref().is_some_and(|held| held.holder == name) {
                 world.open_gate();
             }

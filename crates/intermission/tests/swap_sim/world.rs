@@ -310,6 +310,14 @@ impl World {
         }
     }
 
+    /// What must hold before users go on: somebody has tried to write as they will.
+    pub(crate) fn check_release(&mut self) {
+        let is_forward = self.current == Some((Action::Perform, Step::Release));
+        if is_forward && self.trace.iter().all(|call| call.what != "canary") {
+            self.violations.push("users are released before a canary was written".to_owned());
+        }
+    }
+
     pub(crate) fn has_replica(&self, index: usize) -> bool {
         self.servers.iter().any(|db| db.link.is_some_and(|link| link.source == index))
     }

@@ -96,6 +96,20 @@ impl SimServer {
         self.act_on(what, change).await
     }
 
+    /// The same where it can always be done.
+    pub(super) async fn change(
+        &self,
+        what: &'static str,
+        change: impl FnOnce(&mut Db) + Send + 'static,
+    ) -> Result<(), ServerError> {
+        let index = self.index;
+        self.act(what, move |world| {
+            change(&mut world.servers[index]);
+            Ok(())
+        })
+        .await
+    }
+
     pub(super) async fn act_on<T: Answer + Send + 'static>(
         &self,
         what: &'static str,
