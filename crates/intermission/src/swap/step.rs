@@ -89,19 +89,15 @@ impl Step {
 
     /// The steps that this one's durable intent announces too, so that no disk is waited for while users are. Recovery
     /// takes them for begun: it lifts the fence of a swap that held, and once promote has taken effect does again all
-    /// that follows it.
+    /// that follows it. Only the sessions' end is not announced: its own intent is on disk before anybody is released, and with
+    /// it that promote took effect. A recovery that cannot ask the new primary must not lead back clients who have written there.
     #[must_use]
     pub const fn announces(self) -> &'static [Self] {
         match self {
             Self::Hold => &[Self::Withdraw, Self::Fence],
-            Self::Promote => &[
-                Self::Endpoint,
-                Self::Canary,
-                Self::EndSessions,
-                Self::BeforeRelease,
-                Self::WarmUp,
-                Self::Release,
-            ],
+            Self::Promote => {
+                &[Self::Endpoint, Self::Canary, Self::BeforeRelease, Self::WarmUp, Self::Release]
+            }
             Self::Lock
             | Self::Quiet
             | Self::Ready

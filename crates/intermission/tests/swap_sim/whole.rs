@@ -70,9 +70,10 @@ fn there_and_back_with_nothing_lost() {
     }
 }
 
-/// What is written while users wait, and whether durably: the disk is waited for once, before the commit point.
+/// While users wait the disk is waited for twice: before the commit point, and, so that no recovery takes it back, before anybody
+/// is released.
 #[test]
-fn no_disk_is_waited_for_while_users_are() {
+fn that_promote_took_effect_is_on_disk_before_users_are_released() {
     for kind in KINDS {
         on_paused_clock(async {
             let stage = stage(kind, []);
@@ -85,9 +86,9 @@ fn no_disk_is_waited_for_while_users_are() {
                 intents.filter(|(step, _)| (Step::Settle..=Step::Release).contains(step)).collect()
             });
             let held: Vec<Step> = durable.iter().map(|(step, _)| *step).collect();
-            assert!(held.contains(&Step::EndSessions) && held.contains(&Step::Release), "{held:?}");
+            assert!(held.contains(&Step::Canary) && held.contains(&Step::Release), "{held:?}");
             durable.retain(|(_, durable)| *durable);
-            assert_eq!(durable, [(Step::Promote, true)], "{kind:?}");
+            assert_eq!(durable, [(Step::Promote, true), (Step::EndSessions, true)], "{kind:?}");
         });
     }
 }

@@ -136,18 +136,14 @@ impl Endpoint for FloatingIp {
         Ok(String::new())
     }
 
-    /// On `new`, announced, and surely not on `old` unless that does not answer. At once: it was taken off there before, users
-    /// wait, and nobody who still comes there can write.
+    /// On `new`, announced, and surely not on `old` unless that does not answer.
     async fn point(&self, new: &Address, old: &Address) -> Result<String, EndpointError> {
         let (new, old) = (self.host(new)?, self.host(old)?);
-        let lead = async {
-            new.add(self.timeout).await?;
-            new.announce(self.timeout).await
-        };
-        // A host that has died since keeps nobody waiting longer than it takes to notice that.
-        let (left, led) = tokio::join!(old.remove(self.timeout), lead);
-        led?;
-        Ok(left.err().map_or_else(String::new, |error| format!("not looked at: {error}")))
+        // It was taken off there before: a host that has died since keeps nobody waiting.
+        let left = old.remove(self.timeout).await.err();
+        new.add(self.timeout).await?;
+        new.announce(self.timeout).await?;
+        Ok(left.map_or_else(String::new, |error| format!("not looked at: {error}")))
     }
 
     fn command(&self, new: &Address, old: &Address) -> String {
