@@ -3,6 +3,7 @@
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod config;
+mod confirm;
 pub(crate) mod failover;
 pub(crate) mod gate;
 pub(crate) mod grants;
@@ -17,5 +18,6 @@ pub(crate) mod release;
 pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod swap;
+mod told;
 pub(crate) mod warm_up;
 mod watch;

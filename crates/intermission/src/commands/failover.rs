@@ -1,15 +1,13 @@
 //! `intermission failover`: the primary is dead.
 
-use std::{
-    io::{BufRead, IsTerminal},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    confirm,
     parties::Assembly,
-    swap::{announce, tell},
+    told::{announce, tell},
     watch::{cancel_on_signals, watcher},
 };
 use crate::{
@@ -57,10 +55,7 @@ pub(crate) async fn run(args: &Args, config: &Config, printer: &Printer) -> anyh
         has_hook || !args.yes,
         "without a fence hook (failover.fence) a person has to say that the old primary is off: leave --yes out"
     );
-    anyhow::ensure!(
-        !has_hook || args.yes || std::io::stdin().is_terminal(),
-        "nobody is there to confirm: use --yes, or --dry-run to see what would be done"
-    );
+    confirm::can_be(args.yes || !has_hook)?;
     let cancel = CancellationToken::new();
     let (listener, terminal) = watcher();
     let mut plan = None;
@@ -113,18 +108,12 @@ fn told_before(assembly: &Assembly, steps: &Steps) -> String {
 
 /// Whoever types the name has looked which host it is.
 fn is_confirmed(plan: &Plan, printer: &Printer) -> bool {
-    let needs_word = plan.failover().is_some_and(|failover| failover.proof == Proof::Word);
-    let wanted = if needs_word { plan.old.name.as_str() } else { "yes" };
-    printer.talk(if needs_word {
-        format!(
-            "type the name of the old primary ({} or {}) when its host is off for sure:",
-            plan.old.name, plan.old.address.host
-        )
-    } else {
-        "type yes to go on:".to_owned()
-    });
-    let mut answer = String::new();
-    let read = std::io::stdin().lock().read_line(&mut answer);
-    let answer = answer.trim();
-    read.is_ok() && (answer == wanted || (needs_word && answer == plan.old.address.host))
+    if plan.failover().is_none_or(|failover| failover.proof != Proof::Word) {
+        return confirm::by_yes(printer);
+    }
+    let (name, host) = (&plan.old.name, &plan.old.address.host);
+    let question = format!(
+        "type the name of the old primary ({name} or {host}) when its host is off for sure:"
+    );
+    confirm::by_typing(&question, &[name, host], printer)
 }

@@ -68,7 +68,7 @@ fn detail(summary: &Summary) -> String {
     let mut lines = vec![line(summary)];
     lines.extend(summary.reason.as_ref().map(|reason| format!("because: {reason}")));
     lines.extend(summary.notes.iter().map(|note| format!("noted: {note}")));
-    lines.extend(super::swap::told_of_siblings(&summary.siblings));
+    lines.extend(super::told::told_of_siblings(&summary.siblings));
     for step in &summary.steps {
         let took = step.took_ms.map_or_else(|| "?".to_owned(), |ms| format!("{ms:.1} ms"));
         let action = match step.action {

@@ -4,7 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     parties::Assembly,
-    swap::tell,
+    told::tell,
     watch::{cancel_on_signals, watcher},
 };
 use crate::{

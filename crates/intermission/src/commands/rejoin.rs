@@ -1,12 +1,11 @@
 //! `intermission rejoin`: a former primary comes back as a replica.
 
-use std::io::{BufRead, IsTerminal};
-
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    confirm,
     parties::Assembly,
-    swap::{announce, tell},
+    told::{announce, tell},
     watch::{cancel_on_signals, watcher},
 };
 use crate::{
@@ -48,15 +47,12 @@ pub(crate) async fn run(args: &Args, config: &Config, printer: &Printer) -> anyh
             Err(refusals) => tell(&assembly, &Report::Refused(refusals), printer),
         });
     }
-    anyhow::ensure!(
-        args.yes || std::io::stdin().is_terminal(),
-        "nobody is there to confirm: use --yes, or --dry-run to see what would be done"
-    );
+    confirm::can_be(args.yes)?;
     let cancel = CancellationToken::new();
     let (listener, terminal) = watcher();
     let confirm = |steps: &Steps| {
         printer.talk(announce(steps));
-        (args.yes || is_confirmed(printer)) && cancel_on_signals(&cancel, printer)
+        (args.yes || confirm::by_yes(printer)) && cancel_on_signals(&cancel, printer)
     };
     let report =
         run::rejoin(parties, journals, &request, confirm, cancel.clone(), listener).await?;
@@ -72,10 +68,4 @@ fn told_that_all_follow(primary: &str, printer: &Printer) -> Exit {
         "{primary} is the primary, and every other server has a source: there is nothing to do"
     ));
     Exit::Done
-}
-
-fn is_confirmed(printer: &Printer) -> bool {
-    printer.talk("type yes to go on:");
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).is_ok() && answer.trim() == "yes"
 }
