@@ -46,7 +46,13 @@ fn pick<T: Copy>(random: &mut fastrand::Rng, from: &[T]) -> T {
 
 fn random_fault(random: &mut fastrand::Rng) -> Fault {
     let action = pick(random, &[Action::Perform, Action::Perform, Action::Undo, Action::Verify]);
-    let step = if action == Action::Verify { Step::COMMIT } else { pick(random, &Step::ALL) };
+    // More often where the most can be lost.
+    let is_commit = match action {
+        Action::Perform => random.u8(..4) == 0,
+        Action::Verify => true,
+        Action::Undo => false,
+    };
+    let step = if is_commit { Step::COMMIT } else { pick(random, &Step::ALL) };
     Fault {
         action,
         step,
@@ -98,6 +104,15 @@ fn prepare(random: &mut fastrand::Rng, world: &mut World) {
     world.strike = random.bool().then(|| random_strike(random, world));
     world.full_at = (random.u8(..6) == 0).then(|| world.appends + random.usize(1..35));
     world.traffic = Traffic { gated: random.usize(..4), direct: random.usize(..5) };
+}
+
+/// Whether nothing is in the next process's way but, at most, a signal to stop.
+fn is_undisturbed(world: &World) -> bool {
+    let is_signal = |strike: Strike| strike.blow == Blow::Cancel && strike.reached != Reached::Late;
+    world.strike.is_none_or(is_signal)
+        && world.faults.is_empty()
+        && world.death.is_none()
+        && world.full_at.is_none()
 }
 
 /// A process that may be made to stand still, and goes on later. Its guardian, where it has one, takes the swap over meanwhile.
@@ -162,8 +177,13 @@ async fn play(seed: u64) {
     let tracking = pick(&mut random, &[Tracking::Gtid, Tracking::Coordinates]);
     let kind = Kind { flavor: pick(&mut random, &FLAVORS), tracking };
     let stage = stage_with(kind, random.u32(..3), []);
-    stage.with(|world| prepare(&mut random, world));
+    let is_undisturbed = stage.with(|world| {
+        prepare(&mut random, world);
+        is_undisturbed(world)
+    });
     let mut end = swap_guarded(&stage, &mut random).await;
+    let is_whole = matches!(end.ending(), Some(Ending::Swapped | Ending::RolledBack));
+    assert!(is_whole || !is_undisturbed, "{case}: nothing was in its way, and yet: {end:?}");
     for process in 0.. {
         stage.with(|world| assert_safe(world, &case));
         if let Some(ending @ (Ending::Swapped | Ending::RolledBack)) = end.ending() {

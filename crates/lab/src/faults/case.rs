@@ -161,6 +161,7 @@ pub fn cases() -> Vec<Case> {
     }
     cases.extend(STEPS.map(|step| Case::at("bereft", step, What::Bereft(step))));
     cases.extend(PANICS.map(|step| Case::at("panic", step, What::Panic(step))));
+    cases.push(Case::new("panic:late", What::Guarded(Blow::Falter, "fence")));
     cases.extend(LAST.iter().map(scenario));
     for (family, struck) in BESIDE {
         cases.extend(STEPS.map(|step| Case::at(family, step, What::Struck(struck, step))));

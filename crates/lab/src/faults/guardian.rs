@@ -29,6 +29,8 @@ pub(super) enum Blow {
     Kill,
     /// SIGSTOP, and SIGCONT when the guardian is done.
     Stop,
+    /// The same, and then a panic: the process would recover from it by itself.
+    Falter,
 }
 
 impl Blow {
@@ -36,6 +38,7 @@ impl Blow {
         match self {
             Self::Kill => "kill",
             Self::Stop => "stop",
+            Self::Falter => "falter",
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::swap::{guard::Guard, record::Action, step::Step};
 
 /// What may be asked for at a point: `kill:after:perform:fence`.
 #[cfg(feature = "fault-injection")]
-const FAULTS: [Fault; 5] = [
+const FAULTS: [Fault; 6] = [
     ("kill", |_| strike(None, rustix::process::Signal::KILL)),
     ("stop", |_| strike(None, rustix::process::Signal::STOP)),
     ("orphan", |guard| strike(guard.pid(), rustix::process::Signal::KILL)),
@@ -13,6 +13,10 @@ const FAULTS: [Fault; 5] = [
         strike(None, rustix::process::Signal::KILL);
     }),
     ("panic", |_| panic()),
+    ("falter", |_| {
+        strike(None, rustix::process::Signal::STOP);
+        panic();
+    }),
 ];
 
 /// What it is called, and how it happens.

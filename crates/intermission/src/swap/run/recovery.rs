@@ -159,6 +159,10 @@ pub(super) async fn resume(
     };
     let (journal, entries) = lock.open(id)?;
     let state = fold(id, &entries)?;
+    if matches!(state.closed(), Some(Ending::Swapped | Ending::RolledBack)) {
+        // By its guardian: to tell of a panic, with a trace, may take longer than that waits.
+        return Ok((Finish::Superseded, state));
+    }
     let next_seq = u64::try_from(entries.len()).unwrap_or(u64::MAX);
     let log = FileLog::new(journal);
     let Manner { reason, guard, only_back } = manner;
