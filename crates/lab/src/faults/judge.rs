@@ -94,7 +94,21 @@ impl Bench {
         }
         note("journal", self.expect_journal(before, end).await);
         note("passwords", self.expect_no_password());
+        note("servers", self.expect_running());
         flaws
+    }
+
+    /// No server has ended by itself.
+    fn expect_running(&self) -> anyhow::Result<()> {
+        for server in &self.stage.pair.servers {
+            anyhow::ensure!(
+                server.is_running(),
+                "{} has ended: {}",
+                server.address(),
+                server.log()
+            );
+        }
+        Ok(())
     }
 
     /// `intermission status` shows the app open and nobody held.
