@@ -157,6 +157,8 @@ impl Bench {
 
     /// Takes it all back: the next case has the same servers.
     pub(super) async fn take_roles_settings(&self) -> anyhow::Result<()> {
+        // MySQL's receiver stops for good (error 13117) if its semi-sync is turned off between its start and its login.
+        self.wait_healthy().await?;
         let pair = &self.stage.pair;
         let primary = pair.primary_index().await?;
         for index in [primary, 1 - primary] {
