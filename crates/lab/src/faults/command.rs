@@ -126,7 +126,8 @@ impl Running {
                 return Ok(());
             }
             if self.child.try_wait()?.is_some() || Instant::now() > deadline {
-                bail!("it never came to {step}: {}", read_words(&self.talk));
+                let (talk, out) = (read_words(&self.talk), read_words(&self.out));
+                bail!("it never came to {step}: {talk}{out}");
             }
             tokio::time::sleep(STEP_POLL).await;
         }

@@ -161,7 +161,12 @@ pub(super) async fn by_panic(bench: &mut Bench, step: &str) -> anyhow::Result<En
         let committed = is_committed(moment, step);
         let ran = swap.end().await?;
         ran.expect(i32::from(!committed))?;
-        ensure!(ran.talk.contains("fault injected"), "the fault was not injected");
+        ensure!(
+            ran.talk.contains("fault injected"),
+            "the fault was not injected: {}{}",
+            ran.talk,
+            ran.out
+        );
         bench.expect_nothing_to_recover().await?;
         bench.wait_healthy().await?;
         moved ^= committed;

@@ -13,6 +13,7 @@ const FAULTS: [Fault; 6] = [
         strike(None, rustix::process::Signal::KILL);
     }),
     ("panic", |_| panic()),
+    // Stands still, and panics when it goes on.
     ("falter", |_| {
         strike(None, rustix::process::Signal::STOP);
         panic();

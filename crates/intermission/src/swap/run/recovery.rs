@@ -160,7 +160,7 @@ pub(super) async fn resume(
     let (journal, entries) = lock.open(id)?;
     let state = fold(id, &entries)?;
     if matches!(state.closed(), Some(Ending::Swapped | Ending::RolledBack)) {
-        // By its guardian: to tell of a panic, with a trace, may take longer than that waits.
+        // By the other one of a swap and its guardian: to print a panic's trace may take longer than a guardian waits.
         return Ok((Finish::Superseded, state));
     }
     let next_seq = u64::try_from(entries.len()).unwrap_or(u64::MAX);
@@ -223,6 +223,8 @@ pub async fn take_back(
     let cancel = CancellationToken::new();
     Ok(match resume(parties, lock, id, manner, cancel, listener).await? {
         (Finish::Ended(Ending::RolledBack), _) => TakenBack::Back,
+        // Its process went on just then, and has ended it.
+        (Finish::Superseded, state) if state.closed().is_some() => TakenBack::Nothing,
         (Finish::Ended(Ending::Swapped | Ending::NeedsOperator) | Finish::Superseded, state) => {
             TakenBack::NeedsOperator { cause: state.cause().map(str::to_owned) }
         }
