@@ -58,6 +58,12 @@ impl Login {
         ServerError { server: self.label(), doing: doing.to_owned(), reason: reason.into(), effect }
     }
 
+    /// What is said when the bound of a statement is over, with the key where it is the usual one.
+    fn late(&self, bound: Duration) -> String {
+        let key = if bound == self.statement { " (swap.bounds.statement)" } else { "" };
+        format!("no answer within {bound:?}{key}")
+    }
+
     pub(super) async fn connect(&self) -> Result<Conn, ServerError> {
         self.connect_and(&[SESSION]).await
     }
@@ -88,7 +94,7 @@ impl Login {
                 Err(self.error("log in", self.encryption.words(&error), Effect::NotSent))
             }
             Err(_) => {
-                let reason = format!("no answer within {:?}", self.connect);
+                let reason = format!("no answer within {:?} (swap.bounds.connect)", self.connect);
                 Err(self.error("log in", reason, Effect::NotSent))
             }
         }
@@ -231,7 +237,7 @@ impl Session {
             Ok(Ok(_)) => Err(self.login.error(doing, "one of them failed", Effect::Unknown)),
             Ok(Err(error)) => Err(self.login.error(doing, words(&error), Effect::Unknown)),
             Err(_) => {
-                let reason = format!("no answer within {:?}", self.login.statement);
+                let reason = self.login.late(self.login.statement);
                 Err(self.login.error(doing, reason, Effect::Unknown))
             }
         }
@@ -271,7 +277,7 @@ pub(super) async fn request(
             (conn, Err(Failure { error: login.error(doing, words(&error), effect), code }))
         }
         Err(_) => {
-            let reason = format!("no answer within {bound:?}");
+            let reason = login.late(bound);
             (None, Err(login.error(doing, reason, Effect::Unknown).into()))
         }
     }

@@ -24,7 +24,7 @@ use super::{
     plan::{Plan, Planned, Request, candidates, plan},
     record::Ending,
     refusal::{Code, Refusal},
-    server::{Detail, Server},
+    server::{Detail, Server, ServerError},
     step::Step,
     steps::{Farewell, Steps},
 };
@@ -131,7 +131,7 @@ pub async fn observe(parties: &Parties) -> Observation {
         {
             match server.executed().await {
                 Ok(executed) => view.executed = executed,
-                Err(error) => seen.view = Err(error.reason),
+                Err(error) => seen.view = Err(why_unseen(error)),
             }
         }
     }
@@ -156,8 +156,13 @@ async fn see_gates(gates: &dyn Gates) -> (Vec<Refusal>, GateBounds) {
     }
 }
 
+/// What could not be done, and why: a server that is slow at one thing is not one that is away.
+fn why_unseen(ServerError { doing, reason, .. }: ServerError) -> String {
+    format!("cannot {doing}: {reason}")
+}
+
 async fn see(server: &dyn Server) -> Seen {
-    let view = server.observe(Detail::Preflight).await.map_err(|error| error.reason);
+    let view = server.observe(Detail::Preflight).await.map_err(why_unseen);
     Seen { name: server.name().to_owned(), address: server.address().clone(), view }
 }
 
