@@ -213,6 +213,7 @@ faults! {
         a_panic_in_the_hold: "panic:hold",
         a_panic_in_the_rejoin: "panic:rejoin",
         a_panic_when_the_guardian_has_taken_it_back: "panic:late",
+        a_panic_when_the_guardian_has_found_it_promoted: "panic:committed",
         f15_the_target_is_the_primary: "F15",
         the_guardian_dies_at_quiet: "bereft:quiet",
         the_guardian_dies_at_release: "bereft:release",

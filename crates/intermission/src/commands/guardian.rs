@@ -184,12 +184,7 @@ impl Watch {
                 }
             }
         });
-        let mut told = Told::default();
-        match self.listen(&mut heard, &mut told).await {
-            Call::Over(Ended::Watch) => sleep(self.sentinel_for).await,
-            Call::Over(Ended::Nothing) | Call::TooOld => {}
-            call @ (Call::Died | Call::Silent) => self.see_to(call, told, &mut heard).await,
-        }
+        self.stay(&mut heard).await;
         if let Some(sentinel) = sentinel {
             sentinel.abort();
         }
@@ -197,6 +192,23 @@ impl Watch {
         sleep(BEAT_EVERY).await;
         telling.abort();
         self.report.end().await;
+    }
+
+    /// Listens and sees to what there is, as often as the process that swaps goes on by itself.
+    async fn stay(&self, heard: &mut mpsc::Receiver<Told>) {
+        let until = Instant::now() + self.plan.bounds.quiet + LIFE_MAX;
+        let mut told = Told::default();
+        loop {
+            match self.listen(until, heard, &mut told).await {
+                Call::Over(Ended::Watch) => return sleep(self.sentinel_for).await,
+                Call::Over(Ended::Nothing) | Call::TooOld => return,
+                call @ (Call::Died | Call::Silent) => {
+                    if !self.see_to(call, &mut told, heard).await {
+                        return;
+                    }
+                }
+            }
+        }
     }
 
     fn sentinel(&self) -> Option<Sentinel> {
@@ -210,8 +222,12 @@ impl Watch {
     }
 
     /// Returns when there is something to do. Behind the commit point silence is none: a process that goes on later may go on.
-    async fn listen(&self, heard: &mut mpsc::Receiver<Told>, told: &mut Told) -> Call {
-        let until = Instant::now() + self.plan.bounds.quiet + LIFE_MAX;
+    async fn listen(
+        &self,
+        until: Instant,
+        heard: &mut mpsc::Receiver<Told>,
+        told: &mut Told,
+    ) -> Call {
         let mut silent = 0;
         while Instant::now() < until {
             match timeout(self.after / PARTS, heard.recv()).await {
@@ -234,7 +250,8 @@ impl Watch {
         Call::TooOld
     }
 
-    async fn see_to(&self, call: Call, told: Told, heard: &mut mpsc::Receiver<Told>) {
+    /// Whether the process goes on with the swap, and is to be listened to as before.
+    async fn see_to(&self, call: Call, told: &mut Told, heard: &mut mpsc::Receiver<Told>) -> bool {
         let began = Instant::now();
         let id = &self.plan.id;
         let at = told.step.map_or("its beginning", |step| step.name());
@@ -243,38 +260,54 @@ impl Watch {
             Call::Died | Call::Over(_) | Call::TooOld => format!("its process is gone, at: {at}"),
         };
         if told.committed {
-            return self.report.tell(&self.said_of_committed(&why));
+            self.report.tell(&self.said_of_committed(&why));
+            return false;
         }
         let reason = format!("guardian: {why}");
         let taken = run::take_back(&self.parties, &self.lock, id, reason, Arc::new(|_| {})).await;
         let took = began.elapsed();
         match taken {
-            Ok(TakenBack::Nothing) => {}
+            Ok(TakenBack::Nothing) => false,
+            Ok(TakenBack::GoesOn) => true,
             Ok(TakenBack::Back) => {
                 let old = &self.plan.old.name;
                 self.report.tell(&format!(
                     "guardian: swap {id} is taken back after {took:.1?}, {old} is the primary as before, nobody is held: {why}"
                 ));
                 if call == Call::Silent {
-                    self.outlive(STANDSTILL_MAX, heard).await;
+                    self.outlive(STANDSTILL_MAX, told, heard).await;
                     run::heal(&self.parties, self.plan.clone()).await;
                 }
+                false
             }
             Ok(TakenBack::Committed) => {
                 self.report.tell(&self.said_of_committed(&why));
-                self.outlive_urgently(call, heard).await;
+                if call != Call::Silent {
+                    return false;
+                }
+                let goes_on = self.outlive(URGENT_STANDSTILL_MAX, told, heard).await;
+                if goes_on {
+                    self.report
+                        .tell(&format!("guardian: the process of swap {id} goes on with it"));
+                }
+                goes_on
             }
             Ok(TakenBack::NeedsOperator { cause }) => {
                 let cause = cause.unwrap_or_default();
                 self.report.tell(&self.said_of_operator(&why, &cause));
-                self.outlive_urgently(call, heard).await;
-                if call == Call::Silent {
+                if call != Call::Silent {
+                    return false;
+                }
+                let goes_on = self.outlive(URGENT_STANDSTILL_MAX, told, heard).await;
+                if !goes_on {
                     run::heal(&self.parties, self.plan.clone()).await;
                 }
+                goes_on
             }
             Err(error) => {
                 let error = format!("{:#}", anyhow::Error::from(error));
                 self.take_back_unwritten(call, heard, &why, &error).await;
+                false
             }
         }
     }
@@ -300,23 +333,32 @@ impl Watch {
     }
 
     /// Waits until the process that was taken over from is gone, or ends it: what it was about to do when it stood still it may
-    /// do yet, as far as no server keeps it from it.
-    async fn outlive(&self, bound: Duration, heard: &mut mpsc::Receiver<Told>) {
-        let gone = async {
-            while let Some(told) = heard.recv().await {
-                if told.ended.is_some() {
-                    break;
+    /// do yet, as far as no server keeps it from it. One that took its swap over again, as after a panic, goes on: then this returns true.
+    async fn outlive(
+        &self,
+        bound: Duration,
+        told: &mut Told,
+        heard: &mut mpsc::Receiver<Told>,
+    ) -> bool {
+        let before = told.resumed;
+        let goes_on = async {
+            while let Some(now) = heard.recv().await {
+                *told = now;
+                if now.ended.is_some() {
+                    return false;
+                }
+                if now.resumed != before {
+                    return true;
                 }
             }
+            false
         };
-        if timeout(bound, gone).await.is_err() {
-            self.end_swap(heard).await;
-        }
-    }
-
-    async fn outlive_urgently(&self, call: Call, heard: &mut mpsc::Receiver<Told>) {
-        if call == Call::Silent {
-            self.outlive(URGENT_STANDSTILL_MAX, heard).await;
+        match timeout(bound, goes_on).await {
+            Ok(goes_on) => goes_on,
+            Err(_) => {
+                self.end_swap(heard).await;
+                false
+            }
         }
     }
 

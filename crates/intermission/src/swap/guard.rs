@@ -27,6 +27,8 @@ pub struct Told {
     pub step: Option<Step>,
     /// Promote took effect: there is nothing to take back any more.
     pub committed: bool,
+    /// How often this process has taken its journal over, as after a panic.
+    pub resumed: u32,
     /// The swap is over.
     pub ended: Option<Ended>,
 }
@@ -44,6 +46,7 @@ impl Told {
     pub fn learn(&mut self, entry: &Entry) {
         match &entry.record {
             Record::Intent { step, .. } => self.step = Some(*step),
+            Record::Resumed { .. } => self.resumed = self.resumed.saturating_add(1),
             Record::Outcome { step, action, outcome, .. } if *step == Step::COMMIT => {
                 self.committed |= match outcome {
                     Outcome::Done { .. } => *action == Action::Perform,
@@ -55,7 +58,6 @@ impl Told {
             | Record::Outcome { .. }
             | Record::Interrupted { .. }
             | Record::Noted { .. }
-            | Record::Resumed { .. }
             | Record::Closed { .. } => {}
         }
     }

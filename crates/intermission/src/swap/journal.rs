@@ -3,6 +3,8 @@
 //! A line is `crc32 of the JSON in hex, a space, the JSON, a newline`. A last line that is not whole was being written
 //! when the process died and is dropped; damage anywhere else is refused.
 
+mod take_over;
+
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io::{Read, Seek, SeekFrom, Write},
@@ -22,8 +24,6 @@ const SIZE_MAX: u64 = 16 * 1024 * 1024;
 /// How much may wait in memory for the next durable record, in bytes. A record has some hundred.
 const WAITING_MAX: usize = 64 * 1024;
 const SUFFIX: &str = "jsonl";
-/// Of the copy that takes a journal's place when it is taken over.
-const COPY_SUFFIX: &str = "copy";
 const LOCK_FILE: &str = "lock";
 
 /// Why a journal cannot be used.
@@ -113,40 +113,19 @@ impl JournalLock {
         Ok(Journal { path, file, waiting: Vec::new(), is_lost: false })
     }
 
-    /// Takes a journal over, to go on writing it: a copy takes its place, without what a crash left of a last line. Whoever
-    /// wrote it before, and may only stand still, writes what nobody reads, and its [`Claim`] has ended.
-    ///
-    /// # Errors
-    /// When it does not exist, is damaged or cannot be copied: then it is as it was.
-    pub fn open(&self, id: &str) -> Result<(Journal, Vec<Entry>), JournalError> {
-        let (entries, bytes) = read_file(&self.dir, id)?;
-        let path = journal_path(&self.dir, id)?;
-        let io = |doing| {
-            let path = path.clone();
-            move |source| JournalError::Io { path, doing, source }
-        };
-        let copy = path.with_extension(COPY_SUFFIX);
-        let copied = self.copy(&copy, &bytes);
-        let file = copied.map_err(io("copy it, to take it over"))?;
-        let placed = std::fs::rename(&copy, &path).and_then(|()| self.sync_dir());
-        placed.map_err(io("put a copy in its place"))?;
-        Ok((Journal { path, file, waiting: Vec::new(), is_lost: false }, entries))
-    }
-
-    fn copy(&self, copy: &Path, bytes: &[u8]) -> std::io::Result<File> {
-        match std::fs::remove_file(copy) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let mut file = OpenOptions::new().append(true).create_new(true).open(copy)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        Ok(file)
-    }
-
     fn sync_dir(&self) -> std::io::Result<()> {
         File::open(&self.dir).and_then(|dir| dir.sync_all())
     }
+}
+
+fn open_to_read(dir: &Path, id: &str, path: &Path) -> Result<File, JournalError> {
+    File::open(path).map_err(|source| {
+        if source.kind() == std::io::ErrorKind::NotFound {
+            JournalError::Unknown { id: id.to_owned(), dir: dir.to_owned() }
+        } else {
+            JournalError::Io { path: path.to_owned(), doing: "open it", source }
+        }
+    })
 }
 
 /// One swap's journal, open for writing.
@@ -252,7 +231,8 @@ pub fn list(dir: &Path) -> Result<Vec<String>, JournalError> {
 /// # Errors
 /// When it does not exist or is damaged.
 pub fn read(dir: &Path, id: &str) -> Result<Vec<Entry>, JournalError> {
-    read_file(dir, id).map(|(entries, _)| entries)
+    let path = journal_path(dir, id)?;
+    entries_of(&open_to_read(dir, id, &path)?, &path).map(|(entries, _)| entries)
 }
 
 fn journal_path(dir: &Path, id: &str) -> Result<PathBuf, JournalError> {
@@ -266,37 +246,27 @@ fn journal_path(dir: &Path, id: &str) -> Result<PathBuf, JournalError> {
 }
 
 /// The entries, and the whole lines that they are in.
-fn read_file(dir: &Path, id: &str) -> Result<(Vec<Entry>, Vec<u8>), JournalError> {
-    let (path, mut bytes) = read_bytes(dir, id)?;
+fn entries_of(file: &File, path: &Path) -> Result<(Vec<Entry>, Vec<u8>), JournalError> {
+    let mut bytes = bytes_of(file, path)?;
     if let Some(found) = other_version(&bytes) {
-        return Err(JournalError::Version { path, found });
+        return Err(JournalError::Version { path: path.to_owned(), found });
     }
-    let (entries, whole) = decode(&bytes).map_err(|line| JournalError::Damaged { path, line })?;
+    let damaged = |line| JournalError::Damaged { path: path.to_owned(), line };
+    let (entries, whole) = decode(&bytes).map_err(damaged)?;
     bytes.truncate(whole);
     Ok((entries, bytes))
 }
 
-fn read_bytes(dir: &Path, id: &str) -> Result<(PathBuf, Vec<u8>), JournalError> {
-    let path = journal_path(dir, id)?;
-    let io = |doing| {
-        let path = path.clone();
-        move |source| JournalError::Io { path, doing, source }
-    };
-    let mut file = match File::open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(JournalError::Unknown { id: id.to_owned(), dir: dir.to_owned() });
-        }
-        Err(error) => return Err(io("open it")(error)),
-    };
+fn bytes_of(mut file: &File, path: &Path) -> Result<Vec<u8>, JournalError> {
+    let io = |doing| move |source| JournalError::Io { path: path.to_owned(), doing, source };
     let length = file.seek(SeekFrom::End(0)).map_err(io("measure it"))?;
     if length > SIZE_MAX {
-        return Err(JournalError::TooLarge { path });
+        return Err(JournalError::TooLarge { path: path.to_owned() });
     }
     file.rewind().map_err(io("rewind it"))?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(io("read it"))?;
-    Ok((path, bytes))
+    Ok(bytes)
 }
 
 /// As much of a record as every version of the format has.
@@ -322,7 +292,8 @@ fn other_version(bytes: &[u8]) -> Option<u32> {
 /// # Errors
 /// When it does not exist or cannot be read.
 pub fn is_finished(dir: &Path, id: &str) -> Result<bool, JournalError> {
-    let (_, bytes) = read_bytes(dir, id)?;
+    let path = journal_path(dir, id)?;
+    let bytes = bytes_of(&open_to_read(dir, id, &path)?, &path)?;
     let last = bytes.split_inclusive(|byte| *byte == b'\n').next_back().and_then(outline);
     let closed = last.filter(|last| last.record == "closed").and_then(|last| last.ending);
     Ok(matches!(closed, Some(Ending::Swapped | Ending::RolledBack)))

@@ -9,7 +9,7 @@ use std::{path::Path, sync::Arc};
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-use self::recovery::{Manner, fold, resume, superseded};
+use self::recovery::{Manner, fold, hear_of, resume, superseded};
 pub use self::recovery::{TakenBack, heal, recover, take_back, take_back_unwritten, unfinished};
 use super::{
     client_address::ClientAddress,
@@ -331,27 +331,29 @@ async fn carry_out_watched(
     let log = FileLog::new(lock.create(&id)?);
     let begun = Executor::begin(steps, log, cancel.clone(), watched.listener()).await?;
     let begun = begun.guarded_by(watched.guard());
+    let go_on = async |reason: String| {
+        let manner = Manner { reason, guard: watched.guard(), only_back: false };
+        resume(parties, lock, &id, manner, cancel.clone(), watched.listener()).await
+    };
     // A panic of the executor must not leave the site fenced: it is recovered from like a crash.
-    match tokio::spawn(begun.run()).await {
-        Ok((Finish::Ended(ending), state)) => Ok(Report::of(&id, ending, &state)),
-        Ok((Finish::Superseded | Finish::LeftOpen, _)) => {
-            superseded(lock.dir(), &id, &watched.guard()).await
-        }
+    let mut done = match tokio::spawn(begun.run()).await {
+        Ok(done) => done,
         Err(error) => {
             tracing::error!(error = %error, "the swap broke off; recovering");
-            let manner = Manner {
-                reason: format!("after {error}"),
-                guard: watched.guard(),
-                only_back: false,
-            };
-            let resumed = resume(parties, lock, &id, manner, cancel, watched.listener()).await?;
-            match resumed {
-                (Finish::Ended(ending), state) => Ok(Report::of(&id, ending, &state)),
-                (Finish::Superseded | Finish::LeftOpen, _) => {
-                    superseded(lock.dir(), &id, &watched.guard()).await
-                }
-            }
+            go_on(format!("after {error}")).await?
         }
+    };
+    if matches!(done.0, Finish::Superseded) {
+        let heard = hear_of(lock.dir(), &id, &watched.guard()).await?;
+        if !heard.is_committed() {
+            return Ok(superseded(&id, &heard));
+        }
+        // A guardian goes back only: what it has found promoted is for whoever goes on, and that is this process.
+        done = go_on("its guardian has found it promoted".to_owned()).await?;
+    }
+    match done {
+        (Finish::Ended(ending), state) => Ok(Report::of(&id, ending, &state)),
+        (Finish::Superseded | Finish::LeftOpen, state) => Ok(superseded(&id, &state)),
     }
 }
 

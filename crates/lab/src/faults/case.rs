@@ -5,7 +5,7 @@ use futures_util::future::BoxFuture;
 use super::bench::Bench;
 use super::guardian::{self, Blow};
 use super::judge::End;
-use super::kill::{STEPS, is_committed};
+use super::kill::{COMMIT, STEPS, is_committed};
 use super::struck::{self, Party, Struck};
 use super::{crash, endpoint, gate, hook, kill, proof, refusal, sentinel, sibling, signal, unwind};
 
@@ -162,6 +162,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(STEPS.map(|step| Case::at("bereft", step, What::Bereft(step))));
     cases.extend(PANICS.map(|step| Case::at("panic", step, What::Panic(step))));
     cases.push(Case::new("panic:late", What::Guarded(Blow::Falter, "fence")));
+    cases.push(Case::new("panic:committed", What::Guarded(Blow::Falter, COMMIT)));
     cases.extend(LAST.iter().map(scenario));
     for (family, struck) in BESIDE {
         cases.extend(STEPS.map(|step| Case::at(family, step, What::Struck(struck, step))));

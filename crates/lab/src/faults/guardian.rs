@@ -114,7 +114,7 @@ async fn strike_and_wait(
     swap.wait_struck().await?;
     let began = Instant::now();
     if is_committed(moment, step) {
-        return finished_by_hand(bench, blow, swap, primary).await;
+        return finished(bench, (blow, moment), swap, primary).await;
     }
     while bench.stage.pair.is_read_only(primary).await? {
         ensure!(began.elapsed() < WRITABLE_MAX, "still read-only after {:?}", began.elapsed());
@@ -133,27 +133,28 @@ async fn strike_and_wait(
     Ok(())
 }
 
-/// Behind the commit point the fence stays, and a recovery finishes. One that stood still may go on by itself, unless the
-/// guardian could not know that it had come so far.
-async fn finished_by_hand(
+/// Behind the commit point the fence stays. One that stood still goes on by itself, whether its guardian knew that it had come so far
+/// or had to look; for one that died a recovery finishes.
+async fn finished(
     bench: &Bench,
-    blow: Blow,
+    (blow, moment): (Blow, &str),
     swap: Running,
     primary: usize,
 ) -> anyhow::Result<()> {
-    if blow == Blow::Stop {
-        // Longer than the guardian waits.
-        sleep(Duration::from_millis(2500)).await;
+    if blow != Blow::Kill {
+        if moment == "recorded" {
+            // Longer than the guardian waits, which says nothing.
+            sleep(Duration::from_millis(2500)).await;
+        } else {
+            swap.wait_said(" is promoted and ").await?;
+        }
         ensure!(bench.stage.pair.is_read_only(primary).await?, "the fence was lifted");
         swap.signal(Signal::CONT)?;
-        let ran = swap.end().await?;
-        if ran.expect_one_of(&[0, 3])?.code() == Some(0) {
-            return bench.expect_nothing_to_recover().await;
-        }
-    } else {
-        swap.end().await?.expect_killed()?;
-        ensure!(bench.stage.pair.is_read_only(primary).await?, "the fence was lifted");
+        swap.end().await?.expect(0)?;
+        return bench.expect_nothing_to_recover().await;
     }
+    swap.end().await?.expect_killed()?;
+    ensure!(bench.stage.pair.is_read_only(primary).await?, "the fence was lifted");
     let recovered = bench.recover().await?;
     let said = &recovered.expect(0)?.talk;
     ensure!(said.contains("is writable: the swap is finished"), "it was not foretold: {said}");

@@ -92,6 +92,35 @@ fn whoever_is_taken_over_from_writes_what_nobody_reads() {
     assert_eq!(list(dir.path()).expect("lists"), ["20261124T010203Z-1"]);
 }
 
+/// A swap that comes to itself and its guardian both take it over, again and again: whatever either had on disk while the journal was its own
+/// is there at the end.
+#[test]
+fn two_who_take_it_over_at_once_come_one_after_the_other() {
+    const TIMES: u64 = 50;
+    let dir = tempfile::tempdir().expect("a directory");
+    let lock = JournalLock::acquire(dir.path()).expect("locks");
+    let id = "20261124T010203Z-1";
+    lock.create(id).expect("creates").append(&entry(0), true).expect("appends");
+    let take_over = || {
+        let mut kept = 0;
+        for _ in 0..TIMES {
+            let (mut journal, entries) = lock.open(id).expect("takes it over");
+            let claim = journal.claim().expect("a claim");
+            let next = u64::try_from(entries.len()).expect("a few");
+            journal.append(&entry(next), true).expect("appends");
+            kept += u64::from(claim.stands());
+        }
+        kept
+    };
+    let kept = std::thread::scope(|scope| {
+        let both = [scope.spawn(take_over), scope.spawn(take_over)];
+        both.map(|one| one.join().expect("no panic")).iter().sum::<u64>()
+    });
+    let entries = read(dir.path(), id).expect("whole");
+    let there = u64::try_from(entries.len()).expect("a few");
+    assert!(there > kept && there <= 1 + 2 * TIMES, "{there} of {kept}");
+}
+
 #[test]
 fn the_lock_is_there_until_the_last_process_that_has_it_ends() {
     let dir = tempfile::tempdir().expect("a directory");

@@ -19,9 +19,9 @@ use crate::swap::{
 /// How long `recover` waits for whoever is at work: a guardian is done within seconds.
 const OTHERS_BOUND: Duration = Duration::from_secs(5);
 const OTHERS_POLL: Duration = Duration::from_millis(20);
-/// How long a process that was taken over from waits to learn what became of its swap: where that is left open it is waited for
-/// itself.
-const NEWS_BOUND: Duration = Duration::from_secs(2);
+/// How long a process that was taken over from waits to learn what becomes of its swap: for as long as a guardian may be at work, on a
+/// busy machine.
+const NEWS_BOUND: Duration = Duration::from_secs(30);
 const NEWS_POLL: Duration = Duration::from_millis(20);
 /// How long each of the things may take that are taken back once more.
 const HEAL_BOUND: Duration = Duration::from_secs(5);
@@ -76,7 +76,7 @@ pub async fn recover(
     let report = match resume(parties, &lock, &id, manner, cancel, listener).await? {
         (Finish::Ended(ending), state) => Report::of(&id, ending, &state),
         (Finish::Superseded | Finish::LeftOpen, _) => {
-            superseded(dir, &id, &Guard::default()).await?
+            superseded(&id, &hear_of(dir, &id, &Guard::default()).await?)
         }
     };
     Ok(Some(report))
@@ -185,6 +185,8 @@ pub enum TakenBack {
     Back,
     /// The commit point is passed: the fence stays, and a recovery finishes.
     Committed,
+    /// Its process took it over in the middle of this, as after a panic, and has the say.
+    GoesOn,
     /// Not everything could be done, or it cannot be told whether the commit point was passed.
     NeedsOperator { cause: Option<String> },
 }
@@ -221,15 +223,31 @@ pub async fn take_back(
     let manner = Manner { reason, guard: Guard::default(), only_back: true };
     // Nothing stops it but its own bounds: nobody is there to stop it.
     let cancel = CancellationToken::new();
+    let plan = state.plan().clone();
     Ok(match resume(parties, lock, id, manner, cancel, listener).await? {
         (Finish::Ended(Ending::RolledBack), _) => TakenBack::Back,
-        // Its process went on just then, and has ended it.
-        (Finish::Superseded, state) if state.closed().is_some() => TakenBack::Nothing,
-        (Finish::Ended(Ending::Swapped | Ending::NeedsOperator) | Finish::Superseded, state) => {
+        (Finish::Ended(Ending::Swapped | Ending::NeedsOperator), state) => {
             TakenBack::NeedsOperator { cause: state.cause().map(str::to_owned) }
         }
-        (Finish::LeftOpen, _) => TakenBack::Committed,
+        (Finish::Superseded, _) => {
+            let_go(parties, &plan).await;
+            TakenBack::GoesOn
+        }
+        (Finish::LeftOpen, _) => {
+            let_go(parties, &plan).await;
+            TakenBack::Committed
+        }
     })
+}
+
+/// Gives back the locks of whoever goes on no further, for the one that does.
+async fn let_go(parties: &Parties, plan: &Plan) {
+    let is_of_plan = |name: &str| [&plan.old.name, &plan.new.name].iter().any(|it| *it == name);
+    for server in parties.servers.iter().filter(|server| is_of_plan(server.name())) {
+        if let Err(error) = server.unlock().await {
+            tracing::debug!(%error, "its lock goes with its session");
+        }
+    }
 }
 
 /// As [`take_back`], where the journal can be read and not written: what makes the site writable again is done, and nothing is
@@ -274,22 +292,27 @@ pub async fn heal(parties: &Parties, plan: Plan) {
     }
 }
 
-/// What became of a swap that was taken over from this process.
-pub(super) async fn superseded(dir: &Path, id: &str, guard: &Guard) -> Result<Report, RunError> {
+/// The swap that was taken over from this process, as soon as it is clear what becomes of it.
+pub(super) async fn hear_of(dir: &Path, id: &str, guard: &Guard) -> Result<State, RunError> {
     let deadline = Instant::now() + NEWS_BOUND;
-    let closed = loop {
-        let closed = fold(id, &journal::read(dir, id)?)?.closed();
-        if closed.is_some() || guard.is_gone() || Instant::now() >= deadline {
-            break closed;
+    loop {
+        let state = fold(id, &journal::read(dir, id)?)?;
+        let is_clear = state.closed().is_some() || state.is_committed();
+        if is_clear || guard.is_gone() || Instant::now() >= deadline {
+            return Ok(state);
         }
         sleep(NEWS_POLL).await;
-    };
+    }
+}
+
+/// What became of a swap that was taken over from this process.
+pub(super) fn superseded(id: &str, heard: &State) -> Report {
     let cause = "this process stood still for too long, and its guardian has taken the swap over";
-    Ok(Report::Ended {
+    Report::Ended {
         id: id.to_owned(),
-        ending: closed.unwrap_or(Ending::NeedsOperator),
+        ending: heard.closed().unwrap_or(Ending::NeedsOperator),
         cause: Some(cause.to_owned()),
         stumbled_at: None,
         alarms: Vec::new(),
-    })
+    }
 }
