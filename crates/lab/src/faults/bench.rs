@@ -19,22 +19,22 @@ use crate::stage::{Programs, Stage, StageOptions};
 
 /// How long a hold outlives the process that holds: at least what [`BOUNDS`] may make users wait. Twice as long where an
 /// address is moved between hosts, which may take time.
-pub(super) const LEASE: Duration = Duration::from_secs(8);
+pub(super) const LEASE: Duration = Duration::from_secs(14);
 /// Short, so that a case is short; long enough for a machine that is busy with two servers.
 const BOUNDS: &str = r#"before_release = [{ command = ["true"], timeout = "1s" }]
 attempts = 1
 backoff = "100ms"
 
 [swap.bounds]
-quiet = "4s"
-lease = "8s"
+quiet = "6s"
+lease = "14s"
 drain = "1s"
 settle = "500ms"
-fence = "250ms"
-catch_up = "600ms"
+fence = "500ms"
+catch_up = "1s"
 catch_up_sample = "250ms"
-lag = "2s"
-statement = "500ms"
+lag = "10s"
+statement = "1s"
 connect = "2s"
 prove = "10s"
 "#;
@@ -43,10 +43,10 @@ const WARM_UP: &str =
     r#"{ path = "/entries/latest", successes = 1, interval = "5ms", timeout = "1s" }"#;
 const RATE: u32 = 100;
 const CLIENTS: u32 = 32;
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Requests answered before a case begins.
 const WARM_UP_REQUESTS: u64 = 20;
-const WARM_UP_DEADLINE: Duration = Duration::from_secs(20);
+const WARM_UP_DEADLINE: Duration = Duration::from_secs(40);
 const WARM_UP_POLL: Duration = Duration::from_millis(5);
 
 /// The stage, its load and everything that was said on it.
@@ -97,7 +97,7 @@ impl Bench {
         let usual = std::fs::read_to_string(stage.configuration())?;
         let bounds = match ground {
             Ground::Loopback => BOUNDS.to_owned(),
-            Ground::Network => BOUNDS.replace("8s", "16s"),
+            Ground::Network => BOUNDS.replace("14s", "28s"),
         };
         write_file(&configuration, &format!("{usual}{bounds}"))?;
         let bench = Self {

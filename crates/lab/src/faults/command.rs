@@ -16,10 +16,10 @@ use tokio::time::{Instant, timeout};
 use super::bench::Bench;
 
 /// How long any command of the product may take before it counts as hung: a swap whose servers are cut off from each other tries to its bounds,
-/// a minute.
-const COMMAND_DEADLINE: Duration = Duration::from_secs(100);
+/// two minutes.
+const COMMAND_DEADLINE: Duration = Duration::from_secs(200);
 /// How long a running swap may take to come to a step.
-const STEP_DEADLINE: Duration = Duration::from_secs(20);
+const STEP_DEADLINE: Duration = Duration::from_secs(40);
 const STEP_POLL: Duration = Duration::from_millis(1);
 /// The product's variable that names where it shall die.
 const FAULT_VARIABLE: &str = "INTERMISSION_FAULT";
@@ -118,6 +118,11 @@ impl Running {
         Ok(Self { child, out, talk, readers })
     }
 
+    /// What it has said so far.
+    pub(super) fn said(&self) -> String {
+        format!("{}{}", read_words(&self.talk), read_words(&self.out))
+    }
+
     /// Waits until the swap has told the outcome of a step, such as `settle` or `undo fence`.
     pub(super) async fn wait_step(&mut self, step: &str) -> anyhow::Result<()> {
         let deadline = Instant::now() + STEP_DEADLINE;
@@ -126,8 +131,7 @@ impl Running {
                 return Ok(());
             }
             if self.child.try_wait()?.is_some() || Instant::now() > deadline {
-                let (talk, out) = (read_words(&self.talk), read_words(&self.out));
-                bail!("it never came to {step}: {talk}{out}");
+                bail!("it never came to {step}: {}", self.said());
             }
             tokio::time::sleep(STEP_POLL).await;
         }
@@ -159,7 +163,12 @@ impl Running {
         loop {
             let stands =
                 std::fs::read_to_string(&status).is_ok_and(|status| status.contains("State:\tT"));
-            if stands || self.child.try_wait()?.is_some() {
+            if stands {
+                return Ok(());
+            }
+            if let Some(status) = self.child.try_wait()? {
+                let is_killed = status.signal() == Some(Signal::KILL.as_raw());
+                ensure!(is_killed, "nothing struck it, it ended with {status}: {}", self.said());
                 return Ok(());
             }
             ensure!(Instant::now() < deadline, "nothing struck it: {}", read_words(&self.talk));

@@ -1,10 +1,15 @@
 //! A server dies in the middle of a swap.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use futures_util::future::BoxFuture;
 
-use super::bench::Bench;
+use super::bench::{Bench, LEASE};
 use super::judge::End;
+
+/// How long a server that was killed may take until it answers again, on a busy machine.
+const RESTART: Duration = Duration::from_secs(20);
 
 impl Bench {
     async fn restart_server(&mut self, index: usize) -> anyhow::Result<()> {
@@ -44,6 +49,7 @@ pub(super) fn primary(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>> {
             bench.recover().await?.expect(1)?;
         }
         bench.expect_nothing_to_recover().await?;
-        Ok(End::rolled_back().may_fail())
+        // Who is not cut off with the server waits for it.
+        Ok(End::rolled_back().may_fail().longest(LEASE + RESTART))
     })
 }

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
 use super::bench::{Bench, LEASE};
-use super::judge::End;
+use super::judge::{End, SLACK};
 use crate::stage::APP_NAME;
 
 /// How long a gate is away.
@@ -17,7 +17,6 @@ const AWAY: Duration = Duration::from_millis(300);
 /// A hook slow enough for the gate to die while it runs.
 const SLOW_HOOK: &str = "sleep 0.4; exec $REPOINT";
 const HOLD_LEASE: Duration = Duration::from_secs(2);
-const SLACK: Duration = Duration::from_secs(2);
 
 /// H1: the gate dies while held by hand and comes up held; a release releases.
 pub(super) fn dies_held(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>> {

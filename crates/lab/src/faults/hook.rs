@@ -1,7 +1,5 @@
 //! What is done before users are released fails or hangs: they are released all the same, and a person is told.
 
-use std::time::Duration;
-
 use anyhow::ensure;
 use futures_util::future::BoxFuture;
 use rustix::process::Signal;
@@ -9,12 +7,10 @@ use tokio::time::Instant;
 
 use super::bench::Bench;
 use super::command::Ran;
-use super::judge::End;
+use super::judge::{End, SLACK};
 
 /// The campaign's own hook.
 const USUAL: &str = r#"{ command = ["true"], timeout = "1s" }"#;
-/// What users may wait beyond a hook's timeout.
-const SLACK: Duration = Duration::from_secs(4);
 
 impl Bench {
     /// Swaps with a script in the hook's place.

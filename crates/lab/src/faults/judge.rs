@@ -14,10 +14,10 @@ use crate::load::Recording;
 use crate::oracle::{self, Write};
 
 /// How long the gate may take from the end of a command until nobody is held.
-const OPEN_DEADLINE: Duration = Duration::from_secs(5);
+const OPEN_DEADLINE: Duration = Duration::from_secs(10);
 const OPEN_POLL: Duration = Duration::from_millis(20);
 /// What a request may take beyond the lease: the answer itself, and a busy machine.
-const SLACK: Duration = Duration::from_secs(4);
+pub(super) const SLACK: Duration = Duration::from_secs(6);
 /// How many defects an error shows.
 const SHOWN_MAX: usize = 3;
 

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use tokio::time::Instant;
 
 use super::bench::{Bench, LEASE};
-use super::judge::End;
+use super::judge::{End, SLACK};
 
 /// Every step of a swap of a pair behind a forwarder, in order. A test of the product compares the list with its own.
 pub const STEPS: [&str; 21] = [
@@ -40,8 +40,6 @@ pub(super) const MOMENTS: [&str; 3] = ["before", "after", "recorded"];
 pub(super) const OF_ROLES: [&str; 3] = ["ready", "events", "settings"];
 /// Steps after which nobody recovers until the lease has let users through by itself.
 const LEFT_ALONE: [&str; 4] = ["hold", "fence", COMMIT, "endpoint"];
-/// What a release may take beyond the lease.
-const LEASE_SLACK: std::time::Duration = std::time::Duration::from_secs(2);
 
 pub(super) fn is_committed(moment: &str, step: &str) -> bool {
     let number = |name: &str| STEPS.iter().position(|step| *step == name);
@@ -78,7 +76,7 @@ async fn kill_and_recover(bench: &mut Bench, moment: &str, step: &str) -> anyhow
         let began = Instant::now();
         bench.read().await.map_err(|error| error.context("after the lease"))?;
         let waited = began.elapsed();
-        ensure!(waited <= LEASE + LEASE_SLACK, "users were held for {waited:?}");
+        ensure!(waited <= LEASE + SLACK, "users were held for {waited:?}");
     }
     let committed = is_committed(moment, step);
     bench.recover().await?.expect(i32::from(!committed))?;

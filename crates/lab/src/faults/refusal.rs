@@ -8,15 +8,15 @@ use mysql_async::prelude::Queryable;
 use serde::Deserialize;
 
 use super::bench::Bench;
+use super::database::{HEALTHY_DEADLINE, third_server};
 use super::judge::End;
 use crate::cluster::{REPLICATION, follow};
-use crate::server::{Flavor, Server, ServerOptions};
+use crate::server::{Flavor, Server};
 use crate::stage::APP_NAME;
 
-const THIRD_SERVER_ID: u32 = 3;
 const DUPLICATE_KEY: &str = "1062";
 /// How long a third server may take to have what the first has, s.
-const CATCH_UP_S: u32 = 20;
+const CATCH_UP_S: u32 = 60;
 
 #[derive(Debug, Deserialize)]
 struct Answer {
@@ -91,8 +91,7 @@ pub(super) fn wrong_source(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<En
         let flavor = bench.flavor();
         let replica = bench.replica().await?;
         let primary = bench.stage.pair.server(1 - replica).address();
-        let third =
-            Server::start(bench.stage.pair.series(), &ServerOptions::new(THIRD_SERVER_ID)).await?;
+        let third = Server::start(bench.stage.pair.series(), &third_server()).await?;
         let mut conn = third.connect_root().await?;
         for sql in follow(flavor, primary, true) {
             conn.query_drop(sql).await?;
@@ -114,7 +113,7 @@ pub(super) fn wrong_source(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<En
             statements
         };
         bench.stage.pair.run(replica, point(third.address())).await?;
-        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+        let deadline = tokio::time::Instant::now() + HEALTHY_DEADLINE;
         loop {
             let seen = bench.replication(replica).await?;
             if seen.receives && seen.applies {
@@ -234,7 +233,10 @@ pub(super) fn everything(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>
         bench.say(primary, &PREPARE_XA).await?;
         let configuration = bench.configure(
             "everything",
-            &[("lease = \"8s\"", "lease = \"1s\""), ("command = [\"", "command = [\"/nonexistent")],
+            &[
+                ("lease = \"14s\"", "lease = \"1s\""),
+                ("command = [\"", "command = [\"/nonexistent"),
+            ],
         )?;
         let mut holding = bench.start(&["hold", APP_NAME])?;
         holding.wait_held().await?;

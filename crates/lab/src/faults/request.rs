@@ -15,7 +15,7 @@ use crate::stage::{APP_NAME, HOST};
 /// Clients of single writes, above all those of the load.
 const CLIENTS_FROM: u32 = 1_000_000;
 /// How long one request may take, holds included.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(15);
+const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 const ANSWER_MAX: u64 = 64 << 10;
 const STATE_DEADLINE: Duration = Duration::from_secs(15);
 const STATE_POLL: Duration = Duration::from_millis(1);

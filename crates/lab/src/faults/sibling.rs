@@ -8,14 +8,14 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::bench::Bench;
+use super::database::third_server;
 use super::judge::End;
 use super::kill::MOMENTS;
 use crate::cluster::follow;
-use crate::server::{Server, ServerOptions};
+use crate::server::Server;
 
-const THIRD_SERVER_ID: u32 = 3;
 /// How long a state of the third server is waited for.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 const POLL: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// Killed before, after and behind the step: recovered, the third server follows, and nothing of ours is left on it.
@@ -23,8 +23,7 @@ pub(super) fn killed_while_it_is_led(bench: &mut Bench) -> BoxFuture<'_, anyhow:
     Box::pin(async move {
         let flavor = bench.flavor();
         let primary = bench.stage.pair.primary_index().await?;
-        let third =
-            Server::start(bench.stage.pair.series(), &ServerOptions::new(THIRD_SERVER_ID)).await?;
+        let third = Server::start(bench.stage.pair.series(), &third_server()).await?;
         let mut conn = third.connect_root().await?;
         for sql in follow(flavor, bench.stage.pair.server(primary).address(), true) {
             conn.query_drop(sql).await?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use futures_util::future::BoxFuture;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
@@ -16,8 +16,8 @@ use super::request::Plug;
 use crate::stage::SwapRecord;
 
 /// The most any request may take in an attempt that is taken back: drain, settle, fence and catch-up of the bench one
-/// after another, and a busy machine.
-const LONGEST: Duration = Duration::from_secs(4);
+/// after another, and a busy machine. Less than [`LEASE`](super::bench::LEASE): what ends the wait is not the end of that.
+const LONGEST: Duration = Duration::from_secs(9);
 
 /// How long a replica that had hung may take until nothing speaks against a swap any more.
 const READY_DEADLINE: Duration = Duration::from_secs(30);
@@ -49,7 +49,9 @@ impl Bench {
         let mut swap = self.start_with(configuration, &["swap", "--yes"], None)?;
         swap.wait_step("lock").await?;
         let plug = self.plug().await?;
-        self.wait_state("draining").await?;
+        if let Err(error) = self.wait_state("draining").await {
+            bail!("{error:#}; the swap said: {}", swap.said());
+        }
         Ok((swap, plug))
     }
 
