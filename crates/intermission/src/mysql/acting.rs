@@ -149,9 +149,12 @@ impl MySqlServer {
             return Ok(());
         }
         let holder = self.lock_holder().await?;
-        let holder =
-            holder.map_or_else(|| "another session".to_owned(), |id| format!("session {id}"));
-        let reason = format!("{holder} has it: another swap is at work");
+        let reason = match holder {
+            Some(id) => format!(
+                "session {id} has it: another swap is at work; where none is, as after one that was cut off from this server, end it: KILL {id}"
+            ),
+            None => "another session has it: another swap is at work".to_owned(),
+        };
         Err(self.login.error("take the advisory lock", reason, Effect::Refused))
     }
 

@@ -250,6 +250,8 @@ async fn f40_everything_at_once(flavor: Flavor) {
     for sql in ["XA START 'x'", &insert("xa"), "XA END 'x'", "XA PREPARE 'x'"] {
         app.query_drop(sql).await.unwrap();
     }
+    // Until its session is gone it is an open transaction too, and a second later a blocker.
+    app.disconnect().await.unwrap();
     bench.pair.wait_replicated().await.unwrap();
     bench
         .sql(

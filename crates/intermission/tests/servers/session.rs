@@ -133,7 +133,8 @@ async fn a_session_without_the_lock_changes_nothing(bench: &Bench) {
     let (one, other) = (bench.server(0), bench.server(0));
     one.lock(false).await.unwrap();
     let error = other.lock(false).await.expect_err("one has it");
-    assert!(error.to_string().contains("another swap is at work"), "{error}");
+    let said = error.to_string();
+    assert!(said.contains("another swap is at work") && said.contains("end it: KILL "), "{said}");
     // Interrupted while it waits for the lock, it has no lock: the server's error must not pass for one.
     let waiting =
         "SELECT id FROM information_schema.processlist WHERE info LIKE 'SELECT GET_LOCK%'";

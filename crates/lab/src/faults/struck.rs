@@ -230,6 +230,22 @@ impl Bench {
         Ok(by_itself)
     }
 
+    /// What a swap that was cut off from a server had there ends when the network tells that server, minutes later, or by an operator, as its
+    /// message says.
+    async fn end_lock_holders(&self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + DEADLINE;
+        for index in [0, 1] {
+            let holder = "SELECT IS_USED_LOCK('intermission')";
+            while let Some(id) = self.stage.pair.ask(index, holder).await? {
+                ensure!(Instant::now() < deadline, "session {id} keeps the lock");
+                // It may end by itself just then.
+                drop(self.say(index, &[&format!("KILL {id}")]).await);
+                sleep(POLL).await;
+            }
+        }
+        Ok(())
+    }
+
     /// Until requests are answered again: sessions that were cut off have to be given up first.
     async fn wait_served(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + DEADLINE;
@@ -290,6 +306,9 @@ pub(super) async fn at_step(bench: &mut Bench, struck: Struck, step: &str) -> an
     let is = bench.stage.pair.primary_index().await?;
     ensure!((is != primary) == moved, "exit {code}, and server {is} is the primary");
     bench.wait_served().await?;
+    if matches!(struck, Struck::Cut(..)) {
+        bench.end_lock_holders().await?;
+    }
     if has_roles {
         bench.take_roles_settings().await?;
     }
