@@ -14,7 +14,6 @@ use crate::cluster::{REPLICATION, follow};
 use crate::server::{Flavor, Server};
 use crate::stage::APP_NAME;
 
-const DUPLICATE_KEY: &str = "1062";
 /// How long a third server may take to have what the first has, s.
 const CATCH_UP_S: u32 = 60;
 
@@ -75,7 +74,7 @@ pub(super) fn sql_error(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>>
         let replica = bench.replica().await?;
         bench.say_unlogged(replica, "INSERT INTO ledger.bystander VALUES (77, 1)").await?;
         bench.say(1 - replica, &["INSERT INTO ledger.bystander VALUES (77, 2)"]).await?;
-        bench.wait_applier_error(replica, DUPLICATE_KEY).await?;
+        bench.wait_duplicate_key(replica).await?;
         let refused = bench.expect_refused(&["sql-thread"]).await;
         bench.say_unlogged(replica, "DELETE FROM ledger.bystander WHERE id = 77").await?;
         bench.say(replica, &[&bench.words().start()]).await?;
