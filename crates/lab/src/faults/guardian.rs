@@ -21,6 +21,8 @@ const TAKEN_BACK_DEADLINE: Duration = Duration::from_secs(45);
 /// noticed after a second of those. Users are held no longer than their lease in any case.
 const WRITABLE_MAX: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(2);
+/// Behind this a guardian has noticed a standstill and looked: twice `swap.guardian_after`, and half of it.
+const NOTICED: Duration = Duration::from_millis(2500);
 
 /// What becomes of the process that swaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,8 +145,13 @@ async fn finished(
 ) -> anyhow::Result<()> {
     if blow != Blow::Kill {
         if moment == "recorded" {
-            // Longer than the guardian waits, which says nothing.
-            sleep(Duration::from_millis(2500)).await;
+            // The guardian knows: the fence stays for as long as it would take to do something.
+            let began = Instant::now();
+            while began.elapsed() < NOTICED {
+                let fenced = bench.stage.pair.is_read_only(primary).await?;
+                ensure!(fenced, "the fence was lifted after {:?}", began.elapsed());
+                sleep(POLL).await;
+            }
         } else {
             swap.wait_said(" is promoted and ").await?;
         }
