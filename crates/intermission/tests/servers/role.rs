@@ -20,6 +20,7 @@ lab::on_both!(
     f6_a_new_primary_does_not_wait_for_the_replica_it_has_not_yet,
     f6_a_commit_that_waits_for_a_replica_is_seen_before_anybody_waits,
     f33_f47_events_run_on_the_primary_only_there_and_back,
+    f33_an_event_that_is_running_writes_nothing_behind_the_fence,
     f33_events_that_may_not_be_moved_are_refused,
     f33_an_unwound_swap_leaves_events_and_semi_sync_as_they_were,
 );
@@ -236,6 +237,35 @@ async fn f33_f47_events_run_on_the_primary_only_there_and_back(series: impl Into
     assert_eq!(bench.ask(0, "SELECT COUNT(*) FROM ledger.ticks WHERE server < 0").await, "0");
     let differing = "SELECT CONCAT(COUNT(*), ' ', SUM(CRC32(CONCAT(id, server, at)))) FROM ledger.ticks WHERE id < 4";
     assert_eq!(bench.ask(0, differing).await, bench.ask(1, differing).await);
+}
+
+/// It writes all the time, as an administrator whom MariaDB's read-only does not keep from it.
+async fn f33_an_event_that_is_running_writes_nothing_behind_the_fence(flavor: Flavor) {
+    let bench = Bench::new(flavor).await;
+    allow_events(&bench).await;
+    bench
+        .sql(
+            0,
+            [
+                "CREATE TABLE ledger.ticks (id BIGINT AUTO_INCREMENT PRIMARY KEY, server INT)",
+                "CREATE EVENT ledger.tick ON SCHEDULE EVERY 1 DAY DO WHILE 1 DO \
+                 INSERT INTO ledger.ticks (server) VALUES (@@server_id); DO SLEEP(0.01); END WHILE",
+                "SET GLOBAL event_scheduler=ON",
+            ],
+        )
+        .await;
+    bench.sql(1, ["SET GLOBAL event_scheduler=ON"]).await;
+    wait_for_a_tick(&bench, 1).await;
+    let report = bench.swap().await;
+    let (ending, _) = ending_of(&report);
+    assert_eq!(ending, Ending::Swapped, "{report:?}");
+    let running = "SELECT COUNT(*) FROM information_schema.processlist WHERE command='Connect' AND user='root'";
+    assert_eq!(bench.ask(0, running).await, "0", "it runs on the old primary still");
+    // Nothing of it is on one server only.
+    bench.expect_codes(&[]).await;
+    bench.pair.wait_replicated().await.unwrap();
+    let (old, new) = (ticks(&bench, 0, 1).await, ticks(&bench, 1, 1).await);
+    assert!(old > 0 && old == new, "{old} on the old primary, {new} on the new one");
 }
 
 async fn f33_events_that_may_not_be_moved_are_refused(flavor: Flavor) {
