@@ -89,6 +89,14 @@ impl JournalLock {
         &self.file
     }
 
+    /// Lets others in at once. Dropped, it is also kept by a program that this process is just starting, until that one runs: it has a
+    /// copy of every open file until then. Only where no other process of this swap needs it.
+    pub fn release(self) {
+        if let Err(error) = self.file.unlock() {
+            tracing::debug!(%error, "the journal's lock goes with its file");
+        }
+    }
+
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir

@@ -230,20 +230,36 @@ pub async fn swap(
     listener: Listener,
 ) -> Result<Report, RunError> {
     let lock = JournalLock::acquire(dir)?;
+    let done = match plan_swap(parties, dir, request).await {
+        Ok(Ok(plan)) => {
+            carry_out(parties, &lock, plan, confirm, guardians, (cancel, listener)).await
+        }
+        Ok(Err(report)) => Ok(report),
+        Err(error) => Err(error),
+    };
+    lock.release();
+    done
+}
+
+/// The plan, or what there is to say instead.
+async fn plan_swap(
+    parties: &Parties,
+    dir: &Path,
+    request: &Request,
+) -> Result<Result<Plan, Report>, RunError> {
     if let Some(refusal) = refuse_unfinished(dir, request)? {
-        return Ok(Report::Refused(vec![refusal]));
+        return Ok(Err(Report::Refused(vec![refusal])));
     }
     let mut observation = observe(parties).await;
     for view in observation.servers.iter_mut().filter_map(|seen| seen.view.as_mut().ok()) {
         // The quiet step waits for them, at no cost.
         view.blockers.clear();
     }
-    let plan = match plan(&observation, request) {
-        Ok(Planned::Swap(plan)) => *plan,
-        Ok(Planned::AlreadyPrimary(name)) => return Ok(Report::NothingToDo(name)),
-        Err(refusals) => return Ok(Report::Refused(refusals)),
-    };
-    carry_out(parties, &lock, plan, confirm, guardians, (cancel, listener)).await
+    Ok(match plan(&observation, request) {
+        Ok(Planned::Swap(plan)) => Ok(*plan),
+        Ok(Planned::AlreadyPrimary(name)) => Err(Report::NothingToDo(name)),
+        Err(refusals) => Err(Report::Refused(refusals)),
+    })
 }
 
 /// Does what is planned, where `confirm` agrees; where there are `guardians`, not without one.

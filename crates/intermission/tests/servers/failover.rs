@@ -4,12 +4,11 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use intermission::swap::{
     hook::{CommandHooks, Hook, Hooks},
-    journal::JournalError,
     plan::{Plan, Request},
     position::Barrier,
     record::{Ending, Outcome, Record},
     refusal::{Code, Refusal},
-    run::{self, Parties, Report, RunError},
+    run::{self, Parties, Report},
     server::Server,
     step::Step,
 };
@@ -47,19 +46,8 @@ pub(crate) fn fenced_by(bench: &Bench, script: &str) -> Parties {
 }
 
 pub(crate) async fn failover(bench: &Bench, parties: &Parties, request: &Request) -> Report {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let (cancel, listener) = (CancellationToken::new(), Arc::new(|_: &_| {}));
-        let done =
-            run::failover(parties, bench.journals(), request, |_| true, cancel, listener).await;
-        match done {
-            // A program that another test is just starting has the lock of the one before until it runs.
-            Err(RunError::Journal(JournalError::Locked { .. })) if Instant::now() < deadline => {
-                sleep(Duration::from_millis(50)).await;
-            }
-            done => return done.unwrap(),
-        }
-    }
+    let (cancel, listener) = (CancellationToken::new(), Arc::new(|_: &_| {}));
+    run::failover(parties, bench.journals(), request, |_| true, cancel, listener).await.unwrap()
 }
 
 /// Waits until a failover could begin: the replica notices after a moment that its source is gone.

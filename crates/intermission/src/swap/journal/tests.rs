@@ -133,6 +133,16 @@ fn the_lock_is_there_until_the_last_process_that_has_it_ends() {
     JournalLock::acquire(dir.path()).expect("locks again");
 }
 
+#[test]
+fn a_released_lock_is_not_kept_by_a_program_that_does_not_run_yet() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let lock = JournalLock::acquire(dir.path()).expect("locks");
+    // As between fork and exec, which closes it.
+    let _copy = lock.file().try_clone().expect("another file");
+    lock.release();
+    JournalLock::acquire(dir.path()).expect("locks again");
+}
+
 /// A line of some version with all a later one may have that this program does not know.
 fn foreign(json: &str) -> Vec<u8> {
     format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes())).into_bytes()

@@ -83,10 +83,13 @@ pub async fn failover(
     listener: Listener,
 ) -> Result<Report, RunError> {
     let lock = JournalLock::acquire(dir)?;
-    match look_at_failover(parties, dir, request).await? {
-        Ok(plan) => carry_out(parties, &lock, plan, confirm, None, (cancel, listener)).await,
-        Err(refusals) => Ok(Report::Refused(refusals)),
-    }
+    let done = match look_at_failover(parties, dir, request).await {
+        Ok(Ok(plan)) => carry_out(parties, &lock, plan, confirm, None, (cancel, listener)).await,
+        Ok(Err(refusals)) => Ok(Report::Refused(refusals)),
+        Err(error) => Err(error),
+    };
+    lock.release();
+    done
 }
 
 /// What comes of looking at a rejoin.
@@ -134,11 +137,14 @@ pub async fn rejoin(
     listener: Listener,
 ) -> Result<Report, RunError> {
     let lock = JournalLock::acquire(dir)?;
-    match look_at_rejoin(parties, dir, request).await? {
-        Ok(Rejoin::Planned(plan)) => {
+    let done = match look_at_rejoin(parties, dir, request).await {
+        Ok(Ok(Rejoin::Planned(plan))) => {
             carry_out(parties, &lock, *plan, confirm, None, (cancel, listener)).await
         }
-        Ok(Rejoin::Follows(primary)) => Ok(Report::NothingToDo(primary)),
-        Err(refusals) => Ok(Report::Refused(refusals)),
-    }
+        Ok(Ok(Rejoin::Follows(primary))) => Ok(Report::NothingToDo(primary)),
+        Ok(Err(refusals)) => Ok(Report::Refused(refusals)),
+        Err(error) => Err(error),
+    };
+    lock.release();
+    done
 }

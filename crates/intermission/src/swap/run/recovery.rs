@@ -68,12 +68,25 @@ pub async fn recover(
     listener: Listener,
 ) -> Result<Option<Report>, RunError> {
     let lock = wait_for_lock(dir).await?;
+    let done = recover_with(parties, &lock, foretold, cancel, listener).await;
+    lock.release();
+    done
+}
+
+async fn recover_with(
+    parties: &Parties,
+    lock: &JournalLock,
+    foretold: impl FnOnce(&str),
+    cancel: CancellationToken,
+    listener: Listener,
+) -> Result<Option<Report>, RunError> {
+    let dir = lock.dir();
     let Some(id) = unfinished(dir)?.into_iter().next() else { return Ok(None) };
     let state = fold(&id, &journal::read(dir, &id)?)?;
     foretold(&foretell(parties, &state).await);
     let reason = "intermission recover".to_owned();
     let manner = Manner { reason, guard: Guard::default(), only_back: false };
-    let report = match resume(parties, &lock, &id, manner, cancel, listener).await? {
+    let report = match resume(parties, lock, &id, manner, cancel, listener).await? {
         (Finish::Ended(ending), state) => Report::of(&id, ending, &state),
         (Finish::Superseded | Finish::LeftOpen, _) => {
             superseded(&id, &hear_of(dir, &id, &Guard::default()).await?)
