@@ -139,7 +139,11 @@ pub(super) fn warned(warnings: &[Refusal]) -> impl Iterator<Item = String> {
 /// All refusals, for a person.
 pub(super) fn said_of(refusals: &[Refusal]) -> String {
     let lines: Vec<String> = refusals.iter().map(ToString::to_string).collect();
-    format!("refused, {} reasons:\n{}", refusals.len(), lines.join("\n"))
+    let number = match lines.len() {
+        1 => "1 reason".to_owned(),
+        many => format!("{many} reasons"),
+    };
+    format!("refused, {number}:\n{}", lines.join("\n"))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -20,12 +20,14 @@ use crate::{
 
 /// Lines waiting for the terminal. More are dropped: the journal has them all.
 const LINES_MAX: usize = 1024;
+const TOLD_TO_STOP: &str =
+    "before promote this is taken back, from there on it is finished; either way it ends by itself";
 
 /// A listener that prints on a thread of its own: a terminal that is stopped must not stop the swap. The printer ends
 /// when the listener is dropped.
 pub(super) fn watcher() -> (Listener, JoinHandle<()>) {
     let (sender, lines) = mpsc::sync_channel::<String>(LINES_MAX);
-    let printer = tokio::task::spawn_blocking(move || {
+    let printer = spawn_blocking(move || {
         for line in lines {
             // Locked for a line at a time: others talk too.
             if writeln!(std::io::stderr(), "{line}").is_err() {
@@ -97,8 +99,15 @@ pub(super) fn cancel_on_signals(cancel: &CancellationToken, printer: &Printer) -
     };
     let cancel = cancel.clone();
     tokio::spawn(async move {
-        signals.next().await;
-        cancel.cancel();
+        loop {
+            let signal = signals.next().await.name();
+            cancel.cancel();
+            // A terminal that is stopped stops only this.
+            drop(
+                spawn_blocking(move || writeln!(std::io::stderr(), "{signal}: {TOLD_TO_STOP}"))
+                    .await,
+            );
+        }
     });
     true
 }

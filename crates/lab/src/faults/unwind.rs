@@ -154,7 +154,9 @@ pub(super) fn signal_between_attempts(bench: &mut Bench) -> BoxFuture<'_, anyhow
         let (swap, before, locking) = bench.swap_taken_back_once("1m").await?;
         swap.signal(Signal::INT)?;
         let began = Instant::now();
-        swap.end().await?.expect(1)?;
+        let ended = swap.end().await?;
+        ensure!(ended.talk.contains("SIGINT: "), "it does not say so: {}", ended.talk);
+        ended.expect(1)?;
         ensure!(began.elapsed() < READY_DEADLINE, "it waited for {:?}", began.elapsed());
         drop(locking.disconnect().await);
         let begun = bench.stage.records().await?.len() - before;

@@ -17,7 +17,7 @@ pub(super) fn unreachable(seen: &Seen) -> Option<Refusal> {
         Code::Unreachable,
         format!("{} at {} did not answer: {reason}", seen.name, seen.address),
         format!(
-            "check that the server runs and that this machine may log in: mysql -h {} -P {}",
+            "check that the server runs, and that the user of [cluster] may log in from here with this password: mysql -h {} -P {} -u USER -p",
             seen.address.host, seen.address.port
         ),
     ))
