@@ -1,15 +1,19 @@
 //! The pace of a release: how many of the line may be on their way.
 
+mod search;
+
 use std::num::NonZeroU32;
 use std::time::Instant;
 
+use self::search::Search;
 use crate::{Generation, Limits, Pace};
 
 /// A request answered within this of its turn does not widen the window: more at once would only wait for each other, and other
-/// apps of the same threads with them. A small window still lets thousands go on in a second.
-const PROMPT_MS: u32 = 10;
+/// apps of the same threads with them: 64 that wait for one processor take 3 to 8 ms (measured). A small window still lets
+/// thousands go on in a second.
+const PROMPT_US: u32 = 25_000;
 /// So long after the release began each one widens it, however prompt: requests may come faster than so few go on.
-const PATIENT_FOR_MS: u32 = 1000;
+const PATIENT_FOR_US: u32 = 3_000_000;
 
 /// Two limits. `unwritten` keeps the order: over all releases, never more than `concurrency`
 /// requests are granted and not yet written upstream. `running` against `window` spares the
@@ -25,6 +29,7 @@ pub(crate) struct Ramp {
     unwritten: u32,
     running: u32,
     window: u32,
+    search: Search,
     /// Since the last request of this release that did not fail.
     failures: u32,
     stop: Stop,
@@ -46,8 +51,8 @@ enum Stop {
 #[derive(Debug)]
 pub(crate) struct Place {
     generation: Generation,
-    /// Since its release began; a request in line has room for no more.
-    taken_ms: u32,
+    /// Since its release began, 71 minutes at most; a request in line has room for no more.
+    taken_us: u32,
     written: bool,
     failed: bool,
 }
@@ -62,6 +67,7 @@ impl Ramp {
             unwritten: 0,
             running: 0,
             window: limits.pace.concurrency.get(),
+            search: Search::default(),
             failures: 0,
             stop: Stop::Not,
         }
@@ -73,19 +79,21 @@ impl Ramp {
         let pace = limits.pace;
         self.pace = pace;
         self.failures_max = limits.failures_max;
-        let widest = pace.concurrency_max.max(pace.concurrency).get();
-        self.window = self.window.clamp(pace.concurrency.get(), widest);
+        self.window = self.window.clamp(pace.concurrency.get().min(search::NARROW), self.widest());
+        // What it has found was found within the bounds before.
+        self.search = Search::default();
         if limits.failures_max.is_none() && self.is_stopped() {
             self.stop = Stop::Not;
         }
     }
 
-    /// The release of `generation` begins: the window starts small again.
+    /// The release of `generation` begins: the window starts again with what is configured.
     pub(crate) fn begin(&mut self, generation: Generation, now: Instant) {
         self.generation = generation;
         self.began = Some(now);
         self.running = 0;
         self.window = self.pace.concurrency.get();
+        self.search = Search::default();
         self.failures = 0;
         self.stop = Stop::Not;
     }
@@ -103,7 +111,7 @@ impl Ramp {
         self.running += 1;
         Some(Place {
             generation: self.generation,
-            taken_ms: self.age_ms(now),
+            taken_us: self.age_us(now),
             written: false,
             failed: false,
         })
@@ -135,10 +143,10 @@ impl Ramp {
         true
     }
 
-    /// Only a request that was written, did not fail and took its time widens the window: one given back proves nothing.
+    /// Only a request that was written and did not fail says something of the window: one given back proves nothing.
     #[expect(clippy::needless_pass_by_value, reason = "a place is given back once")]
     pub(crate) fn give_back(&mut self, place: Place, now: Instant) {
-        let Place { generation, taken_ms, written, failed } = place;
+        let Place { generation, taken_us, written, failed } = place;
         if !written {
             self.unwritten -= 1;
         }
@@ -153,19 +161,32 @@ impl Ramp {
             if self.is_stopped() {
                 self.stop = Stop::Not;
                 self.window = self.pace.concurrency.get();
+                self.search = Search::default();
                 return;
             }
-            let age_ms = self.age_ms(now);
-            if age_ms.saturating_sub(taken_ms) >= PROMPT_MS || age_ms >= PATIENT_FOR_MS {
-                let widest = self.pace.concurrency_max.max(self.pace.concurrency).get();
-                self.window = self.window.saturating_add(1).min(widest);
-            }
+            let age_us = self.age_us(now);
+            self.pace_by(age_us, age_us.saturating_sub(taken_us));
         }
     }
 
+    /// An answer came so long after the release began, and after its turn.
+    fn pace_by(&mut self, age_us: u32, took_us: u32) {
+        if took_us >= PROMPT_US || age_us >= PATIENT_FOR_US {
+            self.search.was_slow();
+            self.window = self.window.saturating_add(1).min(self.widest());
+        } else {
+            let concurrency = self.pace.concurrency.get();
+            self.window = self.search.was_prompt(age_us, self.running, self.window, concurrency);
+        }
+    }
+
+    fn widest(&self) -> u32 {
+        self.pace.concurrency_max.max(self.pace.concurrency).get()
+    }
+
     /// How long ago the release began.
-    fn age_ms(&self, now: Instant) -> u32 {
-        let age = self.began.map(|began| now.saturating_duration_since(began).as_millis());
+    fn age_us(&self, now: Instant) -> u32 {
+        let age = self.began.map(|began| now.saturating_duration_since(began).as_micros());
         age.map_or(0, |age| u32::try_from(age).unwrap_or(u32::MAX))
     }
 
@@ -201,3 +222,6 @@ impl Place {
         self.failed = true;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,17 +53,17 @@ async fn h19_h20_the_release_starts_small_and_grows_with_each_response() {
     assert_eq!(widths, [2, 3, 4, 5, 5, 5], "one wider per response, up to the maximum");
 }
 
-/// More at once would only wait for each other; but when that has not emptied the line in a second, it is tried all the same.
+/// More at once would only wait for each other; but when that has not emptied the line in three seconds, it is tried all the same.
 #[tokio::test(start_paused = true)]
-async fn prompt_responses_widen_the_window_only_after_a_second() {
-    let widths = widths(PROMPT, 260).await;
+async fn prompt_responses_widen_the_window_only_after_three_seconds() {
+    let widths = widths(PROMPT, 760).await;
     let wider = widths.iter().position(|width| *width > 2);
-    assert_eq!(wider, Some(250), "1000 ms: {widths:?}");
+    assert_eq!(wider, Some(750), "3000 ms: {widths:?}");
     assert_eq!(widths.last(), Some(&5));
 }
 
 /// How long a response takes.
-const SLOW: Duration = Duration::from_millis(10);
+const SLOW: Duration = Duration::from_millis(25);
 const PROMPT: Duration = Duration::from_millis(4);
 
 /// How many run at once before each of some responses, of 2 at first and 5 at most.

@@ -64,7 +64,7 @@ async fn with_each_answer_more_of_them_run_beside_each_other() {
     }
     assert_eq!(desk.begun(), [0]);
     // Who is answered at once shows nothing that more at a time would be good for.
-    tokio::time::advance(Duration::from_millis(10)).await;
+    tokio::time::advance(Duration::from_millis(25)).await;
     desk.end(0);
     assert_eq!(answer(&mut held.remove(0)), "answer 0");
     for waiting in &mut held {

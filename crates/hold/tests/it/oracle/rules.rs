@@ -26,9 +26,9 @@ pub(super) enum Stop {
     Overruled,
 }
 
-/// Answered within so many ms of its turn, in the first second of a release, none widens the window.
-const PROMPT: u64 = 10;
-const PATIENT_FOR: u64 = 1000;
+/// Answered within so many ms of its turn, in the first seconds of a release, none widens the window.
+const PROMPT: u64 = 25;
+const PATIENT_FOR: u64 = 3000;
 
 /// Times are milliseconds since the beginning.
 pub(super) struct Rules {

@@ -51,7 +51,8 @@ pub enum OnExpiry {
 }
 
 /// How many held requests run at once when a hold ends: from `concurrency`, growing as responses
-/// complete, up to `concurrency_max`; in the first second only as those complete that took 10 ms. After `failures_max` that fail in a row it stops, for
+/// complete, up to `concurrency_max`; in the first three seconds only as those complete that took 25 ms.
+/// Fewer than `concurrency` while answers come within that and fewer are answered as fast. After `failures_max` that fail in a row it stops, for
 /// `stopped_max` at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
