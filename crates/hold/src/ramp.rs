@@ -79,8 +79,8 @@ impl Ramp {
         let pace = limits.pace;
         self.pace = pace;
         self.failures_max = limits.failures_max;
-        self.window = self.window.clamp(pace.concurrency.get().min(search::NARROW), self.widest());
-        // What it has found was found within the bounds before.
+        // One that was narrowed was so within the bounds before: it is searched for anew, as at the beginning.
+        self.window = self.window.clamp(pace.concurrency.get(), self.widest());
         self.search = Search::default();
         if limits.failures_max.is_none() && self.is_stopped() {
             self.stop = Stop::Not;

@@ -110,3 +110,17 @@ fn a_window_that_was_narrowed_is_widened_again() {
     assert_eq!(widths.get(250), Some(&NARROW), "{widths:?}");
     assert_eq!(widths.last(), Some(&64), "{widths:?}");
 }
+
+#[test]
+fn other_bounds_end_what_was_found_within_the_ones_before() {
+    let mut ramp = ramp(64, 512);
+    ramp.window = NARROW;
+    let number = |number| NonZeroU32::new(number).expect("positive");
+    let pace = Pace { concurrency: number(100), concurrency_max: number(200) };
+    ramp.set_limits(&Limits::new(usize::MAX, pace));
+    assert_eq!(ramp.window, 100);
+    ramp.window = 200;
+    let pace = Pace { concurrency: number(2), concurrency_max: number(3) };
+    ramp.set_limits(&Limits::new(usize::MAX, pace));
+    assert_eq!(ramp.window, 3);
+}
