@@ -23,7 +23,7 @@ pub(crate) async fn run(config: &Config, printer: &Printer) -> anyhow::Result<Ex
     if let Some(summary) = Summary::of(&entries) {
         let last = summary.steps.last().map_or("nothing", |step| step.step.name());
         printer.talk(format_args!(
-            "swap {id} from {} to {} broke off at: {last}",
+            "swap {id} from {} to {} broke off; the last that was done: {last}",
             summary.old_primary, summary.new_primary
         ));
     }

@@ -29,7 +29,7 @@ const LOCK_FILE: &str = "lock";
 /// Why a journal cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
-    #[error("{}: cannot {doing}", path.display())]
+    #[error("{}: cannot {doing}{}", path.display(), mend_of(source))]
     Io { path: PathBuf, doing: &'static str, source: std::io::Error },
     #[error("{}: line {line} is damaged: look at both servers and the file, mend by hand, then move the file away", path.display())]
     Damaged { path: PathBuf, line: usize },
@@ -46,6 +46,19 @@ pub enum JournalError {
          one server is writable, the other follows it and nobody is held, move the file away", path.display()
     )]
     Version { path: PathBuf, found: u32 },
+}
+
+/// What to do about it, where that is clear.
+fn mend_of(error: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let is = |kinds: &[std::io::ErrorKind]| kinds.contains(&error.kind());
+    if is(&[StorageFull, QuotaExceeded]) {
+        " (make room there, or set gate.state_dir to another disk)"
+    } else if is(&[PermissionDenied, ReadOnlyFilesystem]) {
+        " (run this as the user whose folder it is, or set gate.state_dir to another one)"
+    } else {
+        ""
+    }
 }
 
 /// The folder of all journals. While it lives, no other process uses them.
