@@ -57,6 +57,13 @@ pub trait Endpoint: Send + Sync + fmt::Debug {
     /// Leads clients to `new`; returns what there is to say of it.
     async fn point(&self, new: &Address, old: &Address) -> Result<String, EndpointError>;
 
+    /// Ends connections that came by the clients' address to `old`, which has it no more: how many. What is not ended here is ended as a
+    /// session of the server.
+    async fn cut(&self, old: &Address) -> usize {
+        let _: &Address = old;
+        0
+    }
+
     /// How an operator leads clients to `new` by hand.
     fn command(&self, new: &Address, old: &Address) -> String;
 
@@ -146,6 +153,14 @@ impl Endpoint for Endpoints {
             said.push(endpoint.point(new, old).await?);
         }
         Ok(joined(said))
+    }
+
+    async fn cut(&self, old: &Address) -> usize {
+        let mut ended = 0;
+        for endpoint in &self.0 {
+            ended += endpoint.cut(old).await;
+        }
+        ended
     }
 
     fn command(&self, new: &Address, old: &Address) -> String {

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the neighbours may take to hear of it.
 const PATIENCE: Duration = Duration::from_secs(10);
-const IPV6: &str = "fd77::100/128";
+pub(crate) const IPV6: &str = "fd77::100/128";
 
 pub(crate) fn address(index: usize) -> Address {
     Address { host: format!("10.77.0.{}", index + 1), port: 3306 }

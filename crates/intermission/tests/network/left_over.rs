@@ -41,14 +41,14 @@ const CLIENT: &str = r#"
     }
 "#;
 
-struct Program {
+pub(crate) struct Program {
     _child: Child,
     stdin: ChildStdin,
     stdout: Lines<BufReader<ChildStdout>>,
 }
 
 impl Program {
-    async fn start(host: &Host, script: &str, arguments: &[String]) -> Self {
+    pub(crate) async fn start(host: &Host, script: &str, arguments: &[String]) -> Self {
         let exec = host.exec();
         let mut child = Command::new(&exec[0])
             .args(&exec[1..])
@@ -66,12 +66,12 @@ impl Program {
         program
     }
 
-    async fn hear(&mut self) -> String {
+    pub(crate) async fn hear(&mut self) -> String {
         let line = timeout(PATIENCE, self.stdout.next_line()).await.expect("it answers");
         line.unwrap().expect("it lives")
     }
 
-    async fn tell(&mut self, order: &str) -> String {
+    pub(crate) async fn tell(&mut self, order: &str) -> String {
         self.stdin.write_all(format!("{order}\n").as_bytes()).await.unwrap();
         self.hear().await
     }

@@ -12,6 +12,7 @@ mod address;
 #[path = "../it/certificate.rs"]
 mod certificate;
 mod cluster_yml;
+mod cut;
 #[cfg(feature = "fault-injection")]
 mod killed;
 mod left_over;

@@ -117,6 +117,7 @@ impl Endpoint for FloatingIp {
     async fn prepare(&self, old: &Address, new: &Address) -> Result<(), EndpointError> {
         self.stand_by(old, new).await?;
         self.host(new)?.forget_connections().await;
+        self.host(old)?.remember_connections(self.timeout).await;
         Ok(())
     }
 
@@ -144,6 +145,13 @@ impl Endpoint for FloatingIp {
         new.add(self.timeout).await?;
         new.announce(self.timeout).await?;
         Ok(left.map_or_else(String::new, |error| format!("not looked at: {error}")))
+    }
+
+    async fn cut(&self, old: &Address) -> usize {
+        match self.host(old) {
+            Ok(old) => old.cut().await,
+            Err(_) => 0,
+        }
     }
 
     fn command(&self, new: &Address, old: &Address) -> String {

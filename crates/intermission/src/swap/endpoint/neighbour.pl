@@ -1,7 +1,9 @@
-# Talks to the neighbours on one link about an IP address: ARP for IPv4, neighbour discovery for IPv6.
+# Talks to the neighbours on one link about an IP address: ARP for IPv4, neighbour discovery for IPv6; and to the kernel about its connections.
 # One command a line: WHAT INTERFACE-INDEX HARDWARE-ADDRESS IP
 #   announce   says that the address is here, now and some more times in the background, as long as it is here
 #   ask        prints the hardware address of everybody who says that it is with him
+#   remember   looks which TCP connections there are by the address
+#   cut        ends those that were remembered, and prints how many
 # Ends every answer with a line "done"; what went wrong is a line "failed: WHY" before it. No single quotes in here: it travels in them.
 use strict;
 use Socket qw(:DEFAULT inet_pton AF_INET6 pack_sockaddr_in6);
@@ -9,7 +11,12 @@ use Socket qw(:DEFAULT inet_pton AF_INET6 pack_sockaddr_in6);
 my @REPEATS = (0.1, 0.3, 0.7, 1.2, 2);
 my ($ASKED, $ASK_S) = (2, 0.25);
 my ($PACKET, $ETH_ARP, $ICMP6, $IPV6) = (17, 0x0806, 58, 41);
-my ($HOPS, $OUT, $BINDTODEVICE) = (18, 17, 25);
+my ($HOPS, $OUT) = (18, 17);
+# Of sock_diag(7), and of linux/inet_diag.h and linux/tcp_states.h.
+my ($NETLINK, $SOCK_DIAG, $BY_FAMILY, $DESTROY, $ERROR, $DONE) = (16, 4, 20, 21, 2, 3);
+my ($REQUEST, $ACKNOWLEDGED, $DUMP, $BYTECODE, $SOURCE_IS) = (1, 4, 0x300, 1, 7);
+my ($TCP, $CONNECTED) = (6, 0xfff & ~(1 << 10 | 1 << 7));
+my $ANSWER_MAX = 65536;
 
 sub link_address { my ($index, $hw) = @_; pack("S n i S C C a8", $PACKET, $ETH_ARP, $index, 1, 0, 6, $hw) }
 
@@ -126,6 +133,62 @@ sub ask {
     return;
 }
 
+sub tell_kernel {
+    my ($diag, $type, $flags, $words) = @_;
+    send($diag, pack("L S S L L a*", 16 + length $words, $type, $REQUEST | $flags, 1, 0, $words), 0) or die "send: $!\n";
+}
+
+sub hear_kernel {
+    my ($diag) = @_;
+    defined(recv($diag, my $said, $ANSWER_MAX, 0)) or die "recv: $!\n";
+    $said;
+}
+
+# A connection that came by IPv4 to a socket of IPv6 is one of that family, and found all the same.
+my @connections;
+sub remember {
+    my ($ip) = @_;
+    my $address = inet_pton(AF_INET, $ip) || inet_pton(AF_INET6, $ip) or die "not an address: $ip\n";
+    my $length = length $address;
+    my $filter = pack("C C S C C x2 l a*", $SOURCE_IS, 12 + $length, 16 + $length,
+        $length == 4 ? AF_INET : AF_INET6, 8 * $length, -1, $address);
+    socket(my $diag, $NETLINK, SOCK_RAW, $SOCK_DIAG) or die "socket: $!\n";
+    @connections = ();
+    for my $family (AF_INET, AF_INET6) {
+        tell_kernel($diag, $BY_FAMILY, $DUMP, pack("C C x2 L x48 S S a*", $family, $TCP, $CONNECTED, 4 + length $filter, $BYTECODE, $filter));
+        my $more = 1;
+        while ($more) {
+            my $said = hear_kernel($diag);
+            while ($more && length $said >= 16) {
+                my ($size, $type) = unpack("L S", $said);
+                if ($type == $ERROR) { $! = -unpack("x16 l", $said); die "list connections: $!\n" }
+                $more = 0 if $type == $DONE || $size < 16;
+                push @connections, pack("C C x2 L a48", $family, $TCP, ~0 & 0xffffffff, substr($said, 20, 48)) if $type == $BY_FAMILY;
+                substr($said, 0, ($size + 3) & ~3, "") if $more;
+            }
+        }
+    }
+    return;
+}
+
+sub cut {
+    socket(my $diag, $NETLINK, SOCK_RAW, $SOCK_DIAG) or die "socket: $!\n";
+    my $count = 0;
+    for my $connection (splice @connections) {
+        tell_kernel($diag, $DESTROY, $ACKNOWLEDGED, $connection);
+        # One that is gone is none any more.
+        $count++ if unpack("x16 l", hear_kernel($diag)) == 0;
+    }
+    print "$count\n";
+    return;
+}
+
+my %DO = (
+    announce => sub { announcer(@_)->() },
+    ask => \&ask,
+    remember => sub { remember($_[2]) },
+    cut => \&cut,
+);
 $| = 1;
 $SIG{$_} = "IGNORE" for qw(CHLD PIPE);
 eval { arp_sender() };
@@ -133,8 +196,7 @@ my $repeater = eval { repeater() };
 print "done\n";
 while (my $line = <STDIN>) {
     my ($what, $index, $mac, $ip) = split " ", $line;
-    my $hw = bytes_of($mac);
-    my $done = eval { $what eq "ask" ? ask($index, $hw, $ip) : announcer($index, $hw, $ip)->(); 1 };
+    my $done = eval { $DO{$what}->($index, bytes_of($mac), $ip); 1 };
     if (!$done) { chomp(my $why = $@); $why =~ tr/\n/ /; print "failed: $why\n" }
     print "done\n";
     syswrite($repeater, "$index $mac $ip\n") if $repeater && $done && $what eq "announce";

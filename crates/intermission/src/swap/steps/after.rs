@@ -30,7 +30,7 @@ impl Steps {
     pub(super) async fn lead_clients(&self) -> Result<Facts, StepError> {
         let said = self.endpoint.point(self.new.address(), self.old.address()).await?;
         if self.plan.failover().is_none() {
-            self.farewell.begin(&self.old);
+            self.farewell.begin(&self.old, &self.endpoint);
         }
         Ok(Facts::said(said))
     }

@@ -277,7 +277,7 @@ impl Steps {
         self.new.promote().await?;
         // The address is off the old primary: nobody who is sent away comes back to it.
         if self.plan.withdrawal.is_some() {
-            self.farewell.begin(&self.old);
+            self.farewell.begin(&self.old, &self.endpoint);
         }
         Ok(Facts::default())
     }

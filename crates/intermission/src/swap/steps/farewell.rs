@@ -1,10 +1,21 @@
 //! The end of the application's sessions on the old primary, which goes on beside other steps.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
+use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::swap::server::{Server, ServerError};
+use crate::swap::{
+    endpoint::Endpoint,
+    server::{Server, ServerError},
+};
+
+/// A session whose connection was cut ends by itself within this, if the server has a processor. Told to end meanwhile it would keep
+/// whoever tells it waiting.
+const ENDS_BY_ITSELF: Duration = Duration::from_millis(2);
 
 type Task = AbortOnDropHandle<Result<usize, ServerError>>;
 
@@ -14,13 +25,19 @@ type Task = AbortOnDropHandle<Result<usize, ServerError>>;
 pub struct Farewell(Arc<Mutex<Option<Task>>>);
 
 impl Farewell {
-    /// Begins, unless that was done.
-    pub(super) fn begin(&self, old: &Arc<dyn Server>) {
+    /// Begins, unless that was done: with what came by the clients' address, which is nothing that the server has to do.
+    pub(super) fn begin(&self, old: &Arc<dyn Server>, endpoint: &Arc<dyn Endpoint>) {
         let mut begun = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if begun.is_none() {
-            let old = Arc::clone(old);
-            *begun =
-                Some(AbortOnDropHandle::new(tokio::spawn(async move { old.end_sessions().await })));
+            let (old, endpoint) = (Arc::clone(old), Arc::clone(endpoint));
+            let task = async move {
+                let cut = endpoint.cut(old.address()).await;
+                if cut > 0 {
+                    sleep(ENDS_BY_ITSELF).await;
+                }
+                Ok(cut + old.end_sessions().await?)
+            };
+            *begun = Some(AbortOnDropHandle::new(tokio::spawn(task)));
         }
     }
 
