@@ -104,6 +104,12 @@ async fn converse_http1(worker: &Rc<Worker>, client: &Rc<Client>) -> End {
     let end = requests.answer_each(serve).await;
     match &end {
         End::Over => close(client).await,
+        // In clear text the end of the socket says all there is to say.
+        End::Left => {
+            if client.socket.with(|socket| socket.is_tls()) {
+                close(client).await;
+            }
+        }
         End::Answered => Box::pin(linger(client)).await,
         End::Refused(refusal) => {
             tracing::debug!(%refusal, "a client connection ends");

@@ -45,6 +45,8 @@ pub(super) struct Requests<'a> {
 pub(super) enum End {
     /// Nobody has anything more to say.
     Over,
+    /// Likewise, and the client has said so.
+    Left,
     /// Its last answer is written, and the client may still be sending the request.
     Answered,
     /// It broke, or the client has left while it was served.
@@ -175,7 +177,7 @@ impl<S: Future<Output = ()>> Heads<Pin<&mut S>> {
             }
             let read = requests.socket.with(|socket| socket.poll_more(cx));
             match read {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(End::Over)),
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(End::Left)),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => {
                     tracing::debug!(%error, "client connection broke");

@@ -271,7 +271,7 @@ async fn answers_say_where_they_end_and_whether_another_may_follow() {
     }
     let (_, end, answer) = received(&[b"HEAD / HTTP/1.1\r\n\r\n"]).await;
     assert!(answer.contains("content-length: 2\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");
-    assert_eq!(end, End::Over);
+    assert_eq!(end, End::Left);
 }
 
 #[tokio::test]
@@ -300,7 +300,7 @@ async fn the_body_is_asked_for_when_somebody_wants_it() {
         let both = async { tokio::join!(serving, asking).0 };
         let end = tokio::time::timeout(LIMIT, both).await.unwrap();
         // Whether it still comes, nobody knows.
-        assert_eq!(end, if wants { End::Over } else { End::Answered });
+        assert_eq!(end, if wants { End::Left } else { End::Answered });
     }
 }
 
