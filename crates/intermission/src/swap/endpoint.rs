@@ -57,8 +57,14 @@ pub trait Endpoint: Send + Sync + fmt::Debug {
     /// Leads clients to `new`; returns what there is to say of it.
     async fn point(&self, new: &Address, old: &Address) -> Result<String, EndpointError>;
 
-    /// Ends connections that came by the clients' address to `old`, which has it no more: how many. What is not ended here is ended as a
-    /// session of the server.
+    /// Looks at the connections that [`Endpoint::cut`] is to end, right before users wait.
+    async fn remember(&self, old: &Address) -> Result<(), EndpointError> {
+        let _: &Address = old;
+        Ok(())
+    }
+
+    /// Ends the connections that were remembered, when `old` has the clients' address no more: how many. What is not ended here is ended
+    /// as a session of the server.
     async fn cut(&self, old: &Address) -> usize {
         let _: &Address = old;
         0
@@ -153,6 +159,13 @@ impl Endpoint for Endpoints {
             said.push(endpoint.point(new, old).await?);
         }
         Ok(joined(said))
+    }
+
+    async fn remember(&self, old: &Address) -> Result<(), EndpointError> {
+        for endpoint in &self.0 {
+            endpoint.remember(old).await?;
+        }
+        Ok(())
     }
 
     async fn cut(&self, old: &Address) -> usize {

@@ -44,6 +44,8 @@ async fn connections_by_the_address_are_cut_and_others_are_not() {
         let endpoint = floating(&network, prefix);
         assert_eq!(endpoint.cut(&address(0)).await, 0, "nothing was prepared");
         endpoint.prepare(&address(0), &address(1)).await.unwrap();
+        assert_eq!(endpoint.cut(&address(0)).await, 0, "nothing was looked at");
+        endpoint.remember(&address(0)).await.unwrap();
         endpoint.withdraw(&address(0)).await.unwrap();
         assert_eq!(endpoint.cut(&address(0)).await, 1, "{prefix}");
         assert_eq!(server.hear().await, "broke: Software caused connection abort");

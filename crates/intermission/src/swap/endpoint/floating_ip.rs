@@ -117,7 +117,6 @@ impl Endpoint for FloatingIp {
     async fn prepare(&self, old: &Address, new: &Address) -> Result<(), EndpointError> {
         self.stand_by(old, new).await?;
         self.host(new)?.forget_connections().await;
-        self.host(old)?.remember_connections(self.timeout).await;
         Ok(())
     }
 
@@ -145,6 +144,18 @@ impl Endpoint for FloatingIp {
         new.add(self.timeout).await?;
         new.announce(self.timeout).await?;
         Ok(left.map_or_else(String::new, |error| format!("not looked at: {error}")))
+    }
+
+    /// The announcer may be lost in a look that failed, and a way back needs it: it is started again while nobody waits.
+    async fn remember(&self, old: &Address) -> Result<(), EndpointError> {
+        let old = self.host(old)?;
+        match old.remember_connections(self.timeout).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                tracing::debug!(%error, "connections are left to the server");
+                old.prepare(self.timeout).await
+            }
+        }
     }
 
     async fn cut(&self, old: &Address) -> usize {

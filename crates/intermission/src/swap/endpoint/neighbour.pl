@@ -15,7 +15,8 @@ my ($HOPS, $OUT) = (18, 17);
 # Of sock_diag(7), and of linux/inet_diag.h and linux/tcp_states.h.
 my ($NETLINK, $SOCK_DIAG, $BY_FAMILY, $DESTROY, $ERROR, $DONE) = (16, 4, 20, 21, 2, 3);
 my ($REQUEST, $ACKNOWLEDGED, $DUMP, $BYTECODE, $SOURCE_IS) = (1, 4, 0x300, 1, 7);
-my ($TCP, $CONNECTED) = (6, 0xfff & ~(1 << 10 | 1 << 7));
+# Neither closed (6 and 7) nor listening (10).
+my ($TCP, $CONNECTED) = (6, 0xfff & ~(1 << 6 | 1 << 7 | 1 << 10));
 my $ANSWER_MAX = 65536;
 
 sub link_address { my ($index, $hw) = @_; pack("S n i S C C a8", $PACKET, $ETH_ARP, $index, 1, 0, 6, $hw) }

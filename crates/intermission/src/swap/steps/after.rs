@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{StepError, Steps, receiver::Patience};
+use super::{StepError, Steps, farewell::Ended, receiver::Patience};
 use crate::swap::{
     machine::State,
     position::{Position, Tracking},
@@ -67,8 +67,9 @@ impl Steps {
     }
 
     pub(super) async fn end_sessions(&self) -> Result<Facts, StepError> {
-        let ended = self.farewell.finish(&self.old).await?;
-        Ok(Facts::note(format!("{ended} sessions ended")))
+        let Ended { cut, sessions } = self.farewell.finish(&self.old).await?;
+        let cut = if cut == 0 { String::new() } else { format!("{cut} connections cut, ") };
+        Ok(Facts::note(format!("{cut}{sessions} sessions ended")))
     }
 
     /// The scheduler first: an event that is switched on where none runs waits for its next time.

@@ -37,6 +37,7 @@ impl Steps {
             sleep(TRANSACTIONS_FRESH_AFTER).await;
             let noise = if blockers.is_empty() {
                 self.gates.prepare().await?;
+                self.endpoint.remember(self.old.address()).await?;
                 // Timed last: the hold follows, with nothing between but what `ready` has to stop.
                 match self.time_catch_up().await? {
                     Ok(longest) => {

@@ -17,7 +17,16 @@ use crate::swap::{
 /// whoever tells it waiting.
 const ENDS_BY_ITSELF: Duration = Duration::from_millis(2);
 
-type Task = AbortOnDropHandle<Result<usize, ServerError>>;
+type Task = AbortOnDropHandle<Result<Ended, ServerError>>;
+
+/// What was ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ended {
+    /// Connections that came by the clients' address; their sessions are gone with them.
+    pub(super) cut: usize,
+    /// By the server, of those that were left.
+    pub(super) sessions: usize,
+}
 
 /// Many sessions take a server milliseconds to end, so that is begun as soon as none of them can come back to it, and
 /// waited for before users are released. It ends with the process that began it.
@@ -35,22 +44,23 @@ impl Farewell {
                 if cut > 0 {
                     sleep(ENDS_BY_ITSELF).await;
                 }
-                Ok(cut + old.end_sessions().await?)
+                Ok(Ended { cut, sessions: old.end_sessions().await? })
             };
             *begun = Some(AbortOnDropHandle::new(tokio::spawn(task)));
         }
     }
 
-    /// Waits for what was begun, or does it: how many sessions were ended. After an error it is done anew.
-    pub(super) async fn finish(&self, old: &Arc<dyn Server>) -> Result<usize, ServerError> {
+    /// Waits for what was begun, or does it. After an error it is done anew.
+    pub(super) async fn finish(&self, old: &Arc<dyn Server>) -> Result<Ended, ServerError> {
+        let end = async || Ok(Ended { cut: 0, sessions: old.end_sessions().await? });
         let begun = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         match begun {
             Some(task) => match task.await {
                 Ok(ended) => ended,
                 // It panicked.
-                Err(_) => old.end_sessions().await,
+                Err(_) => end().await,
             },
-            None => old.end_sessions().await,
+            None => end().await,
         }
     }
 }
