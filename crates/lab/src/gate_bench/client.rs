@@ -27,8 +27,9 @@ const POLL_EVERY: Duration = Duration::from_millis(20);
 /// The longest head of an answer, bytes.
 const HEAD_MAX: usize = 4096;
 
-/// Requests on their way: each says whether it was answered 200, with the whole page.
-pub(super) struct Answers(JoinSet<bool>);
+/// Requests on their way: each says whether it was answered 200, with the whole page, and keeps its connection if that is its own:
+/// HTTP/1.1 does, and a connection's end is no part of an answer.
+pub(super) struct Answers(JoinSet<(bool, Option<TcpStream>)>);
 
 impl Answers {
     /// Sends numbered requests in order, each on a connection of its own that the gate, a process, has accepted before.
@@ -50,7 +51,10 @@ impl Answers {
         for (number, mut stream) in (0..count).zip(streams) {
             let head = format!("GET /{number} HTTP/1.1\r\nhost: shop\r\n\r\n");
             stream.write_all(head.as_bytes()).await?;
-            answers.spawn(async move { page_of(stream).await.unwrap_or(false) });
+            answers.spawn(async move {
+                let answered = page_of(&mut stream).await.unwrap_or(false);
+                (answered, Some(stream))
+            });
         }
         Ok(Self(answers))
     }
@@ -73,16 +77,16 @@ impl Answers {
             stream.set_nodelay(true)?;
             let (mut sender, connection) =
                 http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
-            answers.spawn(async move { connection.await.is_ok() });
+            answers.spawn(async move { (connection.await.is_ok(), None) });
             for number in sent..upto {
                 sender.ready().await?;
                 let request = Request::get(format!("http://shop/{number}"));
                 let answer = sender.send_request(request.body(Empty::<Bytes>::new())?);
                 answers.spawn(async move {
-                    let Ok(answer) = answer.await else { return false };
+                    let Ok(answer) = answer.await else { return (false, None) };
                     let well = answer.status().is_success();
                     let page = answer.into_body().collect().await;
-                    well && page.is_ok_and(|page| page.to_bytes().len() == PAGE)
+                    (well && page.is_ok_and(|page| page.to_bytes().len() == PAGE), None)
                 });
             }
             sent = upto;
@@ -91,18 +95,20 @@ impl Answers {
         Ok(Self(answers))
     }
 
-    /// Waits for all of them; how many were not answered well.
-    pub(super) async fn failed(mut self) -> u32 {
-        let mut failed = 0;
+    /// Waits for all of them; how many were not answered well, and the connections that are still there.
+    pub(super) async fn failed(mut self) -> (u32, Vec<TcpStream>) {
+        let (mut failed, mut kept) = (0, Vec::with_capacity(self.0.len()));
         while let Some(answered) = self.0.join_next().await {
-            failed += u32::from(!matches!(answered, Ok(true)));
+            let (well, stream) = answered.unwrap_or((false, None));
+            failed += u32::from(!well);
+            kept.extend(stream);
         }
-        failed
+        (failed, kept)
     }
 }
 
 /// By hand: ten thousand clients of a library would take more memory than what is measured.
-pub(crate) async fn page_of(mut stream: TcpStream) -> io::Result<bool> {
+pub(crate) async fn page_of(stream: &mut TcpStream) -> io::Result<bool> {
     let mut answer = Vec::new();
     loop {
         if let Some(head) = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n")

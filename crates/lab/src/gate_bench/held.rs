@@ -51,7 +51,7 @@ pub struct HeldFigures {
     pub release_k1_s: f64,
     /// What the hold, the release and all the answers add to the 99th percentile of another app of the same gate.
     pub isolation_p99_ms: f64,
-    /// How long after the last answer four fifths of what they took were given back; none: not within a minute.
+    /// How long after the clients have left four fifths of what they took were given back; none: not within a minute.
     pub given_back_s: Option<f64>,
     /// How much of it was left then, percent.
     pub left_pct: f64,
@@ -167,7 +167,8 @@ async fn run(
     if !released.status.success() {
         bail!("cannot release: {}", String::from_utf8_lossy(&released.stderr).trim());
     }
-    let errors = timeout(PATIENCE, answers.failed()).await.context("not all were answered")?;
+    let answered = timeout(PATIENCE, answers.failed()).await;
+    let (errors, clients) = answered.context("not all were answered")?;
     let release_s = began.elapsed().as_secs_f64();
     let release = other.take();
     drop(other);
@@ -180,6 +181,7 @@ async fn run(
         order.iter().zip(order.iter().skip(1)).filter(|(before, after)| before > after);
     let isolation_p99_ms = hold.p99_ms.max(release.p99_ms) - quiet.p99_ms;
     let inversions = inversions.count();
+    drop(clients);
     let left = watch_memory(pid, at_start, kib).await?;
     Ok(Held { kib, cpu_pct, release_s, errors, inversions, isolation_p99_ms, left })
 }

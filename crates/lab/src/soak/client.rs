@@ -130,7 +130,7 @@ impl Patient {
             let mut stream = TcpStream::connect(to).await.context("cannot connect")?;
             let head = format!("GET /{number} HTTP/1.1\r\nhost: shop\r\n\r\n");
             stream.write_all(head.as_bytes()).await?;
-            answers.spawn(async move { page_of(stream).await.unwrap_or(false) });
+            answers.spawn(async move { page_of(&mut stream).await.unwrap_or(false) });
         }
         Ok(Self(answers))
     }
