@@ -1,7 +1,10 @@
 //! Connections by the address are ended where it was, and no others.
 
-use intermission::swap::endpoint::Endpoint;
+use std::time::Duration;
+
+use intermission::swap::endpoint::{Endpoint, FloatingIp, Host};
 use lab::network::{DEVICE, Network};
+use tokio::process::Command;
 
 use crate::{
     address::{IPV6, address, floating},
@@ -9,6 +12,7 @@ use crate::{
 };
 
 const PORT: &str = "7778";
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Listens for IPv4 and IPv6 with one socket, as the database servers do; answers each byte, and says how a connection broke.
 const SERVER: &str = r#"
     use IO::Socket::IP; use IO::Select; $| = 1;
@@ -54,4 +58,34 @@ async fn connections_by_the_address_are_cut_and_others_are_not() {
     }
     assert_eq!(clients[2].tell("send").await, "answered");
     assert_eq!(server.tell("count").await, "open 1");
+}
+
+/// Behind the look a way back announces the address, and users wait for that.
+#[tokio::test]
+async fn an_announcer_that_is_lost_before_the_hold_is_started_again() {
+    let network = Network::start(3).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let started = folder.path().join("started");
+    let noting = format!("echo $$ >>{}; exec \"$@\"", started.display());
+    let mut exec = ["sh", "-c", &noting, "sh"].map(str::to_owned).to_vec();
+    exec.extend(network.hosts[0].exec());
+    let hosts = [(0, exec), (1, network.hosts[1].exec())].map(|(index, exec)| Host {
+        server: format!("db{}", index + 1),
+        address: address(index),
+        device: DEVICE.to_owned(),
+        exec,
+    });
+    let prefix = Network::floating_prefix().parse().unwrap();
+    let endpoint = FloatingIp::new(prefix, hosts.to_vec(), network.hosts[2].exec(), PATIENCE);
+    endpoint.prepare(&address(0), &address(1)).await.unwrap();
+    let pids = || std::fs::read_to_string(&started).unwrap();
+    let before = pids().lines().count();
+    let announcer = pids().lines().last().unwrap().to_owned();
+    let kill = Command::new("kill").args(["-KILL", &announcer]).status().await.unwrap();
+    assert!(kill.success());
+    endpoint.remember(&address(0)).await.unwrap();
+    assert_eq!(pids().lines().count(), before + 1, "one program is started again");
+    endpoint.withdraw(&address(0)).await.unwrap();
+    endpoint.give_back(&address(0), &address(1)).await.unwrap();
+    assert_eq!(pids().lines().count(), before + 1, "and none while users wait");
 }
