@@ -38,7 +38,6 @@ pub enum Code {
     EventSchedulerDisabled,
     EventsTooMany,
     EventsLeft,
-    SlowCatchUp,
     LeaseTooShort,
     GateUnreachable,
     UnknownApp,

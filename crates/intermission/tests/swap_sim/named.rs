@@ -1,6 +1,7 @@
 //! Failures that really hurt users of other tools (FAULTS.md), each by its number.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use intermission::swap::{
     executor::Executor,
@@ -9,7 +10,10 @@ use intermission::swap::{
     settings::Bounds,
     step::Step,
 };
-use tokio::time::{Instant, sleep};
+use tokio::{
+    join,
+    time::{Instant, sleep},
+};
 
 use crate::{
     db::What,
@@ -43,7 +47,7 @@ async fn swap_and(stage: &Arc<Stage>, at: Step, change: fn(&mut World)) -> End {
 }
 
 /// The ending, the first cause and how long users were held.
-async fn rolled_back(stage: &Arc<Stage>, end: &End) -> (String, std::time::Duration) {
+async fn rolled_back(stage: &Arc<Stage>, end: &End) -> (String, Duration) {
     let End::Closed(ending, state) = end else { panic!("{end:?}") };
     assert_eq!(*ending, Ending::RolledBack, "{:?}", state.cause());
     check_end(stage, Ending::RolledBack, "a named fault").await;
@@ -60,7 +64,36 @@ fn f1_a_catch_up_that_never_finishes_is_found_before_anybody_is_held() {
         stage.with(|world| world.servers[1].is_stuck = true);
         let end = swap(&stage).await;
         let (cause, held) = rolled_back(&stage, &end).await;
-        assert!(cause.contains("to catch up"), "{cause}");
+        assert!(cause.contains("db2 has not caught up after 29."), "{cause}");
+        assert!(cause.contains("receiver Yes, applier Yes"), "{cause}");
+        assert!(held.is_zero(), "users were held for {held:?}");
+    });
+}
+
+#[test]
+fn f1_a_catch_up_that_takes_too_long_is_told_with_how_long_it_took() {
+    on_paused_clock(async {
+        let stage = stage(Flavor::MySql, []);
+        stage.with(|world| world.servers[1].is_stuck = true);
+        let mut plan = plan(Flavor::MySql);
+        plan.bounds.quiet = Duration::from_secs(1);
+        plan.bounds.catch_up_sample = Duration::from_millis(800);
+        let swap = async {
+            let log = SimLog::new(&stage);
+            let listener = Arc::new(|_: &Entry| {});
+            let token = fresh_token(&stage);
+            let executor =
+                Executor::begin(steps(&stage, plan), log, token, listener).await.unwrap();
+            closed(executor.run().await)
+        };
+        let applies_again = async {
+            sleep(Duration::from_millis(1300)).await;
+            stage.with(|world| world.servers[1].is_stuck = false);
+        };
+        let (end, ()) = join!(swap, applies_again);
+        let (cause, held) = rolled_back(&stage, &end).await;
+        assert!(cause.contains("db2 took "), "{cause}");
+        assert!(cause.contains(" ms to catch up, more than 800ms"), "{cause}");
         assert!(held.is_zero(), "users were held for {held:?}");
     });
 }

@@ -216,7 +216,8 @@ impl Bench {
         })
     }
 
-    /// Waits until the other server is a healthy replica of the primary.
+    /// Waits until the other server is a healthy replica of the primary and has what was written so far: what users had to wait
+    /// with comes all at once, and a slow disk takes its time for it.
     pub(super) async fn wait_healthy(&self) -> anyhow::Result<()> {
         let deadline = Instant::now() + HEALTHY_DEADLINE;
         loop {
@@ -224,7 +225,7 @@ impl Bench {
             let seen = self.replication(1 - primary).await?;
             let port = self.stage.pair.server(primary).address().port().to_string();
             if seen.receives && seen.applies && seen.port == port {
-                return Ok(());
+                return Ok(self.stage.pair.wait_caught_up(primary, 1 - primary).await?);
             }
             if Instant::now() > deadline {
                 let witness = self.witness().await;

@@ -7,7 +7,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{StepError, Steps};
+use super::{StepError, Steps, sibling::words_of};
 use crate::swap::{
     machine::State,
     observation::Blocker,
@@ -39,7 +39,7 @@ impl Steps {
                 self.gates.prepare().await?;
                 self.endpoint.remember(self.old.address()).await?;
                 // Timed last: the hold follows, with nothing between but what `ready` has to stop.
-                match self.time_catch_up().await? {
+                match self.time_catch_up(deadline).await? {
                     Ok(longest) => {
                         let took = longest.as_secs_f64() * 1e3;
                         return Ok(Facts::note(format!("catch-up took {took:.1} ms at most")));
@@ -60,22 +60,50 @@ impl Steps {
     }
 
     /// The longest of some samples, or what was too slow.
-    pub(super) async fn time_catch_up(&self) -> Result<Result<Duration, String>, StepError> {
+    async fn time_catch_up(
+        &self,
+        deadline: Instant,
+    ) -> Result<Result<Duration, String>, StepError> {
+        let mut longest = Duration::ZERO;
+        for _ in 0..CATCH_UP_SAMPLES {
+            match self.sample_catch_up(deadline).await? {
+                Ok(took) => longest = longest.max(took),
+                Err(slow) => return Ok(Err(slow)),
+            }
+        }
+        Ok(Ok(longest))
+    }
+
+    /// Waits on where it takes too long: nothing that comes later is applied before, and a person needs to know how long it
+    /// took, or what keeps it.
+    async fn sample_catch_up(
+        &self,
+        deadline: Instant,
+    ) -> Result<Result<Duration, String>, StepError> {
         let bound = self.plan.bounds.catch_up_sample;
+        let channel = &self.plan.channel.name;
         // It tells as seldom still as somebody has set; when users wait it will not.
         let checkpoint = self.plan.handover.checkpoint_ms.unwrap_or_default();
         let untold = Duration::from_millis(checkpoint.into());
-        let mut longest = Duration::ZERO;
-        for _ in 0..CATCH_UP_SAMPLES {
-            let barrier = self.old.look(self.plan.barrier).await?.barrier;
-            let began = Instant::now();
-            if !self.new.wait_applied(&barrier, &self.plan.channel.name, bound + untold).await? {
-                let name = self.new.name();
-                return Ok(Err(format!("{name} takes longer than {bound:?} to catch up")));
-            }
-            longest = longest.max(began.elapsed().saturating_sub(untold));
+        let barrier = self.old.look(self.plan.barrier).await?.barrier;
+        let began = Instant::now();
+        let wait = || self.new.wait_applied(&barrier, channel, bound + untold);
+        let took = || began.elapsed().saturating_sub(untold);
+        if wait().await? {
+            return Ok(Ok(took()));
         }
-        Ok(Ok(longest))
+        let name = self.new.name();
+        while Instant::now() < deadline {
+            if wait().await? {
+                let took = took().as_millis();
+                return Ok(Err(format!("{name} took {took} ms to catch up, more than {bound:?}")));
+            }
+        }
+        let took = took();
+        let channels = self.new.channels().await?;
+        let view = channels.iter().find(|view| view.channel == *channel);
+        let state = view.map_or_else(|| "no replication".to_owned(), words_of);
+        Ok(Err(format!("{name} has not caught up after {took:.1?} ({state})")))
     }
 
     pub(super) async fn old_blockers(&self, age: Duration) -> Result<Vec<Blocker>, StepError> {
