@@ -5,11 +5,12 @@ pub(crate) mod held;
 mod load;
 pub(crate) mod peer;
 pub(crate) mod processor;
+mod table;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -46,6 +47,9 @@ pub struct GateBenchArgs {
     /// Print one JSON object on stdout; the lines go to stderr then.
     #[arg(long)]
     pub json: bool,
+    /// Put the tables into this page, between its two marks.
+    #[arg(long, value_name = "FILE", conflicts_with = "only")]
+    pub table: Option<PathBuf>,
 }
 
 /// One of the two halves.
@@ -89,6 +93,9 @@ pub async fn run(args: &GateBenchArgs) -> anyhow::Result<()> {
             "this machine has one processor: the proxy needs one for itself, load and upstream another"
         );
     }
+    if let Some(page) = &args.table {
+        table::check(page)?;
+    }
     allow_many_files()?;
     let programs = Programs::find_or_build().await?;
     let (_upstream, at) = start_upstream(&programs, Turn::Like).await?;
@@ -120,7 +127,8 @@ pub async fn run(args: &GateBenchArgs) -> anyhow::Result<()> {
     } else {
         print(&mut io::stdout().lock(), &result)
     };
-    printed.context("cannot print the result")
+    printed.context("cannot print the result")?;
+    args.table.as_deref().map_or(Ok(()), |page| table::write(page, &result))
 }
 
 /// The gate and its upstream inherit it.

@@ -35,6 +35,14 @@ pub(super) struct Loaded {
 impl Shape {
     pub const ALL: [Self; 3] = [Self::C64, Self::C512, Self::Close];
 
+    pub(super) const fn title(self) -> &'static str {
+        match self {
+            Self::C64 => "64 connections that are kept",
+            Self::C512 => "512 connections that are kept",
+            Self::Close => "a new connection for each request, 64 at a time",
+        }
+    }
+
     const fn connections(self) -> u16 {
         match self {
             Self::C64 | Self::Close => 64,

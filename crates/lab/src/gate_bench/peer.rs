@@ -37,7 +37,7 @@ pub(crate) struct Proxy {
 impl Peer {
     pub const ALL: [Self; 3] = [Self::Gate, Self::Nginx, Self::Haproxy];
 
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Gate => "gate",
             Self::Nginx => "nginx",

@@ -1,0 +1,204 @@
+//! The tables of a page of the manual, between two marks: what is around them is a person's.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+
+use super::{Figures, GateBenchResult, HeldFigures, Peer, Shape};
+
+const BEGIN: &str = "<!-- make bench: begin -->\n";
+const END: &str = "<!-- make bench: end -->\n";
+
+/// What is in front of the tables of a page, and what is behind them, marks included; an error that names the file where they are
+/// not there.
+fn around(path: &Path) -> anyhow::Result<(String, String)> {
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let parts = text.split_once(BEGIN).and_then(|(front, rest)| {
+        let (_, behind) = rest.split_once(END)?;
+        Some((format!("{front}{BEGIN}"), format!("{END}{behind}")))
+    });
+    parts.with_context(|| {
+        let (begin, end) = (BEGIN.trim_end(), END.trim_end());
+        format!(
+            "{} has no place for the tables: put the lines {begin:?} and {end:?} there",
+            path.display()
+        )
+    })
+}
+
+/// To be called before minutes are spent.
+pub(super) fn check(path: &Path) -> anyhow::Result<()> {
+    around(path)?;
+    File::options()
+        .write(true)
+        .open(path)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(())
+}
+
+/// Replaces the tables of a page by those of `result`.
+pub(super) fn write(path: &Path, result: &GateBenchResult) -> anyhow::Result<()> {
+    let (front, behind) = around(path)?;
+    let text = format!("{front}{}{behind}", render(result)?);
+    let written = File::create(path).and_then(|mut file| file.write_all(text.as_bytes()));
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn render(result: &GateBenchResult) -> anyhow::Result<String> {
+    let GateBenchResult { processor, processors, rounds, seconds, .. } = result;
+    let mut text = format!(
+        "Machine: {processors} × {processor}. {rounds} rounds of {seconds} s for each load.\n\n\
+         | | processor time per request, µs | gate ÷ this | requests/s | p50, ms | p99, ms |\n|---|---|---|---|---|---|\n"
+    );
+    for shape in Shape::ALL {
+        let of = |peer: Peer| {
+            let figures = result.peers.get(&peer).and_then(|shapes| shapes.get(&shape));
+            figures.with_context(|| format!("{} was not measured", peer.name()))
+        };
+        text += &format!("| **{}** | | | | | |\n", shape.title());
+        let gate = of(Peer::Gate)?.cpu_us;
+        for peer in Peer::ALL {
+            let Figures { cpu_us, rps, p50_ms, p99_ms } = *of(peer)?;
+            let ratio = match peer {
+                Peer::Gate => String::new(),
+                Peer::Nginx | Peer::Haproxy => format!("{:.2}", gate / cpu_us),
+            };
+            let name = peer.name();
+            text += &format!(
+                "| {name} | {cpu_us:.1} | {ratio} | {rps:.0} | {p50_ms:.2} | {p99_ms:.1} |\n"
+            );
+        }
+    }
+    text += "\n| | held in one process | KiB each | processor while held | all answered after | one by one | errors | out of order, one by one \
+             | another app's p99 | memory left |\n|---|---|---|---|---|---|---|---|---|---|\n";
+    let held = [
+        ("HTTP/1.1, a connection each", result.held_http1),
+        ("HTTP/2, 128 streams on each connection", result.held_http2),
+    ];
+    for (name, figures) in held {
+        text += &held_line(name, &figures.with_context(|| format!("{name}: not measured"))?);
+    }
+    ensure!(!text.contains("NaN"), "a figure is missing: {text}");
+    Ok(text)
+}
+
+fn held_line(name: &str, held: &HeldFigures) -> String {
+    let HeldFigures {
+        count,
+        kib_per_held,
+        cpu_pct,
+        release_s,
+        errors,
+        inversions_k1,
+        release_k1_s,
+        isolation_p99_ms,
+        given_back_s,
+        left_pct,
+    } = held;
+    let after = given_back_s.map_or("a minute".to_owned(), |after| format!("{after:.0} s"));
+    format!(
+        "| {name} | {count} | {kib_per_held:.1} | {cpu_pct:.1} % of one | {release_s:.2} s | {release_k1_s:.2} s | {errors} | {inversions_k1} \
+         | {isolation_p99_ms:+.1} ms | {left_pct:.0} % after {after} |\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn result() -> GateBenchResult {
+        let shapes = |cpu_us| {
+            let figures = Figures { cpu_us, rps: 41_234.5, p50_ms: 0.789, p99_ms: 3.21 };
+            Shape::ALL.into_iter().map(|shape| (shape, figures)).collect::<BTreeMap<_, _>>()
+        };
+        let held = HeldFigures {
+            count: 9_900,
+            kib_per_held: 6.54,
+            cpu_pct: 0.0,
+            release_s: 0.412,
+            errors: 0,
+            inversions_k1: 0,
+            release_k1_s: 0.9,
+            isolation_p99_ms: 3.04,
+            given_back_s: Some(7.2),
+            left_pct: 19.6,
+        };
+        GateBenchResult {
+            processor: "Some processor".to_owned(),
+            processors: 2,
+            rounds: 5,
+            seconds: 2,
+            peers: [
+                (Peer::Gate, shapes(12.0)),
+                (Peer::Nginx, shapes(10.0)),
+                (Peer::Haproxy, shapes(24.0)),
+            ]
+            .into(),
+            held_http1: Some(held),
+            held_http2: Some(HeldFigures { given_back_s: None, ..held }),
+        }
+    }
+
+    fn page(text: &str) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        file
+    }
+
+    #[test]
+    fn only_what_is_between_the_marks_is_replaced_and_as_often_as_one_likes() {
+        let file = page(&format!("# Page\n\n{BEGIN}old figures\n{END}\nbehind\n"));
+        check(file.path()).unwrap();
+        write(file.path(), &result()).unwrap();
+        let once = fs::read_to_string(file.path()).unwrap();
+        write(file.path(), &result()).unwrap();
+        assert_eq!(fs::read_to_string(file.path()).unwrap(), once);
+        assert!(
+            once.starts_with(&format!("# Page\n\n{BEGIN}Machine: 2 × Some processor.")),
+            "{once}"
+        );
+        assert!(once.ends_with(&format!("\n{END}\nbehind\n")), "{once}");
+        assert!(!once.contains("old figures"), "{once}");
+    }
+
+    #[test]
+    fn each_figure_has_its_place() {
+        let text = render(&result()).unwrap();
+        for line in [
+            "| gate | 12.0 |  | 41234 | 0.79 | 3.2 |",
+            "| nginx | 10.0 | 1.20 | 41234 | 0.79 | 3.2 |",
+            "| HAProxy | 24.0 | 0.50 | 41234 | 0.79 | 3.2 |",
+            "| HTTP/1.1, a connection each | 9900 | 6.5 | 0.0 % of one | 0.41 s | 0.90 s | 0 | 0 | +3.0 ms | 20 % after 7 s |",
+            "| HTTP/2, 128 streams on each connection | 9900 | 6.5 | 0.0 % of one | 0.41 s | 0.90 s | 0 | 0 | +3.0 ms | 20 % after a minute |",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+        assert_eq!(text.matches("| nginx |").count(), Shape::ALL.len());
+    }
+
+    #[test]
+    fn what_was_not_measured_and_a_page_without_a_place_are_errors_and_change_nothing() {
+        let file = page("# Page\n");
+        let error = format!("{:#}", check(file.path()).unwrap_err());
+        assert!(error.contains("make bench: begin"), "{error}");
+        let file = page(&format!("{BEGIN}old\n{END}"));
+        let half = GateBenchResult { held_http2: None, ..result() };
+        let error = format!("{:#}", write(file.path(), &half).unwrap_err());
+        assert!(error.contains("HTTP/2") && error.contains("not measured"), "{error}");
+        assert_eq!(fs::read_to_string(file.path()).unwrap(), format!("{BEGIN}old\n{END}"));
+        let nowhere = Path::new("/nowhere/PERFORMANCE.md");
+        let error = format!("{:#}", check(nowhere).unwrap_err());
+        assert!(error.contains("/nowhere/PERFORMANCE.md"), "{error}");
+    }
+
+    #[test]
+    fn the_manual_has_a_place_for_them() {
+        let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/PERFORMANCE.md");
+        check(&manual).unwrap();
+    }
+}
