@@ -69,11 +69,17 @@ pub struct GateBenchResult {
     rounds: u32,
     seconds: u64,
     peers: BTreeMap<Peer, BTreeMap<Shape, Figures>>,
+    /// Processor time of a request, the gate's divided by the other's: the median of the rounds' own ratios, so that a machine that
+    /// is slower for some of the rounds is so for both.
+    ratios: BTreeMap<Peer, BTreeMap<Shape, f64>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     held_http1: Option<HeldFigures>,
     #[serde(skip_serializing_if = "Option::is_none")]
     held_http2: Option<HeldFigures>,
 }
+
+/// What each round came to.
+type Rounds = BTreeMap<Peer, BTreeMap<Shape, Vec<Figures>>>;
 
 /// Medians over the rounds.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -105,11 +111,17 @@ pub async fn run(args: &GateBenchArgs) -> anyhow::Result<()> {
         rounds: args.rounds,
         seconds: args.seconds,
         peers: BTreeMap::new(),
+        ratios: BTreeMap::new(),
         held_http1: None,
         held_http2: None,
     };
     if args.only != Some(Only::Held) {
-        result.peers = compare(args, &programs.intermission, at).await?;
+        let measured = compare(args, &programs.intermission, at).await?;
+        result.ratios = ratios(&measured);
+        let medians = |shapes: &BTreeMap<Shape, Vec<Figures>>| {
+            shapes.iter().map(|(shape, rounds)| (*shape, Figures::median(rounds))).collect()
+        };
+        result.peers = measured.iter().map(|(peer, shapes)| (*peer, medians(shapes))).collect();
     }
     if args.only != Some(Only::Peers) {
         // Of the other app, so that nobody waits there behind who is released.
@@ -165,14 +177,14 @@ async fn compare(
     args: &GateBenchArgs,
     gate: &Path,
     upstream: SocketAddr,
-) -> anyhow::Result<BTreeMap<Peer, BTreeMap<Shape, Figures>>> {
+) -> anyhow::Result<Rounds> {
     let mut proxies = Vec::new();
     for peer in Peer::ALL {
         let proxy = peer.start(gate, upstream).await?;
         load::load(proxy.address, Shape::C512, WARM_UP).await?;
         proxies.push((peer, proxy));
     }
-    let mut measured: BTreeMap<Peer, BTreeMap<Shape, Vec<Figures>>> = BTreeMap::new();
+    let mut measured = Rounds::new();
     for _ in 0..args.rounds {
         for shape in Shape::ALL {
             for (peer, proxy) in &proxies {
@@ -183,10 +195,25 @@ async fn compare(
         }
         proxies.rotate_left(1);
     }
-    let medians = |shapes: BTreeMap<Shape, Vec<Figures>>| {
-        shapes.into_iter().map(|(shape, rounds)| (shape, Figures::median(&rounds))).collect()
+    Ok(measured)
+}
+
+/// Each other proxy against the gate.
+fn ratios(measured: &Rounds) -> BTreeMap<Peer, BTreeMap<Shape, f64>> {
+    let of = |peer: Peer, shape: Shape| {
+        let rounds = |peer| measured.get(&peer)?.get(&shape);
+        let pairs = rounds(Peer::Gate)?.iter().zip(rounds(peer)?);
+        median(pairs.map(|(gate, other)| gate.cpu_us / other.cpu_us).collect())
     };
-    Ok(measured.into_iter().map(|(peer, shapes)| (peer, medians(shapes))).collect())
+    let shapes = |peer| {
+        Shape::ALL.into_iter().filter_map(move |shape| Some((shape, of(peer, shape)?))).collect()
+    };
+    [Peer::Nginx, Peer::Haproxy].map(|peer| (peer, shapes(peer))).into()
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
 }
 
 async fn once(proxy: &Proxy, shape: Shape, time: Duration) -> anyhow::Result<Figures> {
@@ -207,9 +234,7 @@ impl Figures {
     /// Of each figure by itself.
     fn median(rounds: &[Self]) -> Self {
         let of = |figure: fn(&Self) -> f64| {
-            let mut values: Vec<f64> = rounds.iter().map(figure).collect();
-            values.sort_by(f64::total_cmp);
-            values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+            median(rounds.iter().map(figure).collect()).unwrap_or(f64::NAN)
         };
         Self {
             cpu_us: of(|round| round.cpu_us),
@@ -229,6 +254,11 @@ fn print(out: &mut impl Write, result: &GateBenchResult) -> io::Result<()> {
                 out,
                 "{peer:<8} {shape:<6} {cpu_us:>6.1} µs  {rps:>8.0}/s  p50 {p50_ms:>6.2}  p99 {p99_ms:>6.2} ms"
             )?;
+        }
+    }
+    for (peer, shapes) in &result.ratios {
+        for (shape, ratio) in shapes {
+            writeln!(out, "gate ÷ {} {shape:?}: {ratio:.2}", peer.name())?;
         }
     }
     for (name, held) in [("HTTP/1.1", result.held_http1), ("HTTP/2", result.held_http2)] {
@@ -269,6 +299,25 @@ mod tests {
     }
 
     #[test]
+    fn a_ratio_is_that_of_rounds_beside_each_other() {
+        let shapes = |times: [f64; 3]| {
+            let rounds = times.map(|cpu_us| Figures { cpu_us, rps: 1.0, p50_ms: 1.0, p99_ms: 2.0 });
+            [(Shape::C512, rounds.to_vec())].into()
+        };
+        // The machine is slower in each round; the medians alone say 1.5.
+        let measured: Rounds = [
+            (Peer::Gate, shapes([12.0, 30.0, 80.0])),
+            (Peer::Nginx, shapes([10.0, 40.0, 20.0])),
+            (Peer::Haproxy, shapes([24.0, 60.0, 160.0])),
+        ]
+        .into();
+        let ratios = ratios(&measured);
+        assert_eq!(ratios[&Peer::Nginx], [(Shape::C512, 1.2)].into());
+        assert_eq!(ratios[&Peer::Haproxy], [(Shape::C512, 0.5)].into());
+        assert_eq!(median(Vec::new()), None);
+    }
+
+    #[test]
     fn the_names_of_the_result_are_stable() {
         let figures = Figures { cpu_us: 1.5, rps: 2.0, p50_ms: 0.5, p99_ms: 3.0 };
         let shapes: BTreeMap<_, _> = Shape::ALL.into_iter().map(|shape| (shape, figures)).collect();
@@ -278,6 +327,7 @@ mod tests {
             rounds: 1,
             seconds: 2,
             peers: Peer::ALL.into_iter().map(|peer| (peer, shapes.clone())).collect(),
+            ratios: [(Peer::Nginx, [(Shape::C64, 0.9)].into())].into(),
             held_http1: None,
             held_http2: None,
         };
@@ -287,5 +337,6 @@ mod tests {
                 assert_eq!(json["peers"][peer][shape]["cpu_us"], 1.5, "{peer} {shape}");
             }
         }
+        assert_eq!(json["ratios"]["nginx"]["c64"], 0.9);
     }
 }

@@ -59,13 +59,10 @@ fn render(result: &GateBenchResult) -> anyhow::Result<String> {
             figures.with_context(|| format!("{} was not measured", peer.name()))
         };
         text += &format!("| **{}** | | | | | |\n", shape.title());
-        let gate = of(Peer::Gate)?.cpu_us;
         for peer in Peer::ALL {
             let Figures { cpu_us, rps, p50_ms, p99_ms } = *of(peer)?;
-            let ratio = match peer {
-                Peer::Gate => String::new(),
-                Peer::Nginx | Peer::Haproxy => format!("{:.2}", gate / cpu_us),
-            };
+            let ratio = result.ratios.get(&peer).and_then(|shapes| shapes.get(&shape));
+            let ratio = ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
             let name = peer.name();
             text += &format!(
                 "| {name} | {cpu_us:.1} | {ratio} | {rps:.0} | {p50_ms:.2} | {p99_ms:.1} |\n"
@@ -139,6 +136,9 @@ mod tests {
                 (Peer::Haproxy, shapes(24.0)),
             ]
             .into(),
+            ratios: [Peer::Nginx, Peer::Haproxy]
+                .map(|peer| (peer, Shape::ALL.map(|shape| (shape, 1.16)).into()))
+                .into(),
             held_http1: Some(held),
             held_http2: Some(HeldFigures { given_back_s: None, ..held }),
         }
@@ -171,8 +171,8 @@ mod tests {
         let text = render(&result()).unwrap();
         for line in [
             "| gate | 12.0 |  | 41234 | 0.79 | 3.2 |",
-            "| nginx | 10.0 | 1.20 | 41234 | 0.79 | 3.2 |",
-            "| HAProxy | 24.0 | 0.50 | 41234 | 0.79 | 3.2 |",
+            "| nginx | 10.0 | 1.16 | 41234 | 0.79 | 3.2 |",
+            "| HAProxy | 24.0 | 1.16 | 41234 | 0.79 | 3.2 |",
             "| HTTP/1.1, a connection each | 9900 | 6.5 | 0.0 % of one | 0.41 s | 0.90 s | 0 | 0 | +3.0 ms | 20 % after 7 s |",
             "| HTTP/2, 128 streams on each connection | 9900 | 6.5 | 0.0 % of one | 0.41 s | 0.90 s | 0 | 0 | +3.0 ms | 20 % after a minute |",
         ] {
