@@ -81,7 +81,7 @@ pub struct GateBenchResult {
 /// What each round came to.
 type Rounds = BTreeMap<Peer, BTreeMap<Shape, Vec<Figures>>>;
 
-/// Medians over the rounds.
+/// Of one round, or medians over all.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Figures {
     /// Microseconds of processor time, user and system, that the proxy took for a request.
@@ -100,7 +100,7 @@ pub async fn run(args: &GateBenchArgs) -> anyhow::Result<()> {
         );
     }
     if let Some(page) = &args.table {
-        table::check(page)?;
+        table::ensure_place(page)?;
     }
     allow_many_files()?;
     let programs = Programs::find_or_build().await?;
@@ -304,7 +304,7 @@ mod tests {
             let rounds = times.map(|cpu_us| Figures { cpu_us, rps: 1.0, p50_ms: 1.0, p99_ms: 2.0 });
             [(Shape::C512, rounds.to_vec())].into()
         };
-        // The machine is slower in each round; the medians alone say 1.5.
+        // Two of the rounds have a moment in which the machine is slow; the medians alone say 1.5.
         let measured: Rounds = [
             (Peer::Gate, shapes([12.0, 30.0, 80.0])),
             (Peer::Nginx, shapes([10.0, 40.0, 20.0])),

@@ -7,7 +7,9 @@ mod table;
 mod timeline;
 
 use std::cmp::Reverse;
+use std::fs::Permissions;
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -61,15 +63,16 @@ fn worth_drawing(trial: &Trial) -> Vec<(usize, &Swapped)> {
     swaps
 }
 
-/// Writes the page, all or nothing.
-pub fn write(path: &Path, html: &str) -> io::Result<()> {
+/// Writes a page that everybody may read, all or nothing.
+pub fn write(path: &Path, page: &str) -> io::Result<()> {
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         Some(_) | None => Path::new("."),
     };
     std::fs::create_dir_all(folder)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(html.as_bytes())?;
+    let everybody = Permissions::from_mode(0o644);
+    let mut file = tempfile::Builder::new().permissions(everybody).tempfile_in(folder)?;
+    file.write_all(page.as_bytes())?;
     file.persist(path)?;
     Ok(())
 }

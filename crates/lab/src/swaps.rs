@@ -87,6 +87,8 @@ pub struct SwapsResult {
     write_pause_ms: Spread,
     /// Over the swaps, of the longest added latency in each.
     added_latency_ms: Spread,
+    /// The same of the time before each swap, `--quiet` of it: what the machine adds by itself.
+    quiet_added_latency_ms: Spread,
     /// Over the swaps, of the whole command.
     swap_ms: Spread,
     /// Median of every step, ms.
@@ -209,6 +211,7 @@ impl SwapsResult {
             transactions_lost: trial.transactions_lost,
             write_pause_ms: spread(&|swapped| trial.write_pause(swapped)),
             added_latency_ms: spread(&|swapped| trial.added_latency(swapped)),
+            quiet_added_latency_ms: spread(&|swapped| trial.quiet_added_latency(swapped)),
             swap_ms: spread(&|swapped| Some(swapped.run.took)),
             steps: step_medians(trial),
         }
@@ -252,6 +255,7 @@ fn print(out: &mut impl Write, result: &SwapsResult, json: bool) -> io::Result<(
     for (name, Spread { p50, p99, max }) in [
         ("write pause", result.write_pause_ms),
         ("added latency", result.added_latency_ms),
+        ("without swap", result.quiet_added_latency_ms),
         ("whole swap", result.swap_ms),
     ] {
         writeln!(out, "{name:<14} p50 {p50:>8.1}  p99 {p99:>8.1}  max {max:>8.1} ms")?;

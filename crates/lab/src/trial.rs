@@ -205,6 +205,12 @@ impl Trial {
         added_latency(&self.recording.samples, swapped.window, swapped.quiet)
     }
 
+    /// The same of the quiet time before it.
+    #[must_use]
+    pub fn quiet_added_latency(&self, swapped: &Swapped) -> Option<Duration> {
+        added_latency(&self.recording.samples, swapped.quiet, swapped.quiet)
+    }
+
     /// Requests that were held over one swap: sent before the release began and answered after it, with the hold in
     /// between. `None` when the journal does not tell when that was.
     #[must_use]

@@ -19,7 +19,8 @@ use crate::{
     db::What,
     fault::{Fault, Moment},
     harness::{
-        End, FLAVORS, closed, fresh_token, on_paused_clock, plan, recover, stage, steps, swap,
+        End, FLAVORS, begin, closed, fresh_token, on_paused_clock, plan, recover, stage, steps,
+        swap,
     },
     log::SimLog,
     oracle::{aftermath, check_end},
@@ -78,22 +79,52 @@ fn f1_a_catch_up_that_takes_too_long_is_told_with_how_long_it_took() {
         let mut plan = plan(Flavor::MySql);
         plan.bounds.quiet = Duration::from_secs(1);
         plan.bounds.catch_up_sample = Duration::from_millis(800);
-        let swap = async {
-            let log = SimLog::new(&stage);
-            let listener = Arc::new(|_: &Entry| {});
-            let token = fresh_token(&stage);
-            let executor =
-                Executor::begin(steps(&stage, plan), log, token, listener).await.unwrap();
-            closed(executor.run().await)
-        };
+        let swap = begin(&stage, plan, SimLog::new(&stage));
         let applies_again = async {
             sleep(Duration::from_millis(1300)).await;
             stage.with(|world| world.servers[1].is_stuck = false);
         };
         let (end, ()) = join!(swap, applies_again);
         let (cause, held) = rolled_back(&stage, &end).await;
-        assert!(cause.contains("db2 took "), "{cause}");
-        assert!(cause.contains(" ms to catch up, more than 800ms"), "{cause}");
+        let told = cause
+            .split("db2 took ")
+            .nth(1)
+            .and_then(|rest| rest.split_once(" ms to catch up, more than 800ms"));
+        let took: u32 =
+            told.and_then(|(ms, _)| ms.parse().ok()).unwrap_or_else(|| panic!("{cause}"));
+        assert!((1_000..1_300).contains(&took), "{took} ms of 1300");
+        assert!(held.is_zero(), "users were held for {held:?}");
+    });
+}
+
+#[test]
+fn f1_who_catches_up_late_and_then_in_time_is_swapped_to() {
+    on_paused_clock(async {
+        let stage = stage(Flavor::MySql, []);
+        stage.with(|world| world.servers[1].is_stuck = true);
+        let applies_again = async {
+            sleep(Duration::from_secs(1)).await;
+            stage.with(|world| world.servers[1].is_stuck = false);
+        };
+        let (end, ()) = join!(swap(&stage), applies_again);
+        let End::Closed(ending, _) = end else { panic!("{end:?}") };
+        assert_eq!(ending, Ending::Swapped);
+        check_end(&stage, Ending::Swapped, "a late replica").await;
+    });
+}
+
+#[test]
+fn f1_an_applier_that_stops_before_the_hold_is_told() {
+    on_paused_clock(async {
+        let stage = stage(Flavor::MySql, []);
+        let end = swap_and(&stage, Step::Quiet, |world| {
+            world.servers[1].is_stopped = true;
+            world.servers[1].is_stuck = true;
+        })
+        .await;
+        let (cause, held) = rolled_back(&stage, &end).await;
+        assert!(cause.contains("db2 has not caught up after "), "{cause}");
+        assert!(cause.contains("applier No"), "{cause}");
         assert!(held.is_zero(), "users were held for {held:?}");
     });
 }

@@ -225,7 +225,10 @@ impl Bench {
             let seen = self.replication(1 - primary).await?;
             let port = self.stage.pair.server(primary).address().port().to_string();
             if seen.receives && seen.applies && seen.port == port {
-                return Ok(self.stage.pair.wait_caught_up(primary, 1 - primary).await?);
+                if let Err(error) = self.stage.pair.wait_caught_up(primary, 1 - primary).await {
+                    bail!("{error}\n{}", self.witness().await);
+                }
+                return Ok(());
             }
             if Instant::now() > deadline {
                 let witness = self.witness().await;

@@ -209,6 +209,7 @@ pub(super) fn recovers_beside(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result
             }
             swap.end().await?.expect_killed()?;
             bench.wait_taken_back().await?;
+            bench.wait_healthy().await?;
         }
         Ok(End::rolled_back())
     })

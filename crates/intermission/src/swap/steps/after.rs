@@ -10,7 +10,7 @@ use crate::swap::{
     position::{Position, Tracking},
     record::{Action, Facts},
     role::{Event, Scheduler, Wanted},
-    server::{Detail, Effect, ServerError},
+    server::{Detail, Effect, Server, ServerError},
     step::Step,
 };
 
@@ -206,7 +206,7 @@ impl Steps {
                 return Err(StepError::refused(format!(
                     "the marker did not arrive on {} within {bound:?}: {}",
                     self.old.name(),
-                    self.replication_words().await
+                    self.replication_words(&*self.old).await
                 )));
             }
             self.wake_receiver(&mut patience, state).await;
@@ -287,11 +287,13 @@ impl Steps {
         }
     }
 
-    pub(super) async fn replication_words(&self) -> String {
-        let Ok(channels) = self.old.channels().await else {
+    /// What a server says of the channel that the swap is about.
+    pub(super) async fn replication_words(&self, server: &dyn Server) -> String {
+        let Ok(channels) = server.channels().await else {
             return "its replication status cannot be read".to_owned();
         };
-        let Some(channel) = channels.first() else {
+        let ours = channels.iter().find(|view| view.channel == self.plan.channel.name);
+        let Some(channel) = ours.or(channels.first()) else {
             return "it replicates from nobody".to_owned();
         };
         super::sibling::words_of(channel)

@@ -7,10 +7,10 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{StepError, Steps, sibling::words_of};
+use super::{StepError, Steps};
 use crate::swap::{
     machine::State,
-    observation::Blocker,
+    observation::{Blocker, ThreadState},
     position::{Barrier, Coordinates},
     record::Facts,
     role::{CHECKPOINT_MS, SemiSync, Wanted},
@@ -19,6 +19,8 @@ use crate::swap::{
 
 /// How many times the catch-up is timed before the hold.
 const CATCH_UP_SAMPLES: u32 = 3;
+/// How soon a replica that has not caught up is asked again.
+const CATCH_UP_POLL: Duration = Duration::from_millis(10);
 /// A transaction that has changed so many rows is not quiet, however young: users would wait until it is committed or undone, and
 /// applied by the new primary (200 000 rows: 0.3 s each, docs/PERFORMANCE.md).
 const LARGE_ROWS: u64 = 10_000;
@@ -93,17 +95,24 @@ impl Steps {
             return Ok(Ok(took()));
         }
         let name = self.new.name();
-        while Instant::now() < deadline {
+        while Instant::now() < deadline && self.applies().await? {
+            sleep(CATCH_UP_POLL).await;
             if wait().await? {
                 let took = took().as_millis();
                 return Ok(Err(format!("{name} took {took} ms to catch up, more than {bound:?}")));
             }
         }
-        let took = took();
+        let (waited, state) = (began.elapsed(), self.replication_words(&*self.new).await);
+        Ok(Err(format!(
+            "{name} has not caught up after {waited:.1?}, more than {bound:?}: {state}"
+        )))
+    }
+
+    /// Whether the new primary applies what it has received. One that does not may answer at once that it has not applied it.
+    async fn applies(&self) -> Result<bool, StepError> {
         let channels = self.new.channels().await?;
-        let view = channels.iter().find(|view| view.channel == *channel);
-        let state = view.map_or_else(|| "no replication".to_owned(), words_of);
-        Ok(Err(format!("{name} has not caught up after {took:.1?} ({state})")))
+        let mut ours = channels.iter().filter(|view| view.channel == self.plan.channel.name);
+        Ok(ours.any(|view| view.sql == ThreadState::Yes))
     }
 
     pub(super) async fn old_blockers(&self, age: Duration) -> Result<Vec<Blocker>, StepError> {
@@ -137,8 +146,9 @@ impl Steps {
         if self.new.wait_applied(&barrier, &self.plan.channel.name, bound).await? {
             return Ok(());
         }
+        let state = self.replication_words(&*self.new).await;
         Err(StepError::refused(format!(
-            "{} takes longer than {bound:?} to catch up",
+            "{} takes longer than {bound:?} to catch up: {state}",
             self.new.name()
         )))
     }
