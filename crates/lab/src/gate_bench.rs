@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use jiff::Timestamp;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde::Serialize;
 
@@ -140,7 +141,8 @@ pub async fn run(args: &GateBenchArgs) -> anyhow::Result<()> {
         print(&mut io::stdout().lock(), &result)
     };
     printed.context("cannot print the result")?;
-    args.table.as_deref().map_or(Ok(()), |page| table::write(page, &result))
+    let today = Timestamp::now().strftime("%Y-%m-%d").to_string();
+    args.table.as_deref().map_or(Ok(()), |page| table::write(page, &result, &today))
 }
 
 /// The gate and its upstream inherit it.

@@ -4,7 +4,6 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use jiff::Timestamp;
 
 use super::{Figures, GateBenchResult, HeldFigures, Peer, Shape};
 
@@ -34,11 +33,10 @@ pub(super) fn ensure_place(path: &Path) -> anyhow::Result<()> {
     around(path).map(|_| ())
 }
 
-/// Replaces the tables of a page by those of `result`.
-pub(super) fn write(path: &Path, result: &GateBenchResult) -> anyhow::Result<()> {
+/// Replaces the tables of a page by those of `result`, measured on `day`.
+pub(super) fn write(path: &Path, result: &GateBenchResult, day: &str) -> anyhow::Result<()> {
     let (front, behind) = around(path)?;
-    let day = Timestamp::now().strftime("%Y-%m-%d").to_string();
-    let text = format!("{front}{}{behind}", render(result, &day)?);
+    let text = format!("{front}{}{behind}", render(result, day)?);
     let written = crate::report::write(path, &text);
     written.with_context(|| format!("cannot write {}", path.display()))
 }
@@ -110,6 +108,8 @@ mod tests {
 
     use super::*;
 
+    const DAY: &str = "2026-01-02";
+
     /// No two figures are the same.
     fn result() -> GateBenchResult {
         let figures = |peer: f64, shape: f64| Figures {
@@ -155,18 +155,18 @@ mod tests {
     fn only_what_is_between_the_marks_is_replaced_and_as_often_as_one_likes() {
         let file = page(&format!("# Page\n\n{BEGIN}old figures\n{END}\nbehind\n"));
         ensure_place(file.path()).unwrap();
-        write(file.path(), &result()).unwrap();
+        write(file.path(), &result(), DAY).unwrap();
         let once = fs::read_to_string(file.path()).unwrap();
-        write(file.path(), &result()).unwrap();
+        write(file.path(), &result(), DAY).unwrap();
         assert_eq!(fs::read_to_string(file.path()).unwrap(), once);
-        assert!(once.starts_with(&format!("# Page\n\n{BEGIN}20")), "{once}");
+        assert!(once.starts_with(&format!("# Page\n\n{BEGIN}2026-01-02, ")), "{once}");
         assert!(once.ends_with(&format!("\n{END}\nbehind\n")), "{once}");
         assert!(!once.contains("old figures"), "{once}");
     }
 
     #[test]
     fn each_figure_has_its_place() {
-        let text = render(&result(), "2026-01-02").unwrap();
+        let text = render(&result(), DAY).unwrap();
         let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("|---")).collect();
         let wanted = [
             "2026-01-02, 2 × Some processor, 5 rounds of 3 s for each load.",
@@ -199,7 +199,7 @@ mod tests {
         assert!(error.contains("make bench: begin"), "{error}");
         let file = page(&format!("{BEGIN}old\n{END}"));
         let half = GateBenchResult { held_http2: None, ..result() };
-        let error = format!("{:#}", write(file.path(), &half).unwrap_err());
+        let error = format!("{:#}", write(file.path(), &half, DAY).unwrap_err());
         assert!(error.contains("HTTP/2") && error.contains("not measured"), "{error}");
         assert_eq!(fs::read_to_string(file.path()).unwrap(), format!("{BEGIN}old\n{END}"));
         let nowhere = Path::new("/nowhere/PERFORMANCE.md");
