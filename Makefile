@@ -9,7 +9,7 @@ test: ## every test, on real servers of both kinds
 lint: ## formatting, clippy, documentation, dependency policy
 	scripts/lint
 
-bench: ## the benchmarks
+bench: ## the benchmarks; their tables go to docs/PERFORMANCE.md
 	scripts/bench
 
 mutations: ## the hold core broken on purpose, once for each way: a test must fail each time (docs/PROOF.md)

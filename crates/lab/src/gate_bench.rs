@@ -265,25 +265,20 @@ fn print(out: &mut impl Write, result: &GateBenchResult) -> io::Result<()> {
     }
     for (name, held) in [("HTTP/1.1", result.held_http1), ("HTTP/2", result.held_http2)] {
         let Some(held) = held else { continue };
-        let HeldFigures {
-            count,
-            kib_per_held,
-            cpu_pct,
-            release_s,
-            errors,
-            inversions_k1,
-            release_k1_s,
-            isolation_p99_ms,
-            given_back_s,
-            left_pct,
-        } = held;
-        let given_back =
-            given_back_s.map_or("a minute".to_owned(), |after| format!("{after:.1} s"));
         writeln!(
             out,
-            "{name:<8} {count} held: {kib_per_held:.1} KiB each, {cpu_pct:.1} % CPU, all answered after {release_s:.2} s \
-             ({release_k1_s:.2} s one by one, {inversions_k1} out of order), {errors} errors; another app's p99 {isolation_p99_ms:+.2} ms; \
-             {left_pct:.0} % of the memory left after {given_back}"
+            "{name:<8} {} held: {:.1} KiB each, {:.1} % CPU, all answered after {:.2} s ({:.2} s one by one, {} out of order), {} errors; \
+             another app's p99 {:+.2} ms; {:.0} % of the memory left after {}",
+            held.count,
+            held.kib_per_held,
+            held.cpu_pct,
+            held.release_s,
+            held.release_k1_s,
+            held.inversions_k1,
+            held.errors,
+            held.isolation_p99_ms,
+            held.left_pct,
+            held.given_back()
         )?;
     }
     Ok(())

@@ -5,6 +5,7 @@
 mod after;
 mod before;
 mod card;
+mod channel;
 mod failover;
 mod farewell;
 mod promoted;

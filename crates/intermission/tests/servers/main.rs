@@ -13,6 +13,7 @@ mod asked;
 mod before_release;
 mod bench;
 mod card;
+mod catch_up;
 #[path = "../it/certificate.rs"]
 mod certificate;
 mod channel;

@@ -125,6 +125,9 @@ fn f1_an_applier_that_stops_before_the_hold_is_told() {
         let (cause, held) = rolled_back(&stage, &end).await;
         assert!(cause.contains("db2 has not caught up after "), "{cause}");
         assert!(cause.contains("applier No"), "{cause}");
+        let asked =
+            stage.with(|world| world.trace.iter().filter(|c| c.what == "wait_applied").count());
+        assert!(asked <= 300, "asked {asked} times in 30 s");
         assert!(held.is_zero(), "users were held for {held:?}");
     });
 }

@@ -57,6 +57,13 @@ pub struct HeldFigures {
     pub left_pct: f64,
 }
 
+impl HeldFigures {
+    /// When most of the memory was given back, or when nobody looked any more.
+    pub(super) fn given_back(&self) -> String {
+        self.given_back_s.map_or("a minute".to_owned(), |after| format!("{after:.1} s"))
+    }
+}
+
 struct Held {
     kib: f64,
     cpu_pct: f64,

@@ -10,7 +10,7 @@ use crate::swap::{
     position::{Position, Tracking},
     record::{Action, Facts},
     role::{Event, Scheduler, Wanted},
-    server::{Detail, Effect, Server, ServerError},
+    server::{Detail, Effect, ServerError},
     step::Step,
 };
 
@@ -285,17 +285,5 @@ impl Steps {
             }
             sleep(MARKER_POLL).await;
         }
-    }
-
-    /// What a server says of the channel that the swap is about.
-    pub(super) async fn replication_words(&self, server: &dyn Server) -> String {
-        let Ok(channels) = server.channels().await else {
-            return "its replication status cannot be read".to_owned();
-        };
-        let ours = channels.iter().find(|view| view.channel == self.plan.channel.name);
-        let Some(channel) = ours.or(channels.first()) else {
-            return "it replicates from nobody".to_owned();
-        };
-        super::sibling::words_of(channel)
     }
 }

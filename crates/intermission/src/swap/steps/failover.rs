@@ -7,7 +7,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{StepError, Steps};
+use super::{StepError, Steps, channel::words_of};
 use crate::swap::{
     machine::State,
     observation::{ReplicaView, ThreadState},
@@ -136,14 +136,6 @@ impl Steps {
         }
     }
 
-    async fn its_channel(&self) -> Result<ReplicaView, StepError> {
-        let name = &self.plan.channel.name;
-        let channels = self.new.channels().await?;
-        channels.into_iter().find(|channel| channel.channel == *name).ok_or_else(|| {
-            StepError::refused(format!("{} has no channel {name:?} any more", self.new.name()))
-        })
-    }
-
     fn received_by(&self, channel: &ReplicaView) -> Result<Barrier, StepError> {
         channel.received.clone().ok_or_else(|| {
             StepError::refused(format!("what {} has received cannot be read", self.new.name()))
@@ -154,7 +146,7 @@ impl Steps {
         if channel.sql == ThreadState::Yes {
             return Ok(());
         }
-        let words = super::sibling::words_of(channel);
+        let words = words_of(channel);
         Err(StepError::refused(format!(
             "{} has not applied all that it has received: {words}",
             self.new.name()

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{StepError, Steps};
+use super::{StepError, Steps, channel::words_of};
 use crate::swap::{
     machine::State,
     observation::{ReplicaView, ServerView, ThreadState},
@@ -371,18 +371,4 @@ fn why_unwatched(seen: &ReplicaView, run: Threads, prove: Duration) -> Option<St
 fn is_broken(channel: &ReplicaView) -> bool {
     (channel.io == ThreadState::No && channel.io_error.is_some())
         || (channel.sql == ThreadState::No && channel.sql_error.is_some())
-}
-
-/// What a person needs to know of a channel.
-pub(super) fn words_of(channel: &ReplicaView) -> String {
-    let error = channel.io_error.as_deref().or(channel.sql_error.as_deref());
-    format!(
-        "receiver {}, applier {}{}",
-        channel.io.word(),
-        channel.sql.word(),
-        match error {
-            Some(error) if !channel.is_running() => format!(": {error}"),
-            _ => String::new(),
-        }
-    )
 }
