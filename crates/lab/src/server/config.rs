@@ -89,6 +89,13 @@ const MYSQL: &[(&str, &str)] = &[
     ("enforce-gtid-consistency", "ON"),
     ("innodb-redo-log-capacity", "32M"),
     ("mysqlx", "OFF"),
+    // Tables that nobody here reads, filled when it starts: more than a quarter of its memory (measured: 522 and 384 MB).
+    ("performance-schema-digests-size", "0"),
+    ("performance-schema-error-size", "0"),
+    ("performance-schema-events-stages-history-long-size", "0"),
+    ("performance-schema-events-statements-history-long-size", "0"),
+    ("performance-schema-events-transactions-history-long-size", "0"),
+    ("performance-schema-events-waits-history-long-size", "0"),
 ];
 
 /// An unpacked server looks for its files where a package would have put them: these say where they are.
