@@ -129,7 +129,8 @@ fn each_call(mut check: impl FnMut(Kind, &[Fault], Ending)) {
                     let fault = Fault { always, ..Fault::once(Action::Perform, step, nth, moment) };
                     let ending = expected(kind, &fault, None);
                     check(kind, std::slice::from_ref(&fault), ending);
-                    if always {
+                    // What takes nothing back is the same run whatever an undo would do.
+                    if always || ending != Ending::RolledBack {
                         continue;
                     }
                     for undo in UNDOABLE {
@@ -164,7 +165,7 @@ fn every_call_of_every_step_fails_in_every_way_with_every_undo() {
             assert_eq!(seen.expired, 0, "{kind:?} {faults:?}: held longer than the lease");
         }
     });
-    assert!(cases > 2000, "only {cases} cases");
+    assert!(cases > 5000, "only {cases} cases");
 }
 
 #[test]
