@@ -82,7 +82,7 @@ async fn recover_when_mended(stage: &Arc<Stage>, case: &str) {
     check_end(stage, expected, case).await;
 }
 
-/// The only legal ending of a swap in which this call goes wrong and this undo never succeeds.
+/// The only legal ending of a swap in which this call goes wrong and, where it is taken back, this undo never succeeds.
 fn expected(kind: Kind, fault: &Fault, undo: Option<&Fault>) -> Ending {
     let is_look = fault.nth == Some(0);
     // Whether something was written on the new primary has to be known.
@@ -101,7 +101,7 @@ fn expected(kind: Kind, fault: &Fault, undo: Option<&Fault>) -> Ending {
     // a connection that does not answer gives its lock back too.
     let is_met = undo.is_some_and(|undo| {
         let fails = undo.step != Step::Lock || undo.moment == Moment::BeforeEffect;
-        unwinds && fails && undo.step <= fault.step
+        fails && undo.step <= fault.step
     });
     // F31: what goes wrong with a sibling is never the swap's.
     let is_siblings = fault.step == Step::Follow;

@@ -333,7 +333,7 @@ pub(super) fn check_channel(
             format!("{label} is {lag} s behind, more than {:?}", bounds.lag),
             "wait until it has caught up, or raise swap.bounds.lag".to_owned(),
         ),
-        // MySQL tells a number or NULL then, by whether its applier's position is the receiver's to the byte.
+        // MySQL tells a number or NULL then, for one and the same fault (measured).
         Some(lag) if channel.io != ThreadState::Yes => refuse(
             Code::LagUnknown,
             format!("{label} reports a lag of {lag} s, but cannot know without a receiver"),

@@ -172,6 +172,15 @@ fn f02_f03_f04_a_replica_that_does_not_replicate_is_refused() {
         assert_eq!(channel(|c| c.lag_s = None), [Code::LagUnknown]);
         assert_eq!(channel(|c| c.lag_s = Some(3)), [Code::Lag]);
         assert_eq!(channel(|c| c.io = ThreadState::Connecting), [Code::IoThread, Code::LagUnknown]);
+        let stopped = |lag_s: Option<u64>| {
+            codes_after(flavor, |views| {
+                let channel = &mut views[1].channels[0];
+                (channel.io, channel.lag_s) = (ThreadState::No, lag_s);
+            })
+        };
+        assert_eq!(stopped(None), stopped(Some(0)), "one fault, one answer");
+        assert_eq!(stopped(Some(0)), [Code::IoThread, Code::LagUnknown]);
+        assert_eq!(stopped(Some(3)), [Code::IoThread, Code::Lag], "what is known is told");
         assert_eq!(channel(|c| c.sql = ThreadState::No), [Code::SqlThread]);
         assert_eq!(channel(|c| c.delay_s = 60), [Code::DelayedReplica]);
         let wrong = channel(|c| {
