@@ -107,6 +107,29 @@ impl Config {
         Ok(config)
     }
 
+    /// The `[cluster]` section.
+    ///
+    /// # Errors
+    /// Names the file that has none, as where only the gate is used.
+    pub fn cluster_section(&self) -> Result<&Cluster, ConfigError> {
+        self.cluster.as_ref().ok_or_else(|| self.lacks("cluster"))
+    }
+
+    /// The `[swap]` section.
+    ///
+    /// # Errors
+    /// As [`Config::cluster_section`].
+    pub fn swap_section(&self) -> Result<&Swap, ConfigError> {
+        self.swap.as_ref().ok_or_else(|| self.lacks("swap"))
+    }
+
+    fn lacks(&self, section: &str) -> ConfigError {
+        let mend = format!("write a section [{section}], as examples/intermission.toml has one");
+        let fault = Fault::new(section, "is missing, and this command needs it", mend);
+        let path = self.source.as_ref().map(|source| source.path.clone()).unwrap_or_default();
+        ConfigError::Invalid { path, fault }
+    }
+
     /// The resolved values as TOML.
     ///
     /// # Errors

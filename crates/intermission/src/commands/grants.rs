@@ -1,7 +1,5 @@
 //! `intermission grants`: the least privileges of the configured accounts, as a script.
 
-use anyhow::Context;
-
 use crate::{
     cli::{Exit, Printer},
     config::Config,
@@ -28,7 +26,7 @@ enum Kind {
 }
 
 pub(crate) fn run(args: &Args, config: &Config, printer: &Printer) -> anyhow::Result<Exit> {
-    let cluster = config.cluster.as_ref().context("the configuration has no [cluster] section")?;
+    let cluster = config.cluster_section()?;
     let flavor = match args.server {
         Kind::MariaDb => Flavor::MariaDb,
         Kind::MySql => Flavor::MySql,

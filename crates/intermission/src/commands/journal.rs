@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use anyhow::Context;
-
 use crate::{
     cli::{Exit, Printer},
     config::Config,
@@ -20,7 +18,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, config: &Config, printer: &Printer) -> anyhow::Result<Exit> {
-    let swap = config.swap.as_ref().context("the configuration has no [swap] section")?;
+    let swap = config.swap_section()?;
     let dir = swap.journals(&config.gate);
     let summaries = match &args.id {
         Some(id) => {

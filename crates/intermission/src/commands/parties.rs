@@ -44,9 +44,8 @@ pub(super) struct Assembly {
 impl Assembly {
     /// From the configuration; finds the passwords.
     pub(super) fn of(config: &Config) -> anyhow::Result<Self> {
-        let cluster =
-            config.cluster.as_ref().context("the configuration has no [cluster] section")?;
-        let swap = config.swap.as_ref().context("the configuration has no [swap] section")?;
+        let cluster = config.cluster_section()?;
+        let swap = config.swap_section()?;
         let servers = servers(cluster, swap)?;
         Ok(Self {
             parties: Parties {

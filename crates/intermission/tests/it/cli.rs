@@ -51,6 +51,24 @@ async fn completions_and_man_need_no_configuration() {
 }
 
 #[tokio::test]
+async fn a_section_that_a_command_needs_and_the_file_lacks_is_named_with_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    Setup::shop("127.0.0.1:3000").write(&directory);
+    let config = directory.path().join("config.toml");
+    for (arguments, section) in [
+        (&["check"][..], "cluster"),
+        (&["swap", "--yes"], "cluster"),
+        (&["journal"], "swap"),
+        (&["grants", "mysql"], "cluster"),
+    ] {
+        let ran = run(&config, arguments).await;
+        assert_eq!(ran.code, Some(2), "{arguments:?}: {}", ran.stderr);
+        assert_contains(&ran.stderr, config.display().to_string());
+        assert_contains(&ran.stderr, format!("write a section [{section}]"));
+    }
+}
+
+#[tokio::test]
 async fn config_check_prints_what_it_comes_to_or_what_is_wrong() {
     let directory = tempfile::tempdir().unwrap();
     Setup::shop("127.0.0.1:3000").write(&directory);
