@@ -99,7 +99,7 @@ impl Command {
             }
             Self::App(args) => {
                 log_to_stderr();
-                serve(run_app(args))
+                serve_alone(run_app(args))
             }
             Self::Demo(args) => {
                 log_to_stderr();

@@ -4,20 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Opts, OptsBuilder, Pool, PoolConstraints, PoolOpts, TxOpts, Value};
+use mysql_async::{Conn, Opts, OptsBuilder, TxOpts, Value};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
-use super::pool::{Checkout, Connections, Unchecked};
+use super::pool::{Checkout, Pool};
 
 /// How long a request may wait for a connection, and a connection for its liveness check.
 const CHECKOUT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Server error of a write refused by `read_only` or `super_read_only`.
 const ER_OPTION_PREVENTS_STATEMENT: u16 = 1290;
-/// A connection above the minimum that nobody needed for this long is closed, as in most production pools.
-const IDLE_TTL: Duration = Duration::from_secs(1);
-/// The minimum is this part of the maximum.
-const KEPT_PART: usize = 4;
 /// Values the driver would otherwise ask the server for on every connect (one more round trip each).
 const MAX_ALLOWED_PACKET: usize = 16 << 20;
 const WAIT_TIMEOUT_S: usize = 28_800;
@@ -58,10 +54,10 @@ pub enum LedgerError {
 /// A pool of connections to the ledger's database.
 #[derive(Debug, Clone)]
 pub struct Ledger {
-    connections: Connections,
+    pool: Arc<Pool>,
 }
 
-/// Whether the pool looks at a connection before it hands it out.
+/// Whether the pool looks at a connection it has kept before it hands it out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Checks {
     /// As it should.
@@ -79,26 +75,17 @@ impl Ledger {
         checks: Checks,
     ) -> Result<Self, LedgerError> {
         let opts = Opts::from_url(url).map_err(LedgerError::Url)?;
-        let kept = size.div_ceil(KEPT_PART);
-        let constraints = PoolConstraints::new(kept, size).ok_or(LedgerError::PoolSize)?;
-        let pool_opts = PoolOpts::new()
-            .with_constraints(constraints)
-            .with_inactive_connection_ttl(IDLE_TTL)
-            .with_ttl_check_interval(IDLE_TTL)
-            .with_reset_connection(false);
+        if size == 0 {
+            return Err(LedgerError::PoolSize);
+        }
         let opts = OptsBuilder::from_opts(opts)
             // The driver prefers the server's unix socket on loopback: it would go around the floating address.
             .prefer_socket(false)
             .tcp_nodelay(true)
             .max_allowed_packet(Some(MAX_ALLOWED_PACKET))
             .wait_timeout(Some(WAIT_TIMEOUT_S))
-            .pass(password)
-            .pool_opts(pool_opts);
-        let connections = match checks {
-            Checks::AtCheckout => Connections::Checked { pool: Pool::new(opts), size },
-            Checks::Never => Connections::Unchecked(Arc::new(Unchecked::new(opts.into(), size))),
-        };
-        Ok(Self { connections })
+            .pass(password);
+        Ok(Self { pool: Arc::new(Pool::new(opts.into(), size, checks)) })
     }
 
     /// Inserts one row; `Ok` only after its COMMIT was answered.
@@ -124,9 +111,9 @@ impl Ledger {
     }
 
     async fn checkout(&self) -> Result<Checkout, LedgerError> {
-        match timeout(CHECKOUT_TIMEOUT, self.connections.checkout()).await {
+        match timeout(CHECKOUT_TIMEOUT, self.pool.checkout()).await {
             Ok(Ok(checkout)) => Ok(checkout),
-            Ok(Err(last)) => Err(LedgerError::NoConnection(last)),
+            Ok(Err(error)) => Err(LedgerError::NoConnection(Some(error))),
             Err(_) => Err(LedgerError::NoConnection(None)),
         }
     }
