@@ -16,7 +16,7 @@ use crate::load::percentile;
 use crate::report::{self, show_ms};
 use crate::server::Series;
 use crate::stage::{Programs, Stage, StageOptions};
-use crate::trial::{self, Event, Trial, TrialOptions};
+use crate::trial::{self, Event, PauseParts, Trial, TrialOptions};
 
 /// Arguments of `lab swaps`.
 #[derive(Debug, clap::Args)]
@@ -85,6 +85,8 @@ pub struct SwapsResult {
     /// Large transactions under way when a swap began that could not be committed.
     transactions_lost: usize,
     write_pause_ms: Spread,
+    /// Median of each part of the write pause, ms.
+    write_pause_parts_ms: BTreeMap<&'static str, f64>,
     /// Over the swaps, of the longest added latency in each.
     added_latency_ms: Spread,
     /// The same of the time before each swap, `--quiet` of it: what the machine adds by itself.
@@ -210,12 +212,27 @@ impl SwapsResult {
             differing_rows: trial.verdict.differing.len(),
             transactions_lost: trial.transactions_lost,
             write_pause_ms: spread(&|swapped| trial.write_pause(swapped)),
+            write_pause_parts_ms: part_medians(trial),
             added_latency_ms: spread(&|swapped| trial.added_latency(swapped)),
             quiet_added_latency_ms: spread(&|swapped| trial.quiet_added_latency(swapped)),
             swap_ms: spread(&|swapped| Some(swapped.run.took)),
             steps: step_medians(trial),
         }
     }
+}
+
+fn part_medians(trial: &Trial) -> BTreeMap<&'static str, f64> {
+    let done = trial.swaps.iter().filter(|swapped| swapped.run.done());
+    let parts: Vec<PauseParts> =
+        done.filter_map(|swapped| trial.write_pause_parts(swapped)).collect();
+    let median = |part: fn(&PauseParts) -> Duration| {
+        Spread::of(parts.iter().map(part).map(ms).collect()).p50
+    };
+    BTreeMap::from([
+        ("arrival", median(|parts| parts.arrival)),
+        ("swap", median(|parts| parts.swap)),
+        ("application", median(|parts| parts.application)),
+    ])
 }
 
 fn step_medians(trial: &Trial) -> BTreeMap<String, f64> {
@@ -259,6 +276,9 @@ fn print(out: &mut impl Write, result: &SwapsResult, json: bool) -> io::Result<(
         ("whole swap", result.swap_ms),
     ] {
         writeln!(out, "{name:<14} p50 {p50:>8.1}  p99 {p99:>8.1}  max {max:>8.1} ms")?;
+    }
+    for (part, median) in &result.write_pause_parts_ms {
+        writeln!(out, "pause {part:<15} {median:>8.1} ms")?;
     }
     for (step, median) in &result.steps {
         writeln!(out, "step {step:<16} {median:>8.1} ms")?;
@@ -307,6 +327,17 @@ mod tests {
         // Every made-up hold lasts 24 ms.
         let added = json["added_latency_ms"]["p50"].as_f64().expect("a number");
         assert!((20.0..30.0).contains(&added), "{added}");
+    }
+
+    #[test]
+    fn the_parts_of_a_pause_are_all_of_it() {
+        let trial = made_up_trial(Series::MySql);
+        for swapped in &trial.swaps {
+            let PauseParts { arrival, swap, application } =
+                trial.write_pause_parts(swapped).expect("a journal");
+            assert_eq!(Some(arrival + swap + application), trial.write_pause(swapped));
+            assert!(swap > arrival && swap > application, "{swapped:?}");
+        }
     }
 
     #[test]

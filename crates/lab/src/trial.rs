@@ -70,6 +70,18 @@ pub struct Trial {
     pub transactions_lost: usize,
 }
 
+/// The parts of a write pause, one behind the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PauseParts {
+    /// From the last acknowledged write until everybody was held: no write came, or none was in flight.
+    pub arrival: Duration,
+    /// Until the release was asked for.
+    pub swap: Duration,
+    /// Until the next write was acknowledged: the release, the application's login to the new primary, its transaction, and
+    /// the time until a write came if none was held.
+    pub application: Duration,
+}
+
 /// Why a trial has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum TrialError {
@@ -195,8 +207,32 @@ impl Trial {
     /// the gap around the promote has both; without a journal it is the longest gap of the whole swap.
     #[must_use]
     pub fn write_pause(&self, swapped: &Swapped) -> Option<Duration> {
+        self.write_gap(swapped).map(|gap| gap.length())
+    }
+
+    fn write_gap(&self, swapped: &Swapped) -> Option<Window> {
         let window = self.named_step(swapped, "promote").unwrap_or(swapped.window);
         write_pause(&self.recording.samples, window)
+    }
+
+    /// What the write pause of one swap is made of. `None` when the journal does not tell when users were held.
+    #[must_use]
+    pub fn write_pause_parts(&self, swapped: &Swapped) -> Option<PauseParts> {
+        let gap = self.write_gap(swapped)?;
+        let held = self.start_behind(swapped, "hold")?;
+        let released = self.named_step(swapped, "release")?.from;
+        Some(PauseParts {
+            arrival: held.saturating_sub(gap.from),
+            swap: released.saturating_sub(held),
+            application: gap.to.saturating_sub(released),
+        })
+    }
+
+    /// When the step behind that one began. It is later than the time that step itself took tells: its intent went to disk first.
+    fn start_behind(&self, swapped: &Swapped, name: &str) -> Option<Duration> {
+        let steps = &swapped.record.as_ref()?.steps;
+        let at = steps.iter().position(|step| step.performs() && step.step == name)?;
+        self.step_window(steps.get(at + 1)?).map(|window| window.from)
     }
 
     /// The longest added latency over one swap.

@@ -14,6 +14,12 @@ pub struct Window {
 }
 
 impl Window {
+    /// From its first moment to its last.
+    #[must_use]
+    pub const fn length(&self) -> Duration {
+        self.to.saturating_sub(self.from)
+    }
+
     /// Whether the span from `from` to `to` shares a moment with this one.
     fn touches(&self, from: Duration, to: Duration) -> bool {
         from <= self.to && to >= self.from
@@ -25,7 +31,7 @@ impl Window {
 ///
 /// The gap need only touch the window, so a pause that began before the swap's first moment counts in full.
 #[must_use]
-pub fn write_pause(samples: &[Sample], window: Window) -> Option<Duration> {
+pub fn write_pause(samples: &[Sample], window: Window) -> Option<Window> {
     let mut acknowledged: Vec<Duration> = samples
         .iter()
         .filter(|sample| sample.acknowledged())
@@ -36,8 +42,8 @@ pub fn write_pause(samples: &[Sample], window: Window) -> Option<Duration> {
         .iter()
         .zip(acknowledged.iter().skip(1))
         .filter(|(last, first)| window.touches(**last, **first))
-        .map(|(last, first)| first.saturating_sub(*last))
-        .max()
+        .map(|(last, first)| Window { from: *last, to: *first })
+        .max_by_key(Window::length)
 }
 
 /// The median latency of the successful requests of one kind intended within a window.
@@ -104,10 +110,10 @@ mod tests {
     #[test]
     fn the_write_pause_is_the_longest_gap_between_acknowledgements_touching_the_window() {
         let samples = [write(0, 5), write(10, 12), write(20, 48), write(30, 50), write(55, 58)];
-        assert_eq!(write_pause(&samples, window(15, 40)), Some(ms(36)));
+        assert_eq!(write_pause(&samples, window(15, 40)), Some(window(12, 48)));
         // A gap reaching into the window counts in full; one outside does not count.
-        assert_eq!(write_pause(&samples, window(47, 55)), Some(ms(36)));
-        assert_eq!(write_pause(&samples, window(49, 55)), Some(ms(8)));
+        assert_eq!(write_pause(&samples, window(47, 55)), Some(window(12, 48)));
+        assert_eq!(write_pause(&samples, window(49, 55)), Some(window(50, 58)));
     }
 
     #[test]
@@ -119,7 +125,7 @@ mod tests {
             sample(Kind::Read, 12, 17, Outcome::Answered(200)),
             write(12, 30),
         ];
-        assert_eq!(write_pause(&samples, window(0, 100)), Some(ms(20)));
+        assert_eq!(write_pause(&samples, window(0, 100)), Some(window(10, 30)));
         assert_eq!(write_pause(&samples[..1], window(0, 100)), None);
     }
 
