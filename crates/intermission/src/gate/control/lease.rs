@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hold::{Generation, Holder, LeaseEnd};
+use tokio::time::sleep;
 
 use super::change::Change;
 use super::{AppControl, log_unwritten};
@@ -11,6 +12,10 @@ use crate::admin::api::EventKind;
 use crate::gate::actor::Actor;
 use crate::gate::audit::{Action, Outcome};
 use crate::gate::state::{HoldRecord, Record, StateError};
+
+/// How long a release that is in effect waits until it is written down. The first of the line write to a database, whose disk may be this
+/// one: their commits would wait for the file's (measured: 0.3 of 2.8 ms until the first of them is answered).
+const LINE_FIRST: Duration = Duration::from_millis(5);
 
 impl AppControl {
     /// Comes up as the state file says. Before any lane is used.
@@ -78,7 +83,7 @@ impl AppControl {
         generation: Generation,
     ) -> Result<(), StateError> {
         let control = Arc::clone(self);
-        self.in_order(async move {
+        self.in_order(LINE_FIRST, async move {
             if control.hold.status().generation == generation {
                 control.write(generation, None).await?;
             }
@@ -93,7 +98,7 @@ impl AppControl {
         lease: Duration,
     ) -> Result<(), StateError> {
         let control = Arc::clone(self);
-        self.in_order(async move {
+        self.in_order(Duration::ZERO, async move {
             let status = control.hold.status();
             let Some(current) = status.hold.filter(|_| status.generation == generation) else {
                 return Ok(());
@@ -104,13 +109,15 @@ impl AppControl {
         .await
     }
 
-    /// A task of its own, so that a caller who leaves cannot let two writes overtake each other.
+    /// A task of its own, so that a caller who leaves cannot let two writes overtake each other; nobody who writes waits for `pause`.
     async fn in_order(
         self: &Arc<Self>,
+        pause: Duration,
         write: impl Future<Output = Result<(), StateError>> + Send + 'static,
     ) -> Result<(), StateError> {
         let control = Arc::clone(self);
         let written = self.shutdown.spawn(async move {
+            sleep(pause).await;
             let _order = control.file_order.lock().await;
             write.await
         });
