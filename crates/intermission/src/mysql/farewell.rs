@@ -5,7 +5,10 @@
 //! in 0.4 s where one after the other took 2.5 s. MySQL has nothing of the kind; several sessions of ours killing at once are no
 //! quicker there, because each spins until its victim has woken, and `offline_mode` takes as long (measured).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
 
 use super::{
     acting::UNKNOWN_THREAD, dialect::literal, privilege::as_far_as_seen, row::StatusRow,
@@ -47,12 +50,21 @@ struct Farewells {
 }
 
 impl MySqlServer {
-    /// Ends every session but ours, replication's and the server's own.
-    pub(super) async fn end_application_sessions(&self) -> Result<usize, ServerError> {
+    /// Ends every session but ours, replication's and the server's own, as far as they have not ended by themselves within `patience`.
+    pub(super) async fn end_application_sessions(
+        &self,
+        patience: Duration,
+    ) -> Result<usize, ServerError> {
         let dialect = self.dialect().await?;
-        let rows = self.control.rows(DOING, "SHOW PROCESSLIST").await?;
-        // Asked afterwards: the request above may have opened the very session it lists.
-        let own = self.own_ids().await;
+        let began = Instant::now();
+        let (rows, own) = loop {
+            let rows = self.control.rows(DOING, "SHOW PROCESSLIST").await?;
+            // Asked afterwards: the request above may have opened the very session it lists.
+            let own = self.own_ids().await;
+            if began.elapsed() >= patience || !rows.iter().any(|row| is_to_end(row, &own)) {
+                break (rows, own);
+            }
+        };
         let open = if rows.len() >= MANY_SESSIONS {
             self.sessions_in_transactions().await?
         } else {
@@ -131,6 +143,10 @@ pub(super) fn is_spared(row: &StatusRow) -> bool {
         || row.get(&["User"]).is_some_and(|u| SPARED_USERS.contains(&u))
 }
 
+fn is_to_end(row: &StatusRow, own: &[u64]) -> bool {
+    !is_spared(row) && row.number(&["Id"]).is_some_and(|id| !own.contains(&id))
+}
+
 /// One session left by itself, or is an administrator's whom not even `CONNECTION_ADMIN` may end (MySQL's
 /// `SYSTEM_USER`): no reason to leave the others.
 const fn is_about_one(code: Option<u16>) -> bool {
@@ -141,7 +157,7 @@ fn farewells(rows: &[StatusRow], own: &[u64], open: &BTreeSet<u64>) -> Farewells
     let mut found = Farewells::default();
     for row in rows {
         let Some(id) = row.number(&["Id"]) else { continue };
-        if is_spared(row) || own.contains(&id) {
+        if !is_to_end(row, own) {
             continue;
         }
         if open.contains(&id) {

@@ -240,8 +240,8 @@ impl Server for MySqlServer {
         Ok(())
     }
 
-    async fn end_sessions(&self) -> Result<usize, ServerError> {
-        self.end_application_sessions().await
+    async fn end_sessions(&self, patience: Duration) -> Result<usize, ServerError> {
+        self.end_application_sessions(patience).await
     }
 
     async fn let_replication_in(&self) -> Result<(), ServerError> {

@@ -140,8 +140,9 @@ pub trait Server: Send + Sync + fmt::Debug {
     async fn set_checkpoint_period(&self, ms: u32) -> Result<(), ServerError>;
     /// Makes it writable. Never reconnects: without the lock's session it is refused.
     async fn promote(&self) -> Result<(), ServerError>;
-    /// Ends every session but replication's, the server's own and ours; returns how many.
-    async fn end_sessions(&self) -> Result<usize, ServerError>;
+    /// Ends every session but replication's, the server's own and ours, as far as they have not ended by themselves within `patience`;
+    /// returns how many.
+    async fn end_sessions(&self, patience: Duration) -> Result<usize, ServerError>;
     /// Lets replication commit behind the fence. Whoever still waits there to write is ended first.
     async fn let_replication_in(&self) -> Result<(), ServerError>;
     /// Starts the channel's applier where it is stopped, and then stops its receiver.

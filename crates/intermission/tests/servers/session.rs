@@ -20,6 +20,9 @@ use crate::{
     moment::{Moment, at},
 };
 
+/// How long those who leave by themselves are waited for.
+const PATIENCE: Duration = Duration::from_millis(500);
+
 lab::on_both!(f45_f46_what_is_read_is_what_is, a_session_changes_only_what_it_may);
 
 async fn f45_f46_what_is_read_is_what_is(flavor: Flavor) {
@@ -177,28 +180,34 @@ async fn the_end_of_sessions_spares_our_own(bench: &Bench) {
         root.query_drop(format!("KILL {id}")).await.unwrap();
     }
     let mut apps = vec![bench.app(0).await, bench.app(0).await];
-    if let Err(error) = server.end_sessions().await {
+    if let Err(error) = server.end_sessions(Duration::ZERO).await {
         // It notices that the session is gone, and says so; the retry has a new one.
         assert_eq!(error.effect, Effect::Unknown, "{error}");
-        server.end_sessions().await.expect("a second try");
+        server.end_sessions(Duration::ZERO).await.expect("a second try");
     }
     for app in &mut apps {
         app.query_drop("SELECT 1").await.expect_err("ended");
     }
     // MySQL protects an administrator's session from our account, and that must not keep us from the others.
     assert_eq!(root.query_drop("SELECT 1").await.is_err(), bench.flavor() == Flavor::MariaDb);
-    assert_eq!(server.end_sessions().await.unwrap(), 0);
+    assert_eq!(server.end_sessions(Duration::ZERO).await.unwrap(), 0);
     // A guardian's are ours too.
     let guardian = bench.server(0);
     guardian.stand_by().await.unwrap();
     let sessions = guardian.sessions().await;
     server.spare(sessions.clone());
-    assert_eq!(server.end_sessions().await.unwrap(), 0);
+    assert_eq!(server.end_sessions(Duration::ZERO).await.unwrap(), 0);
     guardian.access().await.expect("it was left alone");
     assert_eq!((sessions.len(), guardian.sessions().await), (2, sessions));
     server.spare(Vec::new());
-    assert_eq!(server.end_sessions().await.unwrap(), 2);
+    assert_eq!(server.end_sessions(Duration::ZERO).await.unwrap(), 2);
     guardian.access().await.expect_err("nobody was to be spared");
+    // One that ends by itself meanwhile is not told to, and one that does not, is.
+    let (leaving, mut staying) = (bench.app(0).await, bench.app(0).await);
+    let (ended, left) = tokio::join!(server.end_sessions(PATIENCE), leaving.disconnect());
+    left.expect("a goodbye");
+    assert_eq!(ended.unwrap(), 1);
+    staying.query_drop("SELECT 1").await.expect_err("ended");
     // Replication goes on.
     bench.write(0, "after").await.unwrap();
     bench.pair.wait_replicated().await.unwrap();
@@ -223,7 +232,7 @@ async fn the_end_of_many_sessions_spares_who_replicates(bench: &Bench) {
     let dumps = "SELECT id FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'";
     let dumping: Vec<u64> = root.query(dumps).await.unwrap();
     assert_eq!(dumping.len(), 1);
-    let ended = server.end_sessions().await.unwrap();
+    let ended = server.end_sessions(Duration::ZERO).await.unwrap();
     assert!(ended >= MANY, "{ended}");
     for app in &mut apps {
         app.query_drop("SELECT 1").await.expect_err("ended");

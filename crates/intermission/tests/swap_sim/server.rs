@@ -203,7 +203,7 @@ impl Server for SimServer {
         .await
     }
 
-    async fn end_sessions(&self) -> Result<usize, ServerError> {
+    async fn end_sessions(&self, _: Duration) -> Result<usize, ServerError> {
         self.read("end_sessions", |db| usize::from(std::mem::take(&mut db.open_transaction))).await
     }
 

@@ -5,7 +5,6 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::swap::{
@@ -13,8 +12,8 @@ use crate::swap::{
     server::{Server, ServerError},
 };
 
-/// A session whose connection was cut ends by itself within this, if the server has a processor. Told to end meanwhile it would keep
-/// whoever tells it waiting.
+/// A session whose connection was cut ends by itself within this, if the server has a processor; most have when they are first looked
+/// for. Told to end meanwhile it would keep whoever tells it waiting.
 const ENDS_BY_ITSELF: Duration = Duration::from_millis(2);
 
 type Task = AbortOnDropHandle<Result<Ended, ServerError>>;
@@ -41,10 +40,8 @@ impl Farewell {
             let (old, endpoint) = (Arc::clone(old), Arc::clone(endpoint));
             let task = async move {
                 let cut = endpoint.cut(old.address()).await;
-                if cut > 0 {
-                    sleep(ENDS_BY_ITSELF).await;
-                }
-                Ok(Ended { cut, sessions: old.end_sessions().await? })
+                let patience = if cut > 0 { ENDS_BY_ITSELF } else { Duration::ZERO };
+                Ok(Ended { cut, sessions: old.end_sessions(patience).await? })
             };
             *begun = Some(AbortOnDropHandle::new(tokio::spawn(task)));
         }
@@ -52,7 +49,7 @@ impl Farewell {
 
     /// Waits for what was begun, or does it. After an error it is done anew.
     pub(super) async fn finish(&self, old: &Arc<dyn Server>) -> Result<Ended, ServerError> {
-        let end = async || Ok(Ended { cut: 0, sessions: old.end_sessions().await? });
+        let end = async || Ok(Ended { cut: 0, sessions: old.end_sessions(Duration::ZERO).await? });
         let begun = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         match begun {
             Some(task) => match task.await {
