@@ -157,8 +157,7 @@ impl MySqlServer {
 
     /// Application sessions with an open transaction, ours and replication's left out.
     pub(super) async fn read_transactions(&self) -> Result<Vec<Blocker>, ServerError> {
-        let open = self.list_transactions().await?;
-        let prepared = self.list_prepared().await?;
+        let (open, prepared) = self.list_transactions().await?;
         let prepared = prepared_blockers(&prepared);
         if open.is_empty() {
             return Ok(prepared.collect());

@@ -1,7 +1,10 @@
 //! A real server, as a swap uses it.
 
 use std::{
-    sync::{Mutex as StdMutex, OnceLock, PoisonError, atomic::AtomicU32},
+    sync::{
+        Mutex as StdMutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU32},
+    },
     time::Duration,
 };
 
@@ -56,6 +59,8 @@ pub struct MySqlServer {
     pub(super) spared: StdMutex<Vec<u64>>,
     /// How many times open transactions were listed.
     pub(super) looks: AtomicU32,
+    /// Whether prepared XA transactions may be seen, as far as is known.
+    pub(super) sees_prepared: AtomicBool,
     /// A second session, kept open: for reading, and for killing what the first waits for.
     pub(super) control: Session,
 }
@@ -87,6 +92,7 @@ impl MySqlServer {
             shut_by: AtomicU32::new(0),
             spared: StdMutex::default(),
             looks: AtomicU32::new(0),
+            sees_prepared: AtomicBool::new(false),
         }
     }
 
