@@ -63,6 +63,12 @@ impl Pool {
             if is_alive {
                 return Ok(Checkout { conn, home: Arc::clone(self), _place });
             }
+            // What was used before it is no better.
+            self.idle
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .drain(..)
+                .for_each(|idle| close(idle.conn));
             close(conn);
         }
         let conn = Conn::new(self.opts.clone()).await?;
