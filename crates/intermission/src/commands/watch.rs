@@ -3,6 +3,7 @@
 use std::{
     io::Write,
     sync::{Arc, mpsc},
+    time::Duration,
 };
 
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -20,6 +21,8 @@ use crate::{
 
 /// Lines waiting for the terminal. More are dropped: the journal has them all.
 const LINES_MAX: usize = 1024;
+/// How long the first line waits for others.
+const PRINT_EVERY: Duration = Duration::from_millis(20);
 const TOLD_TO_STOP: &str =
     "before promote this is taken back, from there on it is finished; either way it ends by itself";
 
@@ -28,9 +31,16 @@ const TOLD_TO_STOP: &str =
 pub(super) fn watcher() -> (Listener, JoinHandle<()>) {
     let (sender, lines) = mpsc::sync_channel::<String>(LINES_MAX);
     let printer = spawn_blocking(move || {
-        for line in lines {
-            // Locked for a line at a time: others talk too.
-            if writeln!(std::io::stderr(), "{line}").is_err() {
+        while let Ok(first) = lines.recv() {
+            // Written at once, what comes while users wait would take processors and wake this thread for each.
+            std::thread::sleep(PRINT_EVERY);
+            let mut text = first + "\n";
+            for line in lines.try_iter() {
+                text.push_str(&line);
+                text.push('\n');
+            }
+            // Locked for whole lines: others talk too.
+            if std::io::stderr().lock().write_all(text.as_bytes()).is_err() {
                 break;
             }
         }
@@ -52,7 +62,7 @@ fn told(entry: &Entry) -> Option<String> {
                 Action::Verify => "verify ",
                 Action::Undo => "undo ",
             };
-            let took = std::time::Duration::from_micros(*took_us);
+            let took = Duration::from_micros(*took_us);
             let said = match outcome {
                 Outcome::Done { facts } => facts.note.clone().unwrap_or_default(),
                 Outcome::Failed { message, .. } => format!("FAILED: {message}"),

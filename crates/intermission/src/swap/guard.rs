@@ -20,10 +20,10 @@ use super::{
 /// How many alarms are kept: whoever has read so many reads no more.
 const ALARMS_MAX: usize = 16;
 
-/// What a guardian is told: with every beat, and at once when it changes.
+/// What a guardian is told: with every beat, and at once when more than the step changes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
-    /// The step whose intent was recorded last.
+    /// The step whose intent was recorded last before the beat.
     pub step: Option<Step>,
     /// Promote took effect: there is nothing to take back any more.
     pub committed: bool,
