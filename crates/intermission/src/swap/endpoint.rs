@@ -57,6 +57,11 @@ pub trait Endpoint: Send + Sync + fmt::Debug {
     /// Leads clients to `new`; returns what there is to say of it.
     async fn point(&self, new: &Address, old: &Address) -> Result<String, EndpointError>;
 
+    /// As [`Endpoint::point`], where [`Endpoint::withdraw`] has succeeded a moment ago: users wait.
+    async fn point_withdrawn(&self, new: &Address, old: &Address) -> Result<String, EndpointError> {
+        self.point(new, old).await
+    }
+
     /// Looks at the connections that [`Endpoint::cut`] is to end, right before users wait.
     async fn remember(&self, old: &Address) -> Result<(), EndpointError> {
         let _: &Address = old;
@@ -157,6 +162,14 @@ impl Endpoint for Endpoints {
         let mut said = Vec::new();
         for endpoint in &self.0 {
             said.push(endpoint.point(new, old).await?);
+        }
+        Ok(joined(said))
+    }
+
+    async fn point_withdrawn(&self, new: &Address, old: &Address) -> Result<String, EndpointError> {
+        let mut said = Vec::new();
+        for endpoint in &self.0 {
+            said.push(endpoint.point_withdrawn(new, old).await?);
         }
         Ok(joined(said))
     }

@@ -10,13 +10,13 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-pub use self::log::{FileLog, Log, NoLog};
+pub use self::log::{FileLog, Flush, Log, NoLog};
 use super::{
     claim::Claim,
     guard::Guard,
     journal::JournalError,
     machine::{Decision, MachineError, State, Status},
-    record::{Action, Ending, Entry, Facts, Outcome, Record},
+    record::{Action, Ending, Entry, Facts, Outcome, Record, Verdict},
     server::{Effect, Server},
     step::Step,
     steps::{StepError, Steps},
@@ -45,6 +45,8 @@ pub struct Executor<L> {
     card: Vec<String>,
     /// Ends when somebody else takes the journal over.
     claim: Claim,
+    /// It was seen to have ended.
+    superseded: bool,
     guard: Guard,
     /// What is left is done by somebody else where it is forward.
     only_back: bool,
@@ -82,7 +84,7 @@ impl<L: Log> Executor<L> {
         let state = State::new(steps.plan.as_ref().clone());
         let mut executor = Self::new(steps, log, (state, 0), cancel, listener);
         let opened = Record::Opened { version: super::record::VERSION, plan };
-        executor.write(opened, true).await?;
+        executor.write(opened, Flush::Done).await?;
         Ok(executor)
     }
 
@@ -101,7 +103,7 @@ impl<L: Log> Executor<L> {
         let mut executor = Self::new(steps, log, (state, next_seq), cancel, listener);
         let record = Record::Resumed { reason };
         executor.state.apply(next_seq, &record)?;
-        executor.write(record, true).await?;
+        executor.write(record, Flush::Done).await?;
         executor.take_locks_over().await;
         Ok(executor)
     }
@@ -139,6 +141,7 @@ impl<L: Log> Executor<L> {
             listener,
             card: Vec::new(),
             claim,
+            superseded: false,
             guard: Guard::default(),
             only_back: false,
         }
@@ -163,7 +166,7 @@ impl<L: Log> Executor<L> {
         loop {
             self.notice_cancel().await;
             self.notice_guard().await;
-            if !self.claim.stands() {
+            if self.superseded {
                 return (Finish::Superseded, self.state);
             }
             match self.state.decide() {
@@ -183,7 +186,7 @@ impl<L: Log> Executor<L> {
             return;
         }
         for message in self.guard.take_alarms() {
-            self.record(Record::Noted { message }, false).await;
+            self.record(Record::Noted { message }, Flush::Later).await;
         }
         let Some(why) = self.guard.newly_gone() else { return };
         let message = format!("the guardian {why}");
@@ -192,7 +195,7 @@ impl<L: Log> Executor<L> {
             self.interrupt(&message).await;
         } else {
             let message = format!("{message}: the swap goes on without one");
-            self.record(Record::Noted { message }, false).await;
+            self.record(Record::Noted { message }, Flush::Later).await;
         }
     }
 
@@ -206,7 +209,7 @@ impl<L: Log> Executor<L> {
         if self.state.is_interrupted() || self.state.closed().is_some() {
             return;
         }
-        self.record(Record::Interrupted { reason: reason.to_owned() }, true).await;
+        self.record(Record::Interrupted { reason: reason.to_owned() }, Flush::Done).await;
     }
 
     async fn act(&mut self, action: Action, step: Step) {
@@ -223,15 +226,17 @@ impl<L: Log> Executor<L> {
         let announces = if performs { step.announces().to_vec() } else { Vec::new() };
         let announced = performs && tries == 0 && self.state.is_announced(step);
         let durable = (step.acts() || action == Action::Undo) && !announced;
-        if !self.record(Record::Intent { action, step, emergency, announces }, durable).await {
-            return;
-        }
+        let intent = Record::Intent { action, step, emergency, announces };
+        let Some(looked) = self.intend(intent, action, step, durable).await else { return };
         fault::point("before", action, step, &self.guard).await;
         let began = Instant::now();
-        let outcome = self.outcome(action, step).await;
+        let outcome = match looked {
+            Ok(()) => self.outcome(action, step).await,
+            Err(StepError { effect, message }) => Outcome::Failed { effect, message },
+        };
         fault::point("after", action, step, &self.guard).await;
         let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.record(Record::Outcome { action, step, outcome, took_us }, false).await;
+        self.conclude(action, step, outcome, took_us).await;
         fault::point("recorded", action, step, &self.guard).await;
     }
 
@@ -247,19 +252,17 @@ impl<L: Log> Executor<L> {
 
     async fn outcome(&self, action: Action, step: Step) -> Outcome {
         let bound = self.bound(step) + STEP_SLACK;
-        let hung =
-            || StepError { effect: Effect::Unknown, message: format!("no end within {bound:?}") };
         let done = match action {
             Action::Verify => {
                 let verdict = timeout(bound, self.steps.verify(&self.state)).await;
-                let (verdict, message) = verdict
-                    .unwrap_or_else(|_| (super::record::Verdict::CannotTell, hung().to_string()));
+                let (verdict, message) =
+                    verdict.unwrap_or_else(|_| (Verdict::CannotTell, hung(bound).to_string()));
                 return Outcome::Verified { verdict, message };
             }
             Action::Undo => timeout(bound, self.steps.undo(step, &self.state)).await,
             Action::Perform => timeout(bound, self.perform(step)).await,
         };
-        match done.unwrap_or_else(|_| Err(hung())) {
+        match done.unwrap_or_else(|_| Err(hung(bound))) {
             Ok(facts) => Outcome::Done { facts },
             Err(StepError { effect, message }) => Outcome::Failed { effect, message },
         }
@@ -303,7 +306,7 @@ impl<L: Log> Executor<L> {
         let users = timeout(self.bound(Step::Release), self.steps.gates.users(&holder)).await;
         let users = users.ok().and_then(Result::ok);
         let reason = self.state.cause().map(str::to_owned);
-        self.record(Record::Closed { ending, reason, users }, true).await;
+        self.record(Record::Closed { ending, reason, users }, Flush::Done).await;
     }
 }
 
@@ -325,6 +328,10 @@ impl Executor<NoLog> {
         executor.take_locks_over().await;
         Ok(executor)
     }
+}
+
+fn hung(bound: Duration) -> StepError {
+    StepError { effect: Effect::Unknown, message: format!("no end within {bound:?}") }
 }
 
 /// Whoever cannot be reached now is dealt with by the steps that need it.

@@ -363,7 +363,7 @@ impl State {
                 if step == Step::Endpoint
                     && let Some(end) = self.steps.get_mut(&Step::EndSessions)
                 {
-                    *end = Progress::default();
+                    *end = Progress { announced: end.announced, ..Progress::default() };
                 }
             }
             (Action::Perform, Outcome::Failed { message, .. }) => {

@@ -89,15 +89,19 @@ impl Step {
 
     /// The steps that this one's durable intent announces too, so that no disk is waited for while users are. Recovery
     /// takes them for begun: it lifts the fence of a swap that held, and once promote has taken effect does again all
-    /// that follows it. Only the sessions' end is not announced: its own intent is on disk before anybody is released, and with
-    /// it that promote took effect. A recovery that cannot ask the new primary must not lead back clients who have written there.
+    /// that follows it.
     #[must_use]
     pub const fn announces(self) -> &'static [Self] {
         match self {
             Self::Hold => &[Self::Withdraw, Self::Fence],
-            Self::Promote => {
-                &[Self::Endpoint, Self::Canary, Self::BeforeRelease, Self::WarmUp, Self::Release]
-            }
+            Self::Promote => &[
+                Self::Endpoint,
+                Self::Canary,
+                Self::EndSessions,
+                Self::BeforeRelease,
+                Self::WarmUp,
+                Self::Release,
+            ],
             Self::Lock
             | Self::Quiet
             | Self::Ready
@@ -264,10 +268,11 @@ impl Step {
             }
             Self::CatchUp => {
                 "the new primary waited for the barrier itself, and its executed set contains it; by file and position, where its \
-                 binary log ends is noted, and read again right before promote; no XA transaction is there that could pass the fence"
+                 binary log ends is noted, and read again right before promote"
             }
             Self::Promote => {
-                "`read_only` is read back under the lock, so that no late promote can follow"
+                "right before it no XA transaction is there that could pass the fence; `read_only` is read back under the lock, so that no late \
+                 promote can follow"
             }
             Self::Endpoint => {
                 "the host lists the address, its announcement was sent, the hook ended with 0"

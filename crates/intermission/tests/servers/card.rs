@@ -12,7 +12,7 @@ use std::{
 use async_trait::async_trait;
 use intermission::mysql::MySqlClientAddress;
 use intermission::swap::{
-    executor::{Executor, FileLog, Log},
+    executor::{Executor, FileLog, Flush, Log},
     gates::Gates,
     journal::JournalError,
     observation::Flavor as SwapFlavor,
@@ -55,9 +55,16 @@ struct DiesAt {
 
 #[async_trait]
 impl Log for DiesAt {
-    async fn append(&mut self, entry: &Entry, durable: bool) -> Result<(), JournalError> {
+    async fn settle(&mut self) -> Result<(), JournalError> {
+        match &mut self.kept {
+            Some(kept) => kept.settle().await,
+            None => Ok(()),
+        }
+    }
+
+    async fn append(&mut self, entry: &Entry, flush: Flush) -> Result<(), JournalError> {
         if let Some(kept) = &mut self.kept {
-            kept.append(entry, durable).await?;
+            kept.append(entry, flush).await?;
         }
         if matches!(entry.record, Record::Intent { step: Step::Promote, .. }) {
             self.kept = None;

@@ -94,7 +94,7 @@ async fn there_and_back(bench: &Bench, barrier: Tracking, wanted: &[Code]) {
 async fn what_is_written_on_the_new_primary_before_it_is_promoted_ends_the_swap(flavor: Flavor) {
     let bench = Bench::with(flavor, &PairOptions::default().by_coordinates(flavor)).await;
     let mut root = bench.root(1).await;
-    let listener = at(Moment::Before(Step::Promote), async move {
+    let listener = at(Moment::After(Step::CatchUp), async move {
         root.query_drop("FLUSH BINARY LOGS").await.unwrap();
     });
     let report = bench.swap_with(&Bench::request(), listener).await;

@@ -18,11 +18,12 @@ use crate::{
 };
 
 const UNDOABLE: [Step; 4] = [Step::Lock, Step::Ready, Step::Hold, Step::Fence];
-/// The promote step first looks at the old primary, and by coordinates at the new one's log.
+/// Before the promote step acts it looks twice at the old primary, at what passes the fence and at the fence, and by coordinates, before
+/// the latter, at the new one's log.
 const fn looks(kind: Kind) -> usize {
     match kind.tracking {
-        Tracking::Gtid => 1,
-        Tracking::Coordinates => 2,
+        Tracking::Gtid => 2,
+        Tracking::Coordinates => 3,
     }
 }
 
@@ -84,8 +85,8 @@ async fn recover_when_mended(stage: &Arc<Stage>, case: &str) {
 
 /// The only legal ending of a swap in which this call goes wrong and, where it is taken back, this undo never succeeds.
 fn expected(kind: Kind, fault: &Fault, undo: Option<&Fault>) -> Ending {
-    let is_look = fault.nth == Some(0);
-    // Whether something was written on the new primary has to be known.
+    let is_look = fault.nth == Some(looks(kind) - 1);
+    // What passes the fence, and whether something was written on the new primary, has to be known.
     let is_needed = !is_look && fault.nth.is_some_and(|nth| nth < looks(kind));
     let is_lost = fault.step == Step::Promote
         && if is_needed {

@@ -4,7 +4,7 @@ use std::{future::Future, path::Path, sync::Arc, time::Duration};
 
 use intermission::swap::{
     client_address::Identity,
-    executor::{Executor, Finish, Listener, Log, ResumeError},
+    executor::{Executor, Finish, Flush, Listener, Log, ResumeError},
     gates::WarmUp,
     machine::State,
     observation::{Access, Address, Flavor},
@@ -316,6 +316,6 @@ pub(crate) async fn until_killed(stage: &Stage, process: impl Future<Output = En
 
 /// Cuts off what was written and not yet on disk.
 pub(crate) fn lose_what_is_not_durable(world: &mut World) {
-    let durable = world.journal.iter().rposition(|(_, durable)| *durable);
-    world.journal.truncate(durable.map_or(0, |last| last + 1));
+    let on_disk = world.journal.iter().rposition(|(_, flush)| *flush == Flush::Done);
+    world.journal.truncate(on_disk.map_or(0, |last| last + 1));
 }

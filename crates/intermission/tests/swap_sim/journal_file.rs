@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use intermission::swap::{
     claim::Claim,
-    executor::{FileLog, Log},
+    executor::{FileLog, Flush, Log},
     journal::{self, JournalError, JournalLock},
     machine::State,
     observation::Flavor,
@@ -34,9 +34,13 @@ struct WatchedLog(FileLog, Arc<Stage>);
 
 #[async_trait]
 impl Log for WatchedLog {
-    async fn append(&mut self, entry: &Entry, durable: bool) -> Result<(), JournalError> {
+    async fn append(&mut self, entry: &Entry, flush: Flush) -> Result<(), JournalError> {
         append(&self.1).await;
-        self.0.append(entry, durable).await
+        self.0.append(entry, flush).await
+    }
+
+    async fn settle(&mut self) -> Result<(), JournalError> {
+        self.0.settle().await
     }
 
     fn claim(&self) -> Claim {

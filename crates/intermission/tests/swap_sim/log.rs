@@ -3,7 +3,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use intermission::swap::{claim::Claim, executor::Log, journal::JournalError, record::Entry};
+use intermission::swap::{
+    claim::Claim,
+    executor::{Flush, Log},
+    journal::JournalError,
+    record::Entry,
+};
+use tokio::time::sleep;
 
 use crate::{fault::Point, stage::Stage};
 
@@ -12,6 +18,8 @@ use crate::{fault::Point, stage::Stage};
 pub(crate) struct SimLog {
     stage: Arc<Stage>,
     owner: u32,
+    /// Whether the disk was full for what it was begun to flush.
+    is_lost: bool,
 }
 
 impl SimLog {
@@ -21,7 +29,7 @@ impl SimLog {
             world.owner += 1;
             world.owner
         });
-        Self { stage: Arc::clone(stage), owner }
+        Self { stage: Arc::clone(stage), owner, is_lost: false }
     }
 }
 
@@ -39,16 +47,42 @@ pub(crate) async fn append(stage: &Stage) -> bool {
     !is_full
 }
 
+fn lost() -> JournalError {
+    JournalError::Lost { path: "/full/journal".into() }
+}
+
 #[async_trait]
 impl Log for SimLog {
-    async fn append(&mut self, entry: &Entry, durable: bool) -> Result<(), JournalError> {
-        if !append(&self.stage).await {
-            return Err(JournalError::Lost { path: "/full/journal".into() });
+    async fn append(&mut self, entry: &Entry, flush: Flush) -> Result<(), JournalError> {
+        let is_written = append(&self.stage).await;
+        if flush == Flush::Done {
+            self.settle().await?;
+            sleep(self.stage.with(|world| world.flush)).await;
+        }
+        if !is_written {
+            self.is_lost = true;
+            // Who does not wait for it does not hear of it yet.
+            return if flush == Flush::Begun { Ok(()) } else { Err(lost()) };
         }
         let owner = self.owner;
         self.stage.with(|world| {
             if world.owner == owner {
-                world.journal.push((entry.clone(), durable));
+                world.journal.push((entry.clone(), flush));
+            }
+        });
+        Ok(())
+    }
+
+    /// Until then what was begun is not on disk: that is the worst that can be.
+    async fn settle(&mut self) -> Result<(), JournalError> {
+        if self.is_lost {
+            return Err(lost());
+        }
+        let owner = self.owner;
+        self.stage.with(|world| {
+            if world.owner == owner {
+                let begun = world.journal.iter_mut().filter(|(_, flush)| *flush == Flush::Begun);
+                begun.for_each(|(_, flush)| *flush = Flush::Done);
             }
         });
         Ok(())

@@ -259,6 +259,19 @@ fn f38_a_fence_that_does_not_stand_stops_the_swap_at_the_barrier() {
     });
 }
 
+/// The look before promote goes on beside the flush of the intent: it is done again where that took longer.
+#[test]
+fn f38_a_fence_lifted_while_the_disk_takes_the_intent_to_promote_is_seen() {
+    on_paused_clock(async {
+        let stage = stage(Flavor::MariaDb, []);
+        stage.with(|world| world.flush = Duration::from_millis(30));
+        let open = |world: &mut World| world.servers[0].access = Access::WRITABLE;
+        let end = swap_and(&stage, Step::Promote, open).await;
+        let (cause, _) = rolled_back(&stage, &end).await;
+        assert!(cause.contains("promote: db1 is writable behind its fence"), "{cause}");
+    });
+}
+
 #[test]
 fn f12_the_fence_is_not_lifted_while_the_new_primary_is_writable() {
     for flavor in FLAVORS {

@@ -89,7 +89,7 @@ fn wrong_answer(random: &mut fastrand::Rng) -> Fault {
     let steps = [Step::Settle, Step::Fence, Step::Barrier, Step::CatchUp, Step::Promote];
     let step = pick(random, &steps);
     // A promote that is said to be done and is not is found out by asking both servers, of which one may be dead.
-    let nth = if step == Step::Promote { 0 } else { random.usize(..4) };
+    let nth = random.usize(..if step == Step::Promote { 2 } else { 4 });
     Fault::once(Action::Perform, step, nth, Moment::Wrong)
 }
 

@@ -6,9 +6,10 @@ mod session;
 use std::{collections::BTreeSet, fmt, time::Duration};
 
 use intermission::swap::{
+    executor::Flush,
     guard::Told,
     observation::{Access, Flavor},
-    record::{Action, Entry, Record},
+    record::{Action, Entry, Outcome, Record, Verdict},
     role::Scheduler,
     step::Step,
 };
@@ -109,8 +110,8 @@ pub(crate) struct World {
     performed: BTreeSet<Step>,
     looks_first: bool,
     pub(crate) trace: Vec<Called>,
-    /// The journal: what was written and whether durably.
-    pub(crate) journal: Vec<(Entry, bool)>,
+    /// The journal: what was written and whether it is on disk.
+    pub(crate) journal: Vec<(Entry, Flush)>,
     pub(crate) appends: usize,
     /// How often the journal was taken over: whoever had it before writes where nobody reads.
     pub(crate) owner: u32,
@@ -118,6 +119,8 @@ pub(crate) struct World {
     pub(crate) told: Told,
     /// From this append on the disk is full.
     pub(crate) full_at: Option<usize>,
+    /// How long the disk takes for what is waited for.
+    pub(crate) flush: Duration,
     /// What must never be, and was.
     pub(crate) violations: Vec<String>,
 }
@@ -165,6 +168,7 @@ impl World {
             owner: 0,
             told: Told::default(),
             full_at: None,
+            flush: Duration::ZERO,
             violations: Vec::new(),
         }
     }
@@ -318,6 +322,36 @@ impl World {
         if self.current == is_at(Step::Release) && !was_tried {
             self.violations.push("users are released before a canary was tried".to_owned());
         }
+        // A journal in a file is none of the world's, and one on a full disk is of no use.
+        let is_elsewhere = self.journal.is_empty();
+        let is_full = self.full_at.is_some_and(|full| full < self.appends);
+        let is_known = is_elsewhere || is_full || self.knows_of_the_commit();
+        if self.current == is_at(Step::Release) && !is_known {
+            let lost = "users are released before it is on disk that promote took effect";
+            self.violations.push(lost.to_owned());
+        }
+    }
+
+    /// Whether a recovery would find it in the journal that promote took effect, had the machine died as well.
+    fn knows_of_the_commit(&self) -> bool {
+        let tells = |entry: &Entry| match &entry.record {
+            Record::Outcome { step: Step::Promote, outcome, .. } => match outcome {
+                Outcome::Done { .. } | Outcome::Verified { verdict: Verdict::TookEffect, .. } => {
+                    true
+                }
+                Outcome::Failed { .. } | Outcome::Verified { .. } => false,
+            },
+            Record::Opened { .. }
+            | Record::Resumed { .. }
+            | Record::Intent { .. }
+            | Record::Outcome { .. }
+            | Record::Noted { .. }
+            | Record::Interrupted { .. }
+            | Record::Closed { .. } => false,
+        };
+        let on_disk = self.journal.iter().rposition(|(_, flush)| *flush == Flush::Done);
+        let on_disk = on_disk.map_or(0, |last| last + 1);
+        self.journal.iter().take(on_disk).any(|(entry, _)| tells(entry))
     }
 
     pub(crate) fn has_replica(&self, index: usize) -> bool {

@@ -96,6 +96,14 @@ impl FloatingIp {
     }
 }
 
+impl FloatingIp {
+    async fn put_on(&self, server: &Address) -> Result<(), EndpointError> {
+        let host = self.host(server)?;
+        host.add(self.timeout).await?;
+        host.announce(self.timeout).await
+    }
+}
+
 #[async_trait]
 impl Endpoint for FloatingIp {
     async fn observe(&self) -> EndpointView {
@@ -138,12 +146,15 @@ impl Endpoint for FloatingIp {
 
     /// On `new`, announced, and surely not on `old` unless that does not answer.
     async fn point(&self, new: &Address, old: &Address) -> Result<String, EndpointError> {
-        let (new, old) = (self.host(new)?, self.host(old)?);
         // It was taken off there before: a host that has died since keeps nobody waiting.
-        let left = old.remove(self.timeout).await.err();
-        new.add(self.timeout).await?;
-        new.announce(self.timeout).await?;
+        let left = self.host(old)?.remove(self.timeout).await.err();
+        self.put_on(new).await?;
         Ok(left.map_or_else(String::new, |error| format!("not looked at: {error}")))
+    }
+
+    async fn point_withdrawn(&self, new: &Address, _: &Address) -> Result<String, EndpointError> {
+        self.put_on(new).await?;
+        Ok(String::new())
     }
 
     /// The announcer may be lost in a look that failed, and a way back needs it: it is started again while nobody waits.

@@ -6,7 +6,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{StepError, Steps, farewell::Ended, receiver::Patience};
 use crate::swap::{
-    machine::State,
+    machine::{State, Status},
+    plan::kind::Kind,
     position::{Position, Tracking},
     record::{Action, Facts},
     role::{Event, Scheduler, Wanted},
@@ -27,19 +28,33 @@ fn unanswered(error: ServerError) -> Result<bool, ServerError> {
 }
 
 impl Steps {
-    pub(super) async fn lead_clients(&self) -> Result<Facts, StepError> {
-        let said = self.endpoint.point(self.new.address(), self.old.address()).await?;
+    pub(super) async fn lead_clients(&self, state: &State) -> Result<Facts, StepError> {
+        let (new, old) = (self.new.address(), self.old.address());
+        let said = if self.has_just_withdrawn(state) {
+            self.endpoint.point_withdrawn(new, old).await?
+        } else {
+            self.endpoint.point(new, old).await?
+        };
         if self.plan.failover().is_none() {
             self.farewell.begin(&self.old, &self.endpoint);
         }
         Ok(Facts::said(said))
     }
 
+    /// At a first try the address was taken off the old primary a moment ago, by this process, which saw that it was gone.
+    fn has_just_withdrawn(&self, state: &State) -> bool {
+        matches!(self.plan.kind, Kind::Swap)
+            && state.status(Step::Withdraw) == Status::Done
+            && state.performs(Step::Endpoint) == 1
+            && state.performs(Step::Canary) == 0
+            && !state.is_interrupted()
+    }
+
     /// Where it did not come there at first, or when the swap is finished later, clients are led there once more: whoever was cut off has
     /// not heard that the address has moved.
     pub(super) async fn canary_again(&self, state: &State) -> Result<Facts, StepError> {
         if state.is_interrupted() || state.tries(Action::Perform, Step::Canary) > 1 {
-            self.lead_clients().await?;
+            self.lead_clients(state).await?;
         }
         self.canary().await
     }

@@ -11,6 +11,7 @@ use super::{StepError, Steps};
 use crate::swap::{
     machine::State,
     observation::{Blocker, ThreadState},
+    plan::kind::Kind,
     position::{Barrier, Coordinates},
     record::Facts,
     role::{CHECKPOINT_MS, SemiSync, Wanted},
@@ -207,7 +208,7 @@ impl Steps {
         Ok(Facts::default())
     }
 
-    /// Looked for when nobody can begin to write any more, and before the fence is looked at a last time: what passed it
+    /// Looked for where nobody can begin to write any more, and before the fence is looked at a last time: what passed it
     /// earlier is seen there.
     async fn check_nothing_passes(&self) -> Result<(), StepError> {
         let passing = self.old.passing().await?;
@@ -262,12 +263,7 @@ impl Steps {
 
     pub(super) async fn catch_up(&self, barrier: &Barrier) -> Result<Facts, StepError> {
         let bound = self.plan.bounds.catch_up;
-        let (applied, nothing_passes) = join!(
-            self.new.wait_applied(barrier, &self.plan.channel.name, bound),
-            self.check_nothing_passes()
-        );
-        nothing_passes?;
-        if !applied? {
+        if !self.new.wait_applied(barrier, &self.plan.channel.name, bound).await? {
             return Err(StepError::refused(format!(
                 "{} has not applied {barrier} within {bound:?}",
                 self.new.name()
@@ -298,28 +294,40 @@ impl Steps {
         )))
     }
 
-    /// Looks at the fence a last time: an administrator may have lifted it since the barrier; then a promote would make two writers or lose a write. An old primary that does not answer
-    /// was fenced when it last did.
-    pub(super) async fn promote(
-        &self,
-        barrier: &Barrier,
-        end: Option<&Coordinates>,
-    ) -> Result<Facts, StepError> {
+    /// What has to be seen right before the new primary is promoted: nothing passes the fence, and it stands. An administrator may have
+    /// lifted it since the barrier; then a promote would make two writers or lose a write. An old primary that does not answer
+    /// a last time was fenced when it last did.
+    ///
+    /// # Errors
+    /// Why it must not be promoted.
+    pub async fn look_before_promote(&self, state: &State) -> Result<(), StepError> {
+        match self.plan.kind {
+            Kind::Swap => {}
+            // There is nobody to look at, or the new primary is primary already.
+            Kind::Failover(_) | Kind::Rejoin => return Ok(()),
+        }
+        let barrier = self.barrier_of(state)?;
+        let fenced = async {
+            self.check_nothing_passes().await?;
+            match self.check_fenced_at(barrier).await {
+                Err(error) if error.effect == Effect::Refused => Err(error),
+                Ok(()) | Err(_) => Ok(()),
+            }
+        };
         let unwritten = async {
-            match end {
+            match state.resume_at() {
                 Some(end) => self.check_unwritten_since(end).await,
                 None => Ok(()),
             }
         };
-        let (fenced, unwritten) = join!(self.check_fenced_at(barrier), unwritten);
-        match fenced {
-            Err(error) if error.effect == Effect::Refused => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        unwritten?;
+        let (fenced, unwritten) = join!(fenced, unwritten);
+        fenced.and(unwritten)
+    }
+
+    pub(super) async fn promote(&self) -> Result<Facts, StepError> {
         self.new.promote().await?;
         // The address is off the old primary: nobody who is sent away comes back to it.
-        if self.plan.withdrawal.is_some() {
+        if self.plan.withdrawal.is_some() && self.plan.failover().is_none() {
             self.farewell.begin(&self.old, &self.endpoint);
         }
         Ok(Facts::default())

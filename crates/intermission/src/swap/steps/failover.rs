@@ -43,8 +43,8 @@ impl Steps {
                 Ok(barrier) => self.catch_up_with_the_dead(barrier).await,
                 Err(error) => Err(error),
             },
-            Step::Promote => self.promote_alone().await,
-            Step::Lock
+            Step::Promote
+            | Step::Lock
             | Step::Settle
             | Step::Endpoint
             | Step::Canary
@@ -224,11 +224,5 @@ impl Steps {
             )));
         }
         self.end_of_log().await
-    }
-
-    /// Without a look at the fence, as there is nobody to look at.
-    pub(super) async fn promote_alone(&self) -> Result<Facts, StepError> {
-        self.new.promote().await?;
-        Ok(Facts::default())
     }
 }
