@@ -11,7 +11,7 @@ pub enum ConfigError {
          or name it with -c FILE", DEFAULT_PATHS[0], DEFAULT_PATHS[1]
     )]
     NotFound,
-    #[error("cannot read the configuration file {}", path.display())]
+    #[error("cannot read the configuration file {} ({})", path.display(), mend_of(source))]
     Unreadable {
         path: PathBuf,
         #[source]
@@ -23,6 +23,18 @@ pub enum ConfigError {
     Parse { path: PathBuf, line: usize, key: Option<String>, message: String },
     #[error("{}: `{}`: {}; {}", path.display(), fault.key, fault.problem, fault.mend)]
     Invalid { path: PathBuf, fault: Fault },
+}
+
+/// What is to be done about a file that cannot be read.
+fn mend_of(error: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind::{NotFound, PermissionDenied};
+    if error.kind() == NotFound {
+        "write it as examples/intermission.toml shows, or name another with -c FILE"
+    } else if error.kind() == PermissionDenied {
+        "run this as a user who may read it"
+    } else {
+        "name another with -c FILE"
+    }
 }
 
 impl ConfigError {
