@@ -2,7 +2,7 @@
 
 use std::{
     io::Write,
-    sync::{Arc, mpsc},
+    sync::{Arc, Condvar, Mutex, PoisonError, mpsc},
     time::Duration,
 };
 
@@ -21,7 +21,7 @@ use crate::{
 
 /// Lines waiting for the terminal. More are dropped: the journal has them all.
 const LINES_MAX: usize = 1024;
-/// How long the first line waits for others.
+/// How long the first line waits for others, unless one is a card.
 const PRINT_EVERY: Duration = Duration::from_millis(20);
 const TOLD_TO_STOP: &str =
     "before promote this is taken back, from there on it is finished; either way it ends by itself";
@@ -30,11 +30,12 @@ const TOLD_TO_STOP: &str =
 /// when the listener is dropped.
 pub(super) fn watcher() -> (Listener, JoinHandle<()>) {
     let (sender, lines) = mpsc::sync_channel::<String>(LINES_MAX);
+    let card = Arc::new(Urgent::default());
+    let urgent = Arc::clone(&card);
     let printer = spawn_blocking(move || {
         while let Ok(first) = lines.recv() {
-            // Written at once, what comes while users wait would take processors and wake this thread for each.
-            std::thread::sleep(PRINT_EVERY);
             let mut text = first + "\n";
+            urgent.wait(PRINT_EVERY);
             for line in lines.try_iter() {
                 text.push_str(&line);
                 text.push('\n');
@@ -49,9 +50,35 @@ pub(super) fn watcher() -> (Listener, JoinHandle<()>) {
         if let Some(line) = told(entry) {
             // Full or gone: the swap goes on either way.
             drop(sender.try_send(line));
+            if matches!(entry.record, Record::Intent { .. }) {
+                card.hurry();
+            }
         }
     });
     (listener, printer)
+}
+
+/// Whether there is something to print that must not wait: printed one by one, what comes while users wait would wake a thread for each.
+#[derive(Debug, Default)]
+struct Urgent {
+    is_so: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Urgent {
+    /// A card is on the screen before what it is for.
+    fn hurry(&self) {
+        *self.is_so.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_one();
+    }
+
+    /// Returns when there is, or after a while.
+    fn wait(&self, bound: Duration) {
+        let is_so = self.is_so.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_timeout_while(is_so, bound, |is_so| !*is_so);
+        let (mut is_so, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        *is_so = false;
+    }
 }
 
 fn told(entry: &Entry) -> Option<String> {
@@ -120,4 +147,21 @@ pub(super) fn cancel_on_signals(cancel: &CancellationToken, printer: &Printer) -
         }
     });
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::Urgent;
+
+    #[test]
+    fn a_card_waits_for_no_other_line_and_others_do() {
+        let (urgent, hour) = (Urgent::default(), Duration::from_secs(3600));
+        urgent.hurry();
+        urgent.wait(hour);
+        let began = Instant::now();
+        urgent.wait(Duration::from_millis(5));
+        assert!(began.elapsed() >= Duration::from_millis(5));
+    }
 }
