@@ -256,8 +256,12 @@ impl Watch {
         let id = &self.plan.id;
         let at = told.step.map_or("its beginning", |step| step.name());
         let why = match call {
-            Call::Silent => format!("its process said nothing for {:?}, at: {at}", self.after),
-            Call::Died | Call::Over(_) | Call::TooOld => format!("its process is gone, at: {at}"),
+            Call::Silent => {
+                format!("its process said nothing for {:?}, heard of last at: {at}", self.after)
+            }
+            Call::Died | Call::Over(_) | Call::TooOld => {
+                format!("its process is gone, heard of last at: {at}")
+            }
         };
         if told.committed {
             self.report.tell(&self.said_of_committed(&why));

@@ -55,9 +55,9 @@ struct DiesAt {
 
 #[async_trait]
 impl Log for DiesAt {
-    async fn settle(&mut self) -> Result<(), JournalError> {
+    async fn flushed(&mut self) -> Result<(), JournalError> {
         match &mut self.kept {
-            Some(kept) => kept.settle().await,
+            Some(kept) => kept.flushed().await,
             None => Ok(()),
         }
     }

@@ -39,8 +39,8 @@ impl Log for WatchedLog {
         self.0.append(entry, flush).await
     }
 
-    async fn settle(&mut self) -> Result<(), JournalError> {
-        self.0.settle().await
+    async fn flushed(&mut self) -> Result<(), JournalError> {
+        self.0.flushed().await
     }
 
     fn claim(&self) -> Claim {

@@ -56,7 +56,7 @@ impl Log for SimLog {
     async fn append(&mut self, entry: &Entry, flush: Flush) -> Result<(), JournalError> {
         let is_written = append(&self.stage).await;
         if flush == Flush::Done {
-            self.settle().await?;
+            self.flushed().await?;
             sleep(self.stage.with(|world| world.flush)).await;
         }
         if !is_written {
@@ -74,7 +74,7 @@ impl Log for SimLog {
     }
 
     /// Until then what was begun is not on disk: that is the worst that can be.
-    async fn settle(&mut self) -> Result<(), JournalError> {
+    async fn flushed(&mut self) -> Result<(), JournalError> {
         if self.is_lost {
             return Err(lost());
         }

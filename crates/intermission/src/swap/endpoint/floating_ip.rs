@@ -94,9 +94,7 @@ impl FloatingIp {
             reason: "no network device of it is configured".to_owned(),
         })
     }
-}
 
-impl FloatingIp {
     async fn put_on(&self, server: &Address) -> Result<(), EndpointError> {
         let host = self.host(server)?;
         host.add(self.timeout).await?;

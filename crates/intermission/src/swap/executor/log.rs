@@ -26,7 +26,7 @@ const QUEUED_MAX: usize = 32;
 pub enum Flush {
     /// With the next one that is flushed.
     Later,
-    /// A while after the append returns, and surely once [`Log::settle`] does.
+    /// A while after the append returns, and surely once [`Log::flushed`] does.
     Begun,
     /// When the append returns.
     Done,
@@ -39,7 +39,7 @@ pub trait Log: Send {
     async fn append(&mut self, entry: &Entry, flush: Flush) -> Result<(), JournalError>;
 
     /// Waits for the flush that was begun, if there is one.
-    async fn settle(&mut self) -> Result<(), JournalError>;
+    async fn flushed(&mut self) -> Result<(), JournalError>;
 
     /// Stands until somebody else takes this journal over.
     fn claim(&self) -> Claim {
@@ -130,10 +130,10 @@ impl Log for FileLog {
             return Ok(());
         }
         self.send_away(journal, entry, flush != Flush::Later);
-        if flush == Flush::Begun { Ok(()) } else { self.settle().await }
+        if flush == Flush::Begun { Ok(()) } else { self.flushed().await }
     }
 
-    async fn settle(&mut self) -> Result<(), JournalError> {
+    async fn flushed(&mut self) -> Result<(), JournalError> {
         let journal = self.take_whole().await?;
         self.place = Place::Here(journal);
         Ok(())
@@ -164,7 +164,7 @@ impl Log for NoLog {
         Err(JournalError::Lost { path: PathBuf::new() })
     }
 
-    async fn settle(&mut self) -> Result<(), JournalError> {
+    async fn flushed(&mut self) -> Result<(), JournalError> {
         Ok(())
     }
 }
@@ -203,7 +203,7 @@ mod tests {
         for _ in 0..QUEUED_MAX + 2 {
             log.append(&next(), Flush::Later).await.expect("waits");
         }
-        log.settle().await.expect("is on disk");
+        log.flushed().await.expect("is on disk");
         assert!(on_disk(dir.path()).starts_with(&[0, 1, 2, 3]));
         log.append(&next(), Flush::Begun).await.expect("is begun");
         log.append(&next(), Flush::Later).await.expect("waits");

@@ -28,7 +28,7 @@ impl<L: Log> Executor<L> {
     ) -> Option<Result<(), StepError>> {
         let flush = if durable { Flush::Done } else { Flush::Later };
         // That promote took effect is flushed beside what leads clients to the new primary, and no longer.
-        if step > Step::Canary && !durable && !self.settle().await {
+        if step > Step::Canary && !durable && !self.flushed().await {
             return None;
         }
         if action != Action::Perform || step != Step::COMMIT {
@@ -96,9 +96,9 @@ impl<L: Log> Executor<L> {
     }
 
     /// Waits until what is being flushed is on disk. False when nothing may be done any more.
-    pub(super) async fn settle(&mut self) -> bool {
+    pub(super) async fn flushed(&mut self) -> bool {
         if self.has_journal
-            && let Err(error) = self.log.settle().await
+            && let Err(error) = self.log.flushed().await
         {
             self.lose_journal(&error);
         }
