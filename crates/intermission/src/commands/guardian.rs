@@ -35,7 +35,7 @@ use crate::{
     config::Config,
     swap::{
         guard::{Ended, Told},
-        journal::JournalLock,
+        journal::{self, JournalLock},
         plan::Plan,
         run::{self, Parties, TakenBack},
         sentinel::Sentinel,
@@ -254,14 +254,10 @@ impl Watch {
     async fn see_to(&self, call: Call, told: &mut Told, heard: &mut mpsc::Receiver<Told>) -> bool {
         let began = Instant::now();
         let id = &self.plan.id;
-        let at = told.step.map_or("its beginning", |step| step.name());
+        let at = told.last_step(&journal::read(self.lock.dir(), id).unwrap_or_default());
         let why = match call {
-            Call::Silent => {
-                format!("its process said nothing for {:?}, heard of last at: {at}", self.after)
-            }
-            Call::Died | Call::Over(_) | Call::TooOld => {
-                format!("its process is gone, heard of last at: {at}")
-            }
+            Call::Silent => format!("its process said nothing for {:?}, {at}", self.after),
+            Call::Died | Call::Over(_) | Call::TooOld => format!("its process is gone, {at}"),
         };
         if told.committed {
             self.report.tell(&self.said_of_committed(&why));

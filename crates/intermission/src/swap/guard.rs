@@ -63,6 +63,26 @@ impl Told {
     }
 }
 
+impl Told {
+    /// How far the swap had come, as the last beat and the intents on disk tell: what came behind both is not known.
+    #[must_use]
+    pub fn last_step(&self, journal: &[Entry]) -> String {
+        let intents = journal.iter().filter_map(|entry| match &entry.record {
+            Record::Intent { step, .. } => Some(*step),
+            Record::Opened { .. }
+            | Record::Resumed { .. }
+            | Record::Outcome { .. }
+            | Record::Noted { .. }
+            | Record::Interrupted { .. }
+            | Record::Closed { .. } => None,
+        });
+        match self.step.max(intents.last()) {
+            Some(step) => format!("at or behind: {step}"),
+            None => "at its beginning".to_owned(),
+        }
+    }
+}
+
 /// What is known of the guardian, shared by whoever hears it and the executor. The default is that of a swap without one.
 #[derive(Debug, Clone, Default)]
 pub struct Guard(Arc<Mutex<Known>>);
@@ -167,7 +187,28 @@ pub trait Guardian: Send + Sync + fmt::Debug {
 
 #[cfg(test)]
 mod tests {
-    use super::{ALARMS_MAX, Guard};
+    use jiff::Timestamp;
+
+    use super::{ALARMS_MAX, Guard, Told};
+    use crate::swap::{
+        record::{Action, Entry, Record},
+        step::Step,
+    };
+
+    #[test]
+    fn the_last_step_is_the_later_of_beat_and_journal() {
+        let intent = |step| {
+            let (emergency, announces) = (Vec::new(), Vec::new());
+            let record = Record::Intent { action: Action::Perform, step, emergency, announces };
+            Entry { seq: 0, at: Timestamp::UNIX_EPOCH, elapsed_us: 0, record }
+        };
+        let journal = [intent(Step::Lock), intent(Step::Hold)];
+        let told = |step| Told { step, ..Told::default() };
+        assert_eq!(told(None).last_step(&[]), "at its beginning");
+        assert_eq!(told(Some(Step::Quiet)).last_step(&[]), "at or behind: quiet");
+        assert_eq!(told(Some(Step::Quiet)).last_step(&journal), "at or behind: hold");
+        assert_eq!(told(Some(Step::Fence)).last_step(&journal), "at or behind: fence");
+    }
 
     #[test]
     fn its_end_is_told_once_and_alarms_are_bounded() {
