@@ -24,7 +24,7 @@ pub struct TrialOptions {
     pub load: LoadOptions,
     /// Swaps in a row, each back from where the one before went.
     pub swaps: u32,
-    /// Load without a swap between two swaps.
+    /// Load without a swap between two swaps. The next begins when the replicas have what was written until then.
     pub quiet: Duration,
     /// What makes each swap harder.
     pub burden: Burden,
@@ -126,6 +126,7 @@ pub async fn run(
         let quiet_from = match swaps.last() {
             Some(before) => {
                 tokio::time::sleep(options.quiet).await;
+                stage.pair.wait_replicated().await.map_err(StageError::from)?;
                 before.window.to
             }
             None => WARM_UP_STEADY,

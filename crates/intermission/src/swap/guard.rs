@@ -67,7 +67,7 @@ impl Told {
     /// How far the swap had come, as the last beat and the intents on disk tell: what came behind both is not known.
     #[must_use]
     pub fn last_step(&self, journal: &[Entry]) -> String {
-        let intents = journal.iter().filter_map(|entry| match &entry.record {
+        let mut intents = journal.iter().filter_map(|entry| match &entry.record {
             Record::Intent { step, .. } => Some(*step),
             Record::Opened { .. }
             | Record::Resumed { .. }
@@ -76,7 +76,7 @@ impl Told {
             | Record::Interrupted { .. }
             | Record::Closed { .. } => None,
         });
-        match self.step.max(intents.last()) {
+        match self.step.max(intents.next_back()) {
             Some(step) => format!("at or behind: {step}"),
             None => "at its beginning".to_owned(),
         }
