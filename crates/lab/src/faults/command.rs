@@ -21,10 +21,14 @@ const COMMAND_DEADLINE: Duration = Duration::from_secs(200);
 /// How long a running swap may take to come to a step.
 const STEP_DEADLINE: Duration = Duration::from_secs(40);
 const STEP_POLL: Duration = Duration::from_millis(1);
+/// How often a swap is begun that is to be struck.
+const BEGINNINGS: usize = 3;
 /// The product's variable that names where it shall die.
 const FAULT_VARIABLE: &str = "INTERMISSION_FAULT";
 /// Where it waits for the test: [`Bench::fault_file`].
 const FAULT_FILE_VARIABLE: &str = "INTERMISSION_FAULT_FILE";
+/// How a step tells that its bound was over, whatever the bound.
+const OVER_BOUND: [&str; 2] = [" within ", ", more than "];
 /// How much of what a command said an error quotes, characters from the end.
 const QUOTE_MAX: usize = 1500;
 
@@ -88,6 +92,13 @@ impl Ran {
         let told = self.step(step).unwrap_or("nothing");
         ensure!(told.contains("FAILED"), "{step} did not fail, it told: {told}; {}", self.quote());
         Ok(())
+    }
+
+    /// Why the swap was taken back, where that is a step that took longer than its bound: a disk may stand still for seconds.
+    pub(super) fn was_too_slow(&self) -> Option<&str> {
+        let is_taken_back = self.code() == Some(1) && self.out.contains("rolled back: ");
+        let told = self.out.lines().find_map(|line| line.strip_prefix("because: "));
+        told.filter(|why| is_taken_back && OVER_BOUND.iter().any(|words| why.contains(words)))
     }
 
     fn quote(&self) -> String {
@@ -155,8 +166,8 @@ impl Running {
         kill_process(pid, signal).context("cannot signal intermission")
     }
 
-    /// Waits until it is dead, or until it stands still.
-    pub(super) async fn wait_struck(&mut self) -> anyhow::Result<()> {
+    /// Waits until it is dead, or until it stands still. False when it has ended by itself.
+    async fn is_struck(&mut self) -> anyhow::Result<bool> {
         let pid = self.child.id().context("it has ended already")?;
         let status = format!("/proc/{pid}/status");
         let deadline = Instant::now() + STEP_DEADLINE;
@@ -164,12 +175,10 @@ impl Running {
             let stands =
                 std::fs::read_to_string(&status).is_ok_and(|status| status.contains("State:\tT"));
             if stands {
-                return Ok(());
+                return Ok(true);
             }
             if let Some(status) = self.child.try_wait()? {
-                let is_killed = status.signal() == Some(Signal::KILL.as_raw());
-                ensure!(is_killed, "nothing struck it, it ended with {status}: {}", self.said());
-                return Ok(());
+                return Ok(status.signal() == Some(Signal::KILL.as_raw()));
             }
             ensure!(Instant::now() < deadline, "nothing struck it: {}", read_words(&self.talk));
             tokio::time::sleep(STEP_POLL).await;
@@ -261,18 +270,47 @@ impl Bench {
         self.run(&["recover"]).await
     }
 
+    /// Starts what a fault is to strike, such as `kill:after:perform:fence`, and waits until it has. A swap that is taken back before
+    /// because the machine was too slow for it is begun again.
+    pub(super) async fn start_struck(
+        &self,
+        arguments: &[&str],
+        fault: &str,
+    ) -> anyhow::Result<Running> {
+        for beginning in 1..=BEGINNINGS {
+            let mut swap = self.start_with(&self.configuration, arguments, Some(fault))?;
+            if swap.is_struck().await? {
+                return Ok(swap);
+            }
+            let ran = swap.end().await?;
+            if beginning == BEGINNINGS || !self.may_begin_again(&ran).await? {
+                ran.expect_killed()?;
+            }
+        }
+        bail!("{fault} was never begun")
+    }
+
+    /// Whether a swap that has ended was only too slow; everybody is healthy again then.
+    pub(super) async fn may_begin_again(&self, ran: &Ran) -> anyhow::Result<bool> {
+        let Some(why) = ran.was_too_slow() else { return Ok(false) };
+        self.figure(format!("begun again: {why}"));
+        self.wait_healthy().await?;
+        Ok(true)
+    }
+
     /// A swap or a recovery that dies at `point`, for example `after:perform:fence`.
     pub(super) async fn run_killed(&self, arguments: &[&str], point: &str) -> anyhow::Result<()> {
-        let fault = format!("kill:{point}");
-        let ran = self.start_with(&self.configuration, arguments, Some(&fault))?.end().await?;
-        ran.expect_killed().map(|_| ())
+        self.run_struck(arguments, &format!("kill:{point}")).await
     }
 
     /// As [`Bench::run_killed`], and the guardian dies with it.
     pub(super) async fn run_lost(&self, arguments: &[&str], point: &str) -> anyhow::Result<()> {
-        let fault = format!("lose:{point}");
-        let ran = self.start_with(&self.configuration, arguments, Some(&fault))?.end().await?;
-        ran.expect_killed().map(|_| ())
+        self.run_struck(arguments, &format!("lose:{point}")).await
+    }
+
+    async fn run_struck(&self, arguments: &[&str], fault: &str) -> anyhow::Result<()> {
+        let swap = self.start_struck(arguments, fault).await?;
+        swap.end().await?.expect_killed().map(|_| ())
     }
 
     /// Nothing may be left after a recovery.
@@ -281,5 +319,36 @@ impl Bench {
         let said = &again.expect(0)?.out;
         ensure!(said.contains("nothing to recover"), "a second recover said: {said}");
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_swap_that_was_too_slow_is_known_from_one_that_failed() {
+        let ran = |code: i32, out: &str| Ran {
+            status: ExitStatus::from_raw(code << 8),
+            out: out.to_owned(),
+            talk: String::new(),
+        };
+        let taken_back = |why: &str| {
+            format!(
+                "rolled back: db1 is the primary as before, nobody is held\nbecause: {why}\nusers: 0\n"
+            )
+        };
+        let slow = [
+            "hold: gate /run/gate.sock: cannot hold shop: no acknowledgement within 2s",
+            "quiet: db2: cannot wait for the last transaction: no answer within 750ms",
+            "quiet: db2 took 612 ms to catch up, more than 50ms",
+        ];
+        for why in slow {
+            assert_eq!(ran(1, &taken_back(why)).was_too_slow(), Some(why));
+            assert_eq!(ran(2, &taken_back(why)).was_too_slow(), None);
+            assert_eq!(ran(0, &format!("swapped\nbecause: {why}\n")).was_too_slow(), None);
+        }
+        let failed = taken_back("fence: something writes through the fence of db1");
+        assert_eq!(ran(1, &failed).was_too_slow(), None);
     }
 }

@@ -112,8 +112,7 @@ async fn strike_and_wait(
     primary: usize,
 ) -> anyhow::Result<()> {
     let fault = format!("{}:{moment}:perform:{step}", blow.word());
-    let mut swap = bench.start_with(&bench.configuration, &["swap", "--yes"], Some(&fault))?;
-    swap.wait_struck().await?;
+    let swap = bench.start_struck(&["swap", "--yes"], &fault).await?;
     let began = Instant::now();
     if is_committed(moment, step) {
         return finished(bench, (blow, moment), swap, primary).await;
@@ -198,9 +197,8 @@ pub(super) async fn bereft_at(bench: &mut Bench, step: &str) -> anyhow::Result<E
 pub(super) fn recovers_beside(bench: &mut Bench) -> BoxFuture<'_, anyhow::Result<End>> {
     Box::pin(async move {
         for _ in 0..3 {
-            let fault = Some("kill:after:perform:catch_up");
-            let mut swap = bench.start_with(&bench.configuration, &["swap", "--yes"], fault)?;
-            swap.wait_struck().await?;
+            let swap =
+                bench.start_struck(&["swap", "--yes"], "kill:after:perform:catch_up").await?;
             let (one, two) = tokio::join!(bench.recover(), bench.recover());
             for ran in [one?, two?] {
                 let said = &ran.expect(0)?.out;

@@ -76,13 +76,17 @@ impl Bench {
         let file = self.fault_file();
         File::create(&file).with_context(|| format!("cannot make {}", file.display()))?;
         let fault = format!("wait:before:perform:{step}");
-        let mut swap = self.start_with(&self.configuration, &["swap", "--yes"], Some(&fault))?;
+        let start = || self.start_with(&self.configuration, &["swap", "--yes"], Some(&fault));
         let reached = file.with_extension("reached");
         let deadline = Instant::now() + DEADLINE;
+        let mut swap = start()?;
         while !reached.exists() {
             if swap.has_ended()? || Instant::now() > deadline {
                 let ended = swap.end().await?;
-                bail!("it never came to {step}: {}{}", ended.talk, ended.out);
+                if Instant::now() > deadline || !self.may_begin_again(&ended).await? {
+                    bail!("it never came to {step}: {}{}", ended.talk, ended.out);
+                }
+                swap = start()?;
             }
             sleep(POLL).await;
         }
