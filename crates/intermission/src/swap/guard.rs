@@ -61,9 +61,7 @@ impl Told {
             | Record::Closed { .. } => {}
         }
     }
-}
 
-impl Told {
     /// How far the swap had come, as the last beat and the intents on disk tell: what came behind both is not known.
     #[must_use]
     pub fn last_step(&self, journal: &[Entry]) -> String {

@@ -1,6 +1,7 @@
 //! Whole swaps, with something going wrong at an exact moment.
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,7 +17,7 @@ use intermission::swap::{
     step::Step,
 };
 use lab::server::{Flavor, Series};
-use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, prelude::Queryable};
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -124,31 +125,38 @@ async fn f11_what_is_still_in_the_relay_log(flavor: Flavor) {
     bench.assert_same_rows().await;
 }
 
+/// How often the new and the old primary were asked who is writable, how often both were, and how often the old one was fenced.
+async fn look_at_both(
+    (mut new, mut old): (Conn, Conn),
+    old_address: SocketAddr,
+    stop: Arc<AtomicBool>,
+) -> (u32, u32, u32) {
+    let (mut samples, mut both, mut fenced) = (0_u32, 0_u32, 0_u32);
+    while !stop.load(Ordering::SeqCst) {
+        let ask = "SELECT @@global.read_only";
+        // The new primary is asked first: seen writable, the old one has to be fenced a moment later at the latest.
+        let new_is_closed: u8 = new.query_first(ask).await.unwrap().unwrap();
+        let Ok(answer) = old.query_first::<u8, _>(ask).await else {
+            // It was ended with the application's sessions.
+            if let Ok(another) = connect(app_options(old_address)).await {
+                old = another;
+            }
+            continue;
+        };
+        samples += 1;
+        both += u32::from(new_is_closed == 0 && answer == Some(0));
+        fenced += u32::from(answer == Some(1));
+    }
+    (samples, both, fenced)
+}
+
 async fn f10_f12_never_two_writers(flavor: Flavor) {
     let bench = Bench::new(flavor).await;
     let stop = Arc::new(AtomicBool::new(false));
-    // The new primary is asked first: seen writable, the old one has to be fenced a moment later at the latest.
-    // Asked without a pause: a fence stands for a millisecond or two before the sessions end.
-    let (mut new, mut old) = (bench.root(1).await, bench.root(0).await);
-    let stopped = Arc::clone(&stop);
-    let sampler = tokio::spawn(async move {
-        let (mut samples, mut both, mut fenced) = (0_u32, 0_u32, 0_u32);
-        while !stopped.load(Ordering::SeqCst) {
-            let ask = "SELECT @@global.read_only";
-            let new_is_closed: u8 = new.query_first(ask).await.unwrap().unwrap();
-            // The end of the application's sessions ends this one too: by then the old primary is fenced for good.
-            let Ok(answer) = old.query_first::<u8, _>(ask).await else {
-                fenced += 1;
-                break;
-            };
-            samples += 1;
-            both += u32::from(new_is_closed == 0 && answer == Some(0));
-            fenced += u32::from(answer == Some(1));
-        }
-        (samples, both, fenced)
-    });
-    // A writer as an application is one: whichever server takes it, and only what was acknowledged counts.
     let addresses = [0, 1].map(|index| bench.pair.server(index).address());
+    let conns = (bench.root(1).await, bench.root(0).await);
+    let sampler = tokio::spawn(look_at_both(conns, addresses[0], Arc::clone(&stop)));
+    // A writer as an application is one: whichever server takes it, and only what was acknowledged counts.
     let stopped = Arc::clone(&stop);
     let gate = Arc::clone(&bench.asked.gate);
     let writer = tokio::spawn(async move {

@@ -167,7 +167,7 @@ impl Running {
     }
 
     /// Waits until it is dead, or until it stands still. False when it has ended by itself.
-    async fn is_struck(&mut self) -> anyhow::Result<bool> {
+    async fn wait_struck(&mut self) -> anyhow::Result<bool> {
         let pid = self.child.id().context("it has ended already")?;
         let status = format!("/proc/{pid}/status");
         let deadline = Instant::now() + STEP_DEADLINE;
@@ -277,17 +277,18 @@ impl Bench {
         arguments: &[&str],
         fault: &str,
     ) -> anyhow::Result<Running> {
-        for beginning in 1..=BEGINNINGS {
+        let mut begun = 0;
+        loop {
             let mut swap = self.start_with(&self.configuration, arguments, Some(fault))?;
-            if swap.is_struck().await? {
+            begun += 1;
+            if swap.wait_struck().await? {
                 return Ok(swap);
             }
             let ran = swap.end().await?;
-            if beginning == BEGINNINGS || !self.may_begin_again(&ran).await? {
-                ran.expect_killed()?;
+            if begun == BEGINNINGS || !self.may_begin_again(&ran).await? {
+                bail!("nothing struck it, it ended with {}: {}", ran.status, ran.quote());
             }
         }
-        bail!("{fault} was never begun")
     }
 
     /// Whether a swap that has ended was only too slow; everybody is healthy again then.
